@@ -1,0 +1,33 @@
+"""Packaging: the top-level folders become one import package, ``tai_dpt``.
+
+A top-level installed package called ``datasets`` would overwrite Hugging Face's, so
+``datasets/`` is installed as ``tai_dpt.datasets``, ``trainers/`` as ``tai_dpt.trainers``, etc.
+"""
+
+from setuptools import find_packages, setup
+
+# folder in the repository -> package it is installed as
+FOLDERS = {
+    "tai_dpt": "tai_dpt",
+    "trainers": "tai_dpt.trainers",
+    "datasets": "tai_dpt.datasets",
+    "tools": "tai_dpt.tools",
+    "configs": "tai_dpt.configs",
+    "data": "tai_dpt.data",
+}
+
+packages = []
+for folder, package in FOLDERS.items():
+    packages.append(package)
+    packages += [f"{package}.{name}" for name in find_packages(folder)]
+
+setup(
+    packages=packages,
+    package_dir={package: folder for folder, package in FOLDERS.items()},
+    package_data={
+        "tai_dpt": ["py.typed"],
+        "tai_dpt.datasets": ["**/*.yaml", "**/*.txt", "**/*.json"],
+        "tai_dpt.configs": ["**/*.yaml"],
+        "tai_dpt.data": ["**/*"],
+    },
+)

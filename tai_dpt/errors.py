@@ -1,0 +1,26 @@
+"""Errors that speak to the user in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message says what, where and how to mend it.
+
+    The command line prints the message alone, without a traceback, and exits with code 2.
+    """
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
+    """The error for a name outside a closed list: the nearest name, then all valid ones.
+
+    >>> str(unknown("backbone", "RN5", ["RN50", "ViT-B/16"]))
+    "unknown backbone 'RN5'; did you mean 'RN50'? valid: RN50, ViT-B/16"
+    """
+    valid = list(valid)
+    folded = {v.lower(): v for v in valid}
+    near = difflib.get_close_matches(name.lower(), list(folded), n=1)
+    hint = f"; did you mean '{folded[near[0]]}'?" if near else ";"
+    return InputError(f"unknown {kind} '{name}'{hint} valid: {', '.join(valid) or '(none)'}")

@@ -1,0 +1,53 @@
+"""The training losses of TaI-DPT and DualCoOp."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ranking_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+    """Multi-label ranking loss (paper, equation 5), summed per sample, averaged over the batch.
+
+    ``Σ_{i∈pos} Σ_{j∈neg} max(0, m − s_i + s_j)``. Captions name few classes, so it is computed
+    over (positive, class) pairs; memory is (number of positives) × C instead of B × C × C.
+
+    Args:
+        scores: (B, C).
+        labels: (B, C), positive where > 0.
+        margin: ``m``.
+    """
+    positive = labels > 0
+    sample, which = positive.nonzero(as_tuple=True)  # (P,)
+    violations = (margin - scores[sample, which, None] + scores[sample]).clamp(min=0)  # (P, C)
+    return (violations * ~positive[sample]).sum() / len(scores)
+
+
+def asymmetric_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma_negative: float = 2.0,
+    gamma_positive: float = 1.0,
+    clip: float = 0.05,
+) -> Tensor:
+    """Asymmetric loss over known labels (Ridnik et al. 2021, as in DualCoOp).
+
+    Summed over the classes whose label is known, divided by the batch size.
+
+    Args:
+        logits: (B, C).
+        labels: (B, C); 1 positive, −1 negative, 0 unknown.
+        gamma_negative, gamma_positive: focusing exponents γ⁻, γ⁺.
+        clip: negatives whose probability is below it count nothing.
+    """
+    probability = logits.sigmoid()
+    absence = (1 - probability + clip).clamp(max=1)
+    positive, negative = labels > 0, labels < 0
+    with torch.no_grad():  # the focusing weights carry no gradient, as published
+        focus = torch.where(
+            positive, (1 - probability) ** gamma_positive, (1 - absence) ** gamma_negative
+        )
+    chosen = torch.where(positive, probability, absence).clamp(min=1e-8)
+    loss = -focus * chosen.log() * (positive | negative)
+    return loss.sum() / len(logits)
