@@ -1,0 +1,1 @@
+"""Yaml files of datasets and trainers, merged as CoOp merges them."""

@@ -1,0 +1,139 @@
+"""What every multi-label dataset is: a vocabulary, a caption corpus, and labelled images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.corpora import LabelledCorpus
+from tai_dpt.datasets.corpora.from_config import corpus_from_config
+from tai_dpt.errors import InputError
+from tai_dpt.toolbox import DatasetBase
+from tai_dpt.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One labelled image; Dassl's ``Datum`` knows a single integer label only."""
+
+    impath: str
+    label: NDArray[np.int8]  # (C,): 1 present, -1 absent, 0 unknown or difficult
+    image_id: str
+
+
+@dataclass(frozen=True)
+class ImageSplit(Sequence[ImageItem]):
+    """The images of one split with their label matrix."""
+
+    ids: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    labels: NDArray[np.int8] = field(default_factory=lambda: np.zeros((0, 0), np.int8))  # (n, C)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageItem: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageSplit: ...
+    def __getitem__(self, index: int | slice) -> ImageItem | ImageSplit:
+        if isinstance(index, slice):
+            return ImageSplit(self.ids[index], self.paths[index], self.labels[index])
+        return ImageItem(self.paths[index], self.labels[index], self.ids[index])
+
+    def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> ImageSplit:
+        """The images at ``rows``, in that order."""
+        return ImageSplit(
+            tuple(self.ids[i] for i in rows), tuple(self.paths[i] for i in rows), self.labels[rows]
+        )
+
+
+class MultiLabelDataset(DatasetBase):
+    """Base of the registered datasets. A subclass reads its layout and calls ``super().__init__``.
+
+    Images are read when they are needed, and so is the corpus: a method that learns from images
+    never opens the captions.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        *,
+        vocabulary: Vocabulary,
+        train: ImageSplit | None = None,
+        val: ImageSplit | None = None,
+        test: ImageSplit | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.vocabulary = vocabulary
+        self._corpus: LabelledCorpus | None = None
+        given = {"train": train, "val": val, "test": test}
+        self._splits = {name: split or ImageSplit() for name, split in given.items()}
+        for name, split in self._splits.items():
+            _check_files(name, split)
+        super().__init__(
+            train_x=self._splits["train"],
+            val=self._splits["val"],
+            test=self._splits["test"],
+            classnames=vocabulary.names,
+        )
+
+    def images(self, split: str) -> ImageSplit:
+        """The labelled images of ``train``, ``val`` or ``test``; there may be none."""
+        return self._splits[split]
+
+    @property
+    def corpus(self) -> LabelledCorpus:
+        """The labelled captions that ``DATASET.CORPUS`` names, read at the first use."""
+        if self._corpus is None:
+            self._corpus = corpus_from_config(self.cfg, self.vocabulary)
+        return self._corpus
+
+
+def dataset_path(cfg: CfgNode, relative: str) -> Path:
+    """A path of a config, relative to ``DATASET.ROOT`` unless absolute.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    path = Path(cfg.DATASET.ROOT).expanduser() / Path(relative).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing; DATASET.ROOT (--root) is '{cfg.DATASET.ROOT}': see DATASETS.md "
+            "for what belongs there"
+        )
+    return path
+
+
+def _check_files(name: str, split: ImageSplit) -> None:
+    """Complain at once about images that are not there, not after an hour of encoding."""
+    if len(split) != len(set(split.ids)):
+        seen: set[str] = set()
+        twice = next(i for i in split.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise InputError(f"{name} split: image id '{twice}' appears twice")
+    listed = {folder: _names_in(folder) for folder in {Path(p).parent for p in split.paths}}
+    missing = [p for p in split.paths if Path(p).name not in listed[Path(p).parent]]
+    if len(missing) == len(split) > 0:
+        raise FileNotFoundError(
+            f"{name} split: none of its {len(split):,} images is on disk, the first would be "
+            f"{missing[0]}: see DATASETS.md for the layout"
+        )
+    if missing:
+        shown = ", ".join(missing[:3])
+        warnings.warn(
+            f"{name} split: {len(missing):,} of {len(split):,} images are not on disk: {shown}"
+            + (", …" if len(missing) > 3 else "")
+            + "; DATASET.ON_BAD_IMAGE says whether that is an error",
+            stacklevel=2,
+        )
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()

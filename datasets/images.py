@@ -1,0 +1,158 @@
+"""Image files to tensors: reading, transforms and batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+from yacs.config import CfgNode
+
+from tai_dpt.errors import InputError, unknown
+
+INTERPOLATIONS = {
+    "bilinear": T.InterpolationMode.BILINEAR,
+    "bicubic": T.InterpolationMode.BICUBIC,
+    "nearest": T.InterpolationMode.NEAREST,
+}
+TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+def load_image(path: str, *, draft: bool = False) -> Image.Image:
+    """An image file as RGB, upright (EXIF), the first frame of an animation.
+
+    Args:
+        draft: let JPEG be decoded at reduced size, for a quick look.
+
+    Raises:
+        InputError: the file cannot be read as an image, with its name and the reason.
+    """
+    try:
+        with Image.open(path) as image:
+            if draft:
+                image.draft("RGB", (1, 1))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error})") from None
+
+
+def test_transform(cfg: CfgNode) -> Transform:
+    """CLIP's preprocessing from ``INPUT.*``: resize, centre-crop, normalise.
+
+    With ``center_crop`` the shorter side is resized and the middle cut out; without, the whole
+    image is resized to ``INPUT.SIZE`` whatever its shape.
+    """
+    chosen = cfg.INPUT.TRANSFORMS_TEST
+    for name in chosen:
+        if name not in TEST_TRANSFORMS:
+            raise unknown("test transform (INPUT.TRANSFORMS_TEST)", name, TEST_TRANSFORMS)
+    size = tuple(cfg.INPUT.SIZE)
+    mode = interpolation(cfg)
+    steps: list[Callable] = []
+    if "center_crop" in chosen:
+        steps += [T.Resize(max(size), mode, antialias=True), T.CenterCrop(size)]
+    elif "resize" in chosen:
+        steps += [T.Resize(size, mode, antialias=True)]
+    steps += [T.ToTensor()]
+    if "normalize" in chosen:
+        steps += [T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)]
+    return T.Compose(steps)
+
+
+def interpolation(cfg: CfgNode) -> T.InterpolationMode:
+    """``INPUT.INTERPOLATION`` as torchvision's constant."""
+    if cfg.INPUT.INTERPOLATION not in INTERPOLATIONS:
+        raise unknown("interpolation", cfg.INPUT.INTERPOLATION, INTERPOLATIONS)
+    return INTERPOLATIONS[cfg.INPUT.INTERPOLATION]
+
+
+def preprocessing_key(cfg: CfgNode) -> str:
+    """What determines the pixels that an encoder sees, as one line."""
+    fields = "SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS_TEST"
+    return "; ".join(f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields)
+
+
+def list_or_value(value: Any) -> Any:
+    """Tuples as lists: yacs turns one into the other depending on where a value came from."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+class _ImageFiles(Dataset):
+    """Pixels of image files; the error's message for one that cannot be read.
+
+    A message, because an exception raised in a worker process arrives wrapped in a traceback.
+    """
+
+    def __init__(self, paths: Sequence[str], read: Callable[[str], Any]) -> None:
+        self.paths = paths
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.read(self.paths[index])
+        except InputError as error:
+            return str(error)
+
+
+class _Pixels:
+    """Reads a file and transforms it; a class, so that worker processes can be sent it."""
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def __call__(self, path: str) -> Tensor:
+        return self.transform(load_image(path))
+
+
+def image_batches(
+    paths: Sequence[str], transform: Transform, batches: Sequence[list[int]], *, workers: int
+) -> Iterator[Tensor]:
+    """The pixels (b, 3, H, W) of each batch of indices in turn, decoded ahead by ``workers``.
+
+    Raises:
+        InputError: an image cannot be read; the message names it.
+    """
+    for items in _read_ahead(paths, _Pixels(transform), batches, workers):
+        for item in items:
+            if isinstance(item, str):
+                raise InputError(f"{item}; DATASET.ON_BAD_IMAGE skip leaves such images out")
+        yield torch.stack(items)
+
+
+def unreadable_images(paths: Sequence[str], *, workers: int) -> dict[int, str]:
+    """The message of every image that cannot be read, by index.
+
+    JPEG is decoded at an eighth of its size, which finds a truncated file as well as all of it.
+    """
+    batches = [list(range(i, min(i + 64, len(paths)))) for i in range(0, len(paths), 64)]
+    messages = {}
+    for batch, items in zip(batches, _read_ahead(paths, _probe, batches, workers), strict=True):
+        messages.update({i: m for i, m in zip(batch, items, strict=True) if isinstance(m, str)})
+    return messages
+
+
+def _probe(path: str) -> None:
+    load_image(path, draft=True)
+
+
+def _read_ahead(
+    paths: Sequence[str], read: Callable[[str], Any], batches: Sequence[list[int]], workers: int
+) -> DataLoader:
+    return DataLoader(
+        _ImageFiles(paths, read),
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches) - 1, os.cpu_count() or 1),
+        collate_fn=list,
+    )

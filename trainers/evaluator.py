@@ -1,0 +1,86 @@
+"""The multi-label evaluator: mAP, per-class AP, OF1, CF1."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from yacs.config import CfgNode
+
+from tai_dpt.errors import unknown
+from tai_dpt.metrics import MultiLabelResult, evaluate
+from tai_dpt.scoring import Scores
+from tai_dpt.toolbox import EVALUATOR_REGISTRY, EvaluatorBase
+from tai_dpt.trainers.config import PREDICTIONS
+
+
+@EVALUATOR_REGISTRY.register()
+class MultiLabelEvaluator(EvaluatorBase):
+    """Collects scores and labels batch by batch, then prints and returns the metrics.
+
+    ``threshold`` is what the F1 figures decide by; the trainer sets it (it is never chosen on
+    the labels that are evaluated). Without one only the top-3 figures are printed.
+    """
+
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
+        super().__init__(cfg)
+        if cfg.TEST.PREDICTION not in PREDICTIONS:
+            raise unknown("prediction (TEST.PREDICTION)", cfg.TEST.PREDICTION, PREDICTIONS)
+        self.class_names = list((lab2cname or {}).values())
+        self.reset()
+
+    def reset(self) -> None:
+        self._scores: dict[str, list[torch.Tensor]] = {name: [] for name in PREDICTIONS}
+        self._labels: list[torch.Tensor] = []
+        self.results: dict[str, MultiLabelResult] = {}
+        self.threshold = float("nan")
+
+    def process(self, scores: Scores, labels: torch.Tensor) -> None:
+        """Take a batch: scores (B, C) of the three kinds, labels (B, C) in {1, 0, -1}."""
+        for name in PREDICTIONS:
+            value = getattr(scores, "global_" if name == "global" else name)
+            self._scores[name].append(value.cpu())
+        self._labels.append(labels.cpu())
+
+    def scores(self, prediction: str) -> NDArray[np.float32]:
+        """All scores so far, (n, C)."""
+        return torch.cat(self._scores[prediction]).numpy()
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """All labels so far, (n, C)."""
+        return torch.cat(self._labels).numpy()
+
+    def evaluate(self) -> OrderedDict[str, float]:
+        """Print the metrics in CoOp's log format and return them, mAP first."""
+        chosen = self.cfg.TEST.PREDICTION
+        labels = self.labels
+        positives = (labels > 0).sum(0)
+        empty = [n for n, count in zip(self.class_names, positives, strict=True) if not count]
+        if empty:
+            warnings.warn(
+                f"{len(empty)} of {len(self.class_names)} classes have no positive image and are "
+                f"left out of mAP: {', '.join(empty)}",
+                stacklevel=2,
+            )
+        for name in PREDICTIONS:
+            threshold = self.threshold if name == chosen else float("nan")
+            self.results[name] = evaluate(self.scores(name), labels, threshold=threshold)
+        result = self.results[chosen]
+        metrics = OrderedDict(mAP=result.mAP)
+        if not np.isnan(self.threshold):
+            metrics.update(OF1=result.f1.of1, CF1=result.f1.cf1)
+        metrics.update(OF1_top3=result.f1_top3.of1, CF1_top3=result.f1_top3.cf1)
+        lines = ["=> result", f"* total: {len(labels):,}", f"* prediction: {chosen}"]
+        lines += [f"* {name}: {value:.2f}%" for name, value in metrics.items()]
+        lines += [f"* {n} mAP: {self.results[n].mAP:.2f}%" for n in PREDICTIONS if n != chosen]
+        print("\n".join(lines))
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            print("=> per-class result")
+            for index, name in enumerate(self.class_names):
+                ap = result.per_class_ap[index]
+                print(f"* class: {index} ({name})\tpositives: {positives[index]:,}\tAP: {ap:.2f}%")
+        return metrics

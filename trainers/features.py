@@ -1,0 +1,179 @@
+"""Frozen features of captions and images, computed once and kept in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.datasets.base import ImageSplit
+from tai_dpt.datasets.images import (
+    image_batches,
+    preprocessing_key,
+    test_transform,
+    unreadable_images,
+)
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.features.build import build_store
+from tai_dpt.features.store import FeatureStore
+from tai_dpt.trainers.config import PRECISIONS
+
+_DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+_ON_BAD_IMAGE = ("error", "skip")
+
+
+def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> Backbone:
+    """``MODEL.BACKBONE.NAME``: a published name, or a weight file (also under DATASET.ROOT)."""
+    if precision not in _DTYPES:
+        raise unknown("precision (PREC)", precision, _DTYPES)
+    name = cfg.MODEL.BACKBONE.NAME
+    in_root = Path(cfg.DATASET.ROOT).expanduser() / name
+    if name and not Path(name).expanduser().exists() and in_root.is_file():
+        name = str(in_root)
+    return load_backbone(name, device=device, dtype=_DTYPES[precision])
+
+
+def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> FeatureStore:
+    """The features of the training captions."""
+    tokens = backbone.tokenize(texts)
+    return build_store(
+        key=_key(backbone, kind="captions", texts=_digest(texts)),
+        count=len(tokens),
+        embed_dim=backbone.embed_dim,
+        lengths=[len(ids) for ids in tokens],
+        global_is_last=True,
+        encode=lambda rows: backbone.encode_texts([tokens[row] for row in rows]),
+        name="captions",
+        **_options(cfg),
+    )
+
+
+def image_store(
+    cfg: CfgNode, backbone: Backbone, split: ImageSplit, *, position_embedding: bool
+) -> FeatureStore:
+    """The features of a split's images; all of them must be readable."""
+    stats = [os.stat(path) for path in split.paths]
+    files = [
+        f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}"
+        for path, stat in zip(split.paths, stats, strict=True)
+    ]
+    transform = test_transform(cfg)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return build_store(
+        key=_key(
+            backbone,
+            kind="images",
+            files=_digest(files),
+            preprocessing=preprocessing_key(cfg),
+            position_embedding=position_embedding,
+        ),
+        count=len(split),
+        embed_dim=backbone.embed_dim,
+        encode=lambda pixels: backbone.encode_images(pixels, position_embedding=position_embedding),
+        load=lambda batches: image_batches(split.paths, transform, batches, workers=workers),
+        batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
+        name="images",
+        **_options(cfg),
+    )
+
+
+def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
+    """``split``, without its unreadable images where ``DATASET.ON_BAD_IMAGE`` is ``skip``.
+
+    Those are named and counted in a warning.
+    """
+    if cfg.DATASET.ON_BAD_IMAGE not in _ON_BAD_IMAGE:
+        raise unknown("DATASET.ON_BAD_IMAGE", cfg.DATASET.ON_BAD_IMAGE, _ON_BAD_IMAGE)
+    if cfg.DATASET.ON_BAD_IMAGE == "error" or not len(split):
+        return split
+    bad = unreadable_images(split.paths, workers=cfg.DATALOADER.NUM_WORKERS)
+    if not bad:
+        return split
+    if len(bad) == len(split):
+        raise InputError(f"{name} split: none of its {len(split):,} images can be read: {bad[0]}")
+    shown = "; ".join(list(bad.values())[:5]) + ("; …" if len(bad) > 5 else "")
+    warnings.warn(f"{name} split: {len(bad):,} images are skipped: {shown}", stacklevel=2)
+    return split.subset([row for row in range(len(split)) if row not in bad])
+
+
+class FeatureLoader:
+    """Batches of stored features with labels: what a trainer iterates over.
+
+    The store is opened, and what it lacks encoded, at the first iteration. A shuffled loader's
+    order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes on as it would
+    have. No sample is left out: the last batch may be smaller.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], FeatureStore],
+        labels: Tensor,
+        *,
+        batch_size: int,
+        device: torch.device,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"the batch size is {batch_size}; it must be at least 1")
+        self.labels = labels  # (n, C)
+        self.batch_size = batch_size
+        self.epoch = 0
+        self._open_store = open_store
+        self._store: FeatureStore | None = None
+        self._device = device
+        self._shuffle_seed = shuffle_seed
+
+    @property
+    def store(self) -> FeatureStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """``features`` (Features), ``label`` (B, C) and ``index`` (B,) of each batch."""
+        for index in self._order().split(self.batch_size):
+            yield {
+                "features": self.store.batch(index).to(self._device),
+                "label": self.labels[index].to(self._device),
+                "index": index,
+            }
+
+    def _order(self) -> Tensor:
+        if self._shuffle_seed is None:
+            return torch.arange(len(self.labels))
+        generator = torch.Generator().manual_seed(self._shuffle_seed * 1_000_003 + self.epoch)
+        return torch.randperm(len(self.labels), generator=generator)
+
+
+def _key(backbone: Backbone, **parts: str | bool) -> dict[str, str | bool]:
+    """What determines features: weights, arithmetic, and ``parts``."""
+    return {
+        "backbone": backbone.weights_hash,
+        "compute": str(backbone.dtype).removeprefix("torch."),
+        **parts,
+    }
+
+
+def _options(cfg: CfgNode) -> dict[str, Any]:
+    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
+    return {
+        "cache": cfg.FEATURES.CACHE,
+        "root": Path(folder).expanduser(),
+        "precision": cfg.FEATURES.PRECISION,
+        "max_bytes": int(cfg.FEATURES.MAX_GB * 1e9),
+    }
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

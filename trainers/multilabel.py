@@ -1,0 +1,207 @@
+"""What all multi-label trainers share: data, features, testing and what a test leaves on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from tai_dpt.backbones import Backbone
+from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.errors import InputError
+from tai_dpt.features import Features
+from tai_dpt.metrics import best_f1_threshold
+from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
+from tai_dpt.scoring import Scores
+from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
+from tai_dpt.trainers.config import PREDICTIONS
+from tai_dpt.trainers.evaluator import MultiLabelEvaluator
+from tai_dpt.trainers.features import (
+    FeatureLoader,
+    backbone_from_config,
+    image_store,
+    readable_images,
+)
+
+Scorer = Callable[[Features], Scores]
+
+
+class MultiLabelTrainer(TrainerX):
+    """Base of the trainers. A subclass names its options and says how it scores features."""
+
+    options_name: str  # its node under cfg.TRAINER
+    position_embedding = False  # of a ResNet's attention pool
+
+    cfg: CfgNode
+    dataset: MultiLabelDataset
+    backbone: Backbone
+    evaluator: MultiLabelEvaluator
+    listed: dict[str, ImageSplit]  # by split name
+    images: dict[str, ImageSplit]  # those of them that can be read
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        if not isinstance(self.evaluator, MultiLabelEvaluator):
+            # TEST.EVALUATOR's default is Dassl's single-label one, which cannot serve here
+            self.evaluator = MultiLabelEvaluator(cfg, lab2cname=self.lab2cname)
+
+    @property
+    def options(self) -> CfgNode:
+        """This trainer's node of the configuration."""
+        return self.cfg.TRAINER[self.options_name]
+
+    def scorer(self) -> Scorer:
+        """The function that scores features with the model as it is now."""
+        raise NotImplementedError
+
+    def training_cardinality(self) -> float:
+        """Mean number of labels of a training sample; NaN where nothing is trained on."""
+        return float("nan")
+
+    def build_train_loader(self) -> Any:
+        """Batches for ``forward_backward``; None where nothing is trained."""
+        return None
+
+    # -- data ----------------------------------------------------------------------------------
+
+    def build_data_loader(self) -> None:
+        dataset = build_dataset(self.cfg)
+        if not isinstance(dataset, MultiLabelDataset):
+            raise InputError(
+                f"dataset '{self.cfg.DATASET.NAME}' is not a multi-label dataset of this project"
+            )
+        self.dataset = dataset
+        self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
+        self.dm = None
+        self.lab2cname = dataset.lab2cname
+        self.num_classes = dataset.num_classes
+        self.num_source_domains = 1
+        self.train_loader_u = None
+        self.train_loader_x = self.build_train_loader()
+        self.listed = {"val": dataset.images("val"), "test": dataset.images("test")}
+        self.images = {
+            split: readable_images(self.cfg, split, images) for split, images in self.listed.items()
+        }
+        self.val_loader = self._image_loader(self.images["val"])
+        self.test_loader = self._image_loader(self.images["test"])
+
+    def _image_loader(self, split: ImageSplit) -> FeatureLoader | None:
+        if not len(split):
+            return None
+        return FeatureLoader(
+            lambda: image_store(
+                self.cfg, self.backbone, split, position_embedding=self.position_embedding
+            ),
+            torch.from_numpy(split.labels),
+            batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
+            device=self.device,
+        )
+
+    def before_epoch(self) -> None:
+        super().before_epoch()
+        if hasattr(self.train_loader_x, "epoch"):
+            self.train_loader_x.epoch = self.epoch
+
+    # -- testing -------------------------------------------------------------------------------
+
+    def parse_batch_test(self, batch: Mapping[str, Any]) -> tuple[Features, Tensor]:
+        return batch["features"], batch["label"]
+
+    def model_inference(self, features: Features) -> Scores:
+        return self.scorer()(features)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on ``split`` (default ``TEST.SPLIT``) and return the mAP in percent.
+
+        Asked for without a split, as after training, it also writes ``scores.npz`` and
+        ``results.json`` to the output folder.
+        """
+        final = split is None
+        split = split or self.cfg.TEST.SPLIT
+        loader = self.val_loader if split == "val" else self.test_loader
+        if loader is None:
+            raise InputError(
+                f"dataset '{self.cfg.DATASET.NAME}' has no {split} images to evaluate on"
+            )
+        self.set_model_mode("eval")
+        scorer = self.scorer()
+        self.evaluator.reset()
+        print(f"Evaluate on the *{split}* set")
+        for batch in loader:
+            self.evaluator.process(scorer(batch["features"]), batch["label"])
+        threshold, source = self._decision_threshold(scorer, split)
+        self.evaluator.threshold = threshold
+        metrics = self.evaluator.evaluate()
+        for name, value in metrics.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        if final:
+            self._write(split, threshold_source=source)
+        return metrics["mAP"]
+
+    def _decision_threshold(self, scorer: Scorer, split: str) -> tuple[float, str]:
+        """Where the F1 figures draw the line, never looking at the evaluated labels.
+
+        With validation images: the best OF1 there. Else: so high that an image gets as many
+        labels on average as a training sample has.
+        """
+        prediction = self.cfg.TEST.PREDICTION
+        if self.val_loader is not None and split != "val":
+            batches = [(scorer(b["features"]), b["label"]) for b in self.val_loader]
+            scores = torch.cat([_of(s, prediction) for s, _ in batches])
+            labels = torch.cat([label for _, label in batches])
+            return best_f1_threshold(scores.cpu().numpy(), labels.numpy()), "validation labels"
+        cardinality = self.training_cardinality()
+        if np.isnan(cardinality):
+            return float("nan"), "none"
+        evaluated = self.evaluator.scores(prediction)
+        quantile = 1 - min(cardinality / evaluated.shape[1], 1.0)
+        return float(np.quantile(evaluated, quantile)), "label cardinality of the training samples"
+
+    def _write(self, split: str, *, threshold_source: str) -> None:
+        images, evaluator = self.images[split], self.evaluator
+        table = ScoreTable(
+            ids=images.ids,
+            class_names=tuple(self.dataset.classnames),
+            labels=evaluator.labels.astype(np.int8),
+            **{
+                "global_" if name == "global" else name: evaluator.scores(name)
+                for name in PREDICTIONS
+            },
+        )
+        results = {
+            "trainer": self.cfg.TRAINER.NAME,
+            "dataset": self.cfg.DATASET.NAME,
+            "split": split,
+            "seed": self.cfg.SEED,
+            "epoch": self.epoch + 1,
+            "images": len(images),
+            "images_skipped": len(self.listed[split]) - len(images),
+            "prediction": self.cfg.TEST.PREDICTION,
+            "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
+            "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
+            "threshold_source": threshold_source,
+            "class_names": list(self.dataset.classnames),
+            "backbone": {"name": self.backbone.name, "sha256": self.backbone.weights_hash},
+            "versions": versions(),
+            "toolbox": TOOLBOX,
+            "config": _plain(self.cfg),
+        }
+        table.save(os.path.join(self.output_dir, SCORES_FILE))
+        save_results(os.path.join(self.output_dir, RESULTS_FILE), results)
+
+
+def _of(scores: Scores, prediction: str) -> Tensor:
+    return getattr(scores, "global_" if prediction == "global" else prediction)
+
+
+def _plain(node: Any) -> Any:
+    """A configuration as plain dictionaries, the form that JSON takes."""
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    return list(node) if isinstance(node, tuple) else node

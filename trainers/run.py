@@ -1,0 +1,230 @@
+"""From flags or keywords to a config, and from a config to a finished run.
+
+``train.py`` is a thin file over ``main``; other tools call ``make_cfg`` and ``run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+import tai_dpt.datasets  # noqa: F401  (registers the datasets)
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.toolbox import (
+    TOOLBOX,
+    build_trainer,
+    check_names,
+    collect_env_info,
+    get_cfg_default,
+    logging_to,
+    set_random_seed,
+)
+from tai_dpt.trainers import extend_cfg
+
+PathLike = str | os.PathLike[str]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of CoOp's ``train.py``."""
+    parser = argparse.ArgumentParser(
+        prog="train.py", description="Train or evaluate a trainer on a dataset, as in CoOp."
+    )
+    add = parser.add_argument
+    add("--root", default="", help="folder the datasets are in")
+    add("--output-dir", default="", help="folder for the log, checkpoints and results")
+    add("--resume", default="", help="folder of an interrupted run, to go on with")
+    add("--seed", type=int, help="0 or more: a fixed seed; negative: none")
+    add("--source-domains", nargs="+", help="source domains (DATASET.SOURCE_DOMAINS)")
+    add("--target-domains", nargs="+", help="target domains (DATASET.TARGET_DOMAINS)")
+    add("--transforms", nargs="+", help="image transforms (INPUT.TRANSFORMS)")
+    add("--config-file", default="", help="the trainer's yaml file")
+    add("--dataset-config-file", default="", help="the dataset's yaml file")
+    add("--trainer", default="", help="name of the trainer")
+    add("--backbone", default="", help="name or file of the backbone (MODEL.BACKBONE.NAME)")
+    add("--head", default="", help="name of the head (MODEL.HEAD.NAME)")
+    add("--eval-only", action="store_true", help="evaluate a trained model, do not train")
+    add("--model-dir", default="", help="folder of the run to evaluate (with --eval-only)")
+    add("--load-epoch", type=int, help="evaluate this epoch's checkpoint (with --eval-only)")
+    add("--no-train", action="store_true", help="build the trainer and stop")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further config options")
+    return parser
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a command line.
+
+    Later wins: defaults, ``extend_cfg``, dataset yaml, trainer yaml, flags, KEY VALUE pairs.
+    Raises InputError for a missing file, an unknown key, or a value of another type.
+    """
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    for path in (args.dataset_config_file, args.config_file):
+        if path:
+            merge_file(cfg, path)
+    flags = {
+        "DATASET.ROOT": args.root,
+        "OUTPUT_DIR": args.output_dir,
+        "RESUME": args.resume,
+        "DATASET.SOURCE_DOMAINS": args.source_domains,
+        "DATASET.TARGET_DOMAINS": args.target_domains,
+        "INPUT.TRANSFORMS": args.transforms,
+        "TRAINER.NAME": args.trainer,
+        "MODEL.BACKBONE.NAME": args.backbone,
+        "MODEL.HEAD.NAME": args.head,
+    }
+    pairs: list[Any] = [part for key, value in flags.items() if value for part in (key, value)]
+    if args.seed is not None:
+        pairs += ["SEED", args.seed]
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        node, leaf = _find(cfg, key, "flags")
+        node[leaf] = value
+    merge_pairs(cfg, args.opts or ())
+    cfg.freeze()
+    return cfg
+
+
+def make_cfg(
+    *,
+    dataset_config: PathLike,
+    config: PathLike,
+    root: PathLike,
+    output_dir: PathLike,
+    seed: int,
+    trainer: str,
+    opts: Sequence[Any] = (),
+) -> CfgNode:
+    """The frozen config of a run started from Python; ``opts`` is KEY, VALUE, KEY, VALUE, …
+
+    Errors as in ``setup_cfg``.
+    """
+    args = build_parser().parse_args([])
+    args.dataset_config_file, args.config_file = os.fspath(dataset_config), os.fspath(config)
+    args.root, args.output_dir = os.fspath(root), os.fspath(output_dir)
+    args.seed, args.trainer, args.opts = seed, trainer, list(opts)
+    return setup_cfg(args)
+
+
+def run(
+    cfg: CfgNode,
+    *,
+    eval_only: bool = False,
+    model_dir: PathLike = "",
+    load_epoch: int | None = None,
+    no_train: bool = False,
+    header: str = "",
+) -> Any:
+    """Build ``cfg``'s trainer and train it (or evaluate it); returns the trainer.
+
+    Everything printed, ``header`` and the config first, also goes to ``OUTPUT_DIR``/log.txt.
+    Raises InputError for a name that nobody registered or a folder that cannot be written.
+    """
+    check_names(cfg)
+    with logging_to(cfg.OUTPUT_DIR):
+        if cfg.SEED >= 0:
+            print(f"Setting fixed seed: {cfg.SEED}")
+            set_random_seed(cfg.SEED)
+        print(f"{header}** Config **\n{cfg}")
+        print(f"** System **\n{collect_env_info()}\ntoolbox {TOOLBOX}\n")
+        trainer = build_trainer(cfg)
+        if eval_only:
+            trainer.load_model(os.fspath(model_dir), epoch=load_epoch)
+            trainer.test()
+        elif not no_train:
+            trainer.train()
+    return trainer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 2, with one line on stderr, for bad input."""
+    args = build_parser().parse_args(argv)
+    listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
+    try:
+        run(
+            setup_cfg(args),
+            eval_only=args.eval_only,
+            model_dir=args.model_dir,
+            load_epoch=args.load_epoch,
+            no_train=args.no_train,
+            header=f"** Arguments **\n{listed}",
+        )
+    except InputError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def merge_file(cfg: CfgNode, path: PathLike) -> None:
+    """Merge a yaml file; InputError names the file and what is wrong in it."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        beside = sorted(p.name for p in path.parent.glob("*.yaml"))
+        if path.is_file() or not beside:
+            raise InputError(f"cannot read the config {path} ({error.strerror})") from error
+        raise unknown(f"config in {path.parent}", path.name, beside) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
+    if content is None:
+        return
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} is not a config: its top level must be 'SECTION:' lines")
+    for key, value in _leaves(content):
+        _set(cfg, key, value, str(path))
+
+
+def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
+    """Merge KEY, VALUE, KEY, VALUE, …; text is read as Python where it can be."""
+    if len(pairs) % 2:
+        raise InputError(f"options come in KEY VALUE pairs; {pairs[-1]!r} stands alone")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        _set(cfg, str(key), value, "KEY VALUE options")
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        pairs += _leaves(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]
+    return pairs
+
+
+def _find(cfg: CfgNode, key: str, where: str) -> tuple[CfgNode, str]:
+    """The node that holds ``key``, and the last part of ``key``."""
+    node, parts = cfg, key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, CfgNode) or part not in node:
+            prefix = "".join(f"{name}." for name in parts[:depth])
+            names = node if isinstance(node, CfgNode) else ()
+            error = unknown("config key", key, [f"{prefix}{name}" for name in names])
+            raise InputError(f"{where}: {error}")
+        if depth < len(parts) - 1:
+            node = node[part]
+    if isinstance(node[parts[-1]], CfgNode):
+        inside = ", ".join(node[parts[-1]])
+        raise InputError(f"{where}: '{key}' is a section, set one of its keys: {inside}")
+    return node, parts[-1]
+
+
+def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    node, leaf = _find(cfg, key, where)
+    present = node[leaf]
+    if isinstance(present, float) and isinstance(value, int | str):
+        with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
+            value = float(value)
+    try:
+        node.merge_from_list([leaf, value])
+    except ValueError as error:
+        if isinstance(present, str) and isinstance(value, str):
+            node[leaf] = value  # text that looks like a number
+            return
+        kind = type(present).__name__
+        raise InputError(f"{where}: {key} takes a value of type {kind}, not {value!r}") from error

@@ -1,0 +1,50 @@
+"""Zero-shot CLIP, global and dense: the baselines of the paper's table 1."""
+
+from __future__ import annotations
+
+from yacs.config import CfgNode
+
+from tai_dpt.errors import InputError
+from tai_dpt.features import Features
+from tai_dpt.scoring import Scores, score
+from tai_dpt.toolbox import TRAINER_REGISTRY
+from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
+
+
+@TRAINER_REGISTRY.register()
+class ZSCLIP(MultiLabelTrainer):
+    """Class embeddings of one template; nothing is learned.
+
+    ``TEST.PREDICTION`` ``global`` is the table's *ZSCLIP*, ``merged`` its *ZSCLIP + DPT*.
+    CLIP's own logit scale is both the scale and the sharpness.
+    """
+
+    options_name = "ZSCLIP"
+    position_embedding = True
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if "{}" not in cfg.TRAINER.ZSCLIP.TEMPLATE:
+            raise InputError(
+                f"TRAINER.ZSCLIP.TEMPLATE '{cfg.TRAINER.ZSCLIP.TEMPLATE}' has no {{}} for the name"
+            )
+
+    def build_model(self) -> None:
+        template = self.options.TEMPLATE
+        prompts = [template.format(name.replace("_", " ")) for name in self.dataset.classnames]
+        tokens = self.backbone.tokenize(prompts)
+        self.embeddings = self.backbone.encode_texts(tokens).global_  # (C, D)
+
+    def scorer(self) -> Scorer:
+        scale = self.backbone.logit_scale
+
+        def score_features(features: Features) -> Scores:
+            return score(features, self.embeddings, self.embeddings, scale=scale, sharpness=scale)
+
+        return score_features
+
+    def train(self) -> None:
+        """There is nothing to train: test."""
+        print("Zero-shot: nothing to train")
+        if not self.cfg.TEST.NO_TEST:
+            self.test()
