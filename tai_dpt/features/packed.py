@@ -1,0 +1,71 @@
+"""Ragged features without padding, and the row arithmetic they share with the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tai_dpt.features.types import Features
+
+
+@dataclass(frozen=True)
+class PackedFeatures:
+    """The features of a batch, local positions laid end to end: what ``Features`` pads.
+
+    Sample ``b`` owns ``lengths[b]`` consecutive rows of ``local``, in the order of the batch.
+    """
+
+    global_: Tensor  # (B, D)
+    local: Tensor  # (T, D), T = lengths.sum()
+    lengths: Tensor  # (B,) int64
+
+    def __len__(self) -> int:
+        return len(self.global_)
+
+    @staticmethod
+    def of(features: Features | PackedFeatures) -> PackedFeatures:
+        """Drop the padding of ``features``; packed ones are returned as they are."""
+        if isinstance(features, PackedFeatures):
+            return features
+        lengths = features.mask.sum(dim=1)
+        if features.mask.all():
+            return PackedFeatures(features.global_, features.local.flatten(0, 1), lengths)
+        return PackedFeatures(features.global_, features.local[features.mask], lengths)
+
+    def padded(self) -> Features:
+        """The same features as ``Features``, padded with zeros to the longest of the batch."""
+        batch, width = self.global_.shape
+        longest = int(self.lengths.max()) if batch else 0
+        device = self.local.device
+        lengths = self.lengths.to(device)
+        mask = torch.arange(longest, device=device) < lengths[:, None]  # (B, N)
+        if len(self.local) == batch * longest:
+            return Features(self.global_, self.local.view(batch, longest, width), mask)
+        local = self.local.new_zeros(batch * longest, width)
+        firsts = torch.arange(batch, device=device) * longest
+        local.index_copy_(0, row_numbers(firsts, lengths), self.local)
+        return Features(self.global_, local.view(batch, longest, width), mask)
+
+    def to(self, device: torch.device | str) -> PackedFeatures:
+        return PackedFeatures(
+            self.global_.to(device), self.local.to(device), self.lengths.to(device)
+        )
+
+
+def row_numbers(firsts: Tensor, lengths: Tensor) -> Tensor:
+    """The rows ``first … first + length − 1`` of every item, joined.  ``(B,), (B,) -> (T,)``
+
+    >>> row_numbers(torch.tensor([5, 0]), torch.tensor([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    ends = lengths.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    shifts = torch.repeat_interleave(firsts - (ends - lengths), lengths, output_size=total)
+    return shifts + torch.arange(total, device=firsts.device)
+
+
+def row_offsets(lengths: Tensor) -> Tensor:
+    """Where each item's rows begin in a flat array, and its end.  ``(N,) -> (N + 1,)``"""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])

@@ -1,0 +1,344 @@
+"""A feature store on disk: a manifest and a folder of checked shards.
+
+    manifest.json      what the features were made from, and where shards are cut
+    lengths.npy        local features of each item, int32; absent where all have as many
+    shard-00000.bin    a page of JSON (the shard's record, with its checksum), then the local
+                       rows and, where they are kept apart, the global ones; little-endian
+    …
+
+A shard is written to a temporary name and renamed, so a file of its name is a whole shard: there
+is no half-written state to repair after a kill. Its modification time is set to the one in its
+record. Where the two still agree nobody has touched the file and opening it reads one page; where
+they differ (edited, copied, unpacked) its checksum is computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.features.packed import row_offsets
+from tai_dpt.files import atomic_write
+
+KeyValue = str | int | float | bool
+
+PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+
+_FORMAT = "tai_dpt feature store 1"
+_HEADER = 4096  # one page, so that rows stay aligned
+
+MISSING = "it is missing"  # a shard's fault, see ShardFolder.fault
+
+
+def precision_dtype(precision: str) -> torch.dtype:
+    """The type of stored rows for a precision's name."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    return PRECISIONS[precision]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that is fixed about a store before anything is encoded."""
+
+    key: Mapping[str, KeyValue]
+    lengths: Tensor  # (N,) int64
+    embed_dim: int
+    precision: str
+    global_is_last: bool
+    bounds: tuple[int, ...]  # shard s holds items bounds[s] … bounds[s + 1] − 1
+
+    @staticmethod
+    def plan(
+        *,
+        key: Mapping[str, KeyValue],
+        lengths: Tensor,
+        embed_dim: int,
+        precision: str,
+        global_is_last: bool,
+        shard_bytes: int,
+    ) -> Layout:
+        """Cut items into shards of at most ``shard_bytes`` each (one item always fits)."""
+        layout = Layout(key, lengths, embed_dim, precision, global_is_last, (0, len(lengths)))
+        ends = row_offsets(layout.item_bytes)
+        bounds = [0]
+        while bounds[-1] < len(lengths):
+            limit = ends[bounds[-1]] + shard_bytes
+            fitting = int(torch.searchsorted(ends, limit, right=True)) - 1
+            bounds.append(max(fitting, bounds[-1] + 1))
+        return replace(layout, bounds=tuple(bounds))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return PRECISIONS[self.precision]
+
+    @property
+    def shard_count(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def item_bytes(self) -> Tensor:
+        """Bytes each item takes, (N,)."""
+        rows = self.lengths if self.global_is_last else self.lengths + 1
+        return rows * (self.embed_dim * self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.item_bytes.sum())
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Where each item's local rows begin in the whole store, (N + 1,)."""
+        return row_offsets(self.lengths)
+
+    def shard_items(self, shard: int) -> Tensor:
+        return torch.arange(self.bounds[shard], self.bounds[shard + 1])
+
+    def shard_rows(self, shard: int) -> tuple[int, int]:
+        """How many local rows and how many separate global rows a shard has."""
+        first, end = self.bounds[shard], self.bounds[shard + 1]
+        rows = int(self.offsets[end] - self.offsets[first])
+        return rows, 0 if self.global_is_last else end - first
+
+    def shard_bytes(self, shard: int) -> int:
+        return sum(self.shard_rows(shard)) * self.embed_dim * self.dtype.itemsize
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What determines the stored bytes, apart from where shards are cut."""
+        return {
+            "key": dict(self.key),
+            "items": len(self.lengths),
+            "lengths": describe_lengths(self.lengths),
+            "embed_dim": self.embed_dim,
+            "precision": self.precision,
+            "global": "last local" if self.global_is_last else "own",
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """Short name of the whole layout: each shard's record carries it."""
+        return digest({**self.identity, "bounds": list(self.bounds)})
+
+    def require_key(self, key: Mapping[str, KeyValue], directory: Path) -> None:
+        """Raise InputError, naming what differs, unless this layout was made for ``key``."""
+        require_same({"key": dict(key)}, {"key": dict(self.key)}, directory)
+
+
+def describe_lengths(lengths: Tensor) -> Any:
+    """Lengths as the manifest says them: the one number they share, or their sum and checksum."""
+    if len(lengths) and bool((lengths == lengths[0]).all()):
+        return int(lengths[0])
+    checksum = zlib.crc32(lengths.numpy().astype("<i4").tobytes())
+    return {"sum": int(lengths.sum()), "crc32": checksum}
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits that name a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def require_same(asked: Mapping[str, Any], stored: Mapping[str, Any], directory: Path) -> None:
+    """Raise InputError, naming every entry that differs, unless the two identities agree."""
+    ours, theirs = _flat(asked), _flat(stored)
+    differing = [
+        f"{name} is {theirs.get(name, '(absent)')!r} there, {ours.get(name, '(absent)')!r} here"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"the feature store {directory} holds other features: {'; '.join(differing)}."
+            " Give another folder, or delete this one to build it anew"
+        )
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in identity.items() if name != "key"}
+    return {**{f"key {name!r}": value for name, value in identity["key"].items()}, **rest}
+
+
+class ShardFolder:
+    """The files of one store: writing, checking and mapping its shards."""
+
+    def __init__(self, path: Path, layout: Layout, *, complete: bool = False) -> None:
+        self.path = path
+        self.layout = layout
+        self.complete = complete  # every shard was there once, so a missing one is a loss
+
+    # -- manifest ---------------------------------------------------------------------------
+
+    @classmethod
+    def read(cls, path: Path) -> ShardFolder:
+        """Read a store's manifest.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        manifest_path = path / "manifest.json"
+        try:
+            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+            stored = manifest["identity"]
+            if manifest["format"] != _FORMAT:
+                raise InputError(f"its format is {manifest['format']!r}, not {_FORMAT!r}")
+            if isinstance(stored["lengths"], int):
+                lengths = torch.full((stored["items"],), stored["lengths"], dtype=torch.int64)
+            else:
+                array = np.load(path / "lengths.npy", allow_pickle=False)
+                lengths = torch.from_numpy(array.astype(np.int64))
+            layout = Layout(
+                key=stored["key"],
+                lengths=lengths,
+                embed_dim=stored["embed_dim"],
+                precision=stored["precision"],
+                global_is_last=stored["global"] == "last local",
+                bounds=tuple(manifest["bounds"]),
+            )
+            if layout.identity != stored:
+                raise InputError("lengths.npy does not match it")
+            return cls(path, layout, complete=manifest["complete"])
+        except FileNotFoundError as error:
+            missing = Path(error.filename).name
+            raise ManifestError(f"no feature store in {path}: {missing} is missing") from None
+        except OSError as error:
+            raise ManifestError(f"{manifest_path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise ManifestError(f"{manifest_path} is damaged: {error}") from None
+
+    def write_manifest(self) -> None:
+        """Write lengths and manifest; the manifest last, because it makes the folder a store."""
+        stored = self.layout.identity["lengths"]
+        if not isinstance(stored, int):
+            with atomic_write(self.path / "lengths.npy") as stream:
+                np.save(stream, self.layout.lengths.numpy().astype("<i4"))
+        manifest = {
+            "format": _FORMAT,
+            "identity": self.layout.identity,
+            "complete": self.complete,
+            "bounds": self.layout.bounds,
+        }
+        with atomic_write(self.path / "manifest.json", "w", encoding="utf-8") as stream:
+            json.dump(manifest, stream, indent=1, ensure_ascii=False)
+            stream.write("\n")
+
+    # -- shards -----------------------------------------------------------------------------
+
+    def shard_path(self, shard: int) -> Path:
+        return self.path / f"shard-{shard:05d}.bin"
+
+    def write(self, shard: int, local: Tensor, global_: Tensor | None) -> None:
+        """Write one shard, whole or not at all."""
+        payload = [rows.numpy().data for rows in (local, global_) if rows is not None]
+        checksum = 0
+        for rows in payload:
+            checksum = zlib.crc32(rows, checksum)
+        written = int(time.time())  # whole seconds: every file system keeps them
+        record = {**self._record(shard), "crc32": checksum, "written": written}
+        with atomic_write(self.shard_path(shard)) as stream:
+            stream.write(json.dumps(record).encode().ljust(_HEADER - 1) + b"\n")
+            for rows in payload:
+                stream.write(rows)  # through the buffer protocol: no copy
+            stream.flush()
+            os.utime(stream.fileno(), (written, written))
+
+    def fault(self, shard: int, *, verify: bool = False) -> str | None:
+        """What is wrong with a shard's file; None: nothing."""
+        path = self.shard_path(shard)
+        try:
+            with path.open("rb") as stream:
+                status = os.fstat(stream.fileno())
+                size = _HEADER + self.layout.shard_bytes(shard)
+                if status.st_size != size:
+                    return f"its size is {status.st_size} bytes, not {size}"
+                try:
+                    record = json.loads(stream.read(_HEADER))
+                    checksum, written = record.pop("crc32"), record.pop("written")
+                except (ValueError, KeyError, AttributeError):
+                    return "its record is unreadable"
+                if record != self._record(shard):
+                    return "it belongs to another store"
+                touched = status.st_mtime_ns != written * 10**9
+                if verify or touched:
+                    found = 0
+                    while block := stream.read(1 << 20):
+                        found = zlib.crc32(block, found)
+                    if found != checksum:
+                        return "its checksum is wrong"
+        except FileNotFoundError:
+            return MISSING
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+        if touched:
+            with suppress(OSError):  # not ours to write: its checksum is computed every time
+                os.utime(path, (written, written))
+        return None
+
+    def require_all(self, *, verify: bool = False) -> None:
+        """Raise InputError, naming them, if shards are missing or damaged."""
+        faults = {
+            shard: reason
+            for shard in range(self.layout.shard_count)
+            if (reason := self.fault(shard, verify=verify)) is not None
+        }
+        if faults:
+            first, reason = next(iter(faults.items()))
+            others = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            raise InputError(
+                f"{self.shard_path(first)}: {reason}{others}; build the store again to make"
+                " what is missing"
+            )
+
+    def map(self, shard: int) -> tuple[Tensor, Tensor]:
+        """A shard's local rows (T, D) and separate global rows (items or 0, D), memory-mapped.
+
+        The mapping is private: writing to the tensors never reaches the file.
+        """
+        local, _ = self.layout.shard_rows(shard)
+        size = _HEADER + self.layout.shard_bytes(shard)
+        # Closes its file, where numpy.memmap holds one descriptor per shard.
+        whole = torch.from_file(
+            str(self.shard_path(shard)), shared=False, size=size, dtype=torch.uint8
+        )
+        rows = whole[_HEADER:].view(self.layout.dtype).view(-1, self.layout.embed_dim)
+        return rows[:local], rows[local:]
+
+    def remove_leftovers(self, rank: int, world: int) -> None:
+        """Delete what killed writers left. Only while holding the rank's lock."""
+        names = [
+            self.shard_path(shard).name for shard in range(rank, self.layout.shard_count, world)
+        ]
+        if world == 1:
+            names += ["manifest.json", "lengths.npy"]
+        for leftover in self.path.glob(".*.tmp"):  # as atomic_write calls them
+            if any(leftover.name.startswith(f".{name}.") for name in names):
+                with suppress(FileNotFoundError):
+                    leftover.unlink()
+
+    def _record(self, shard: int) -> dict[str, Any]:
+        return {
+            "store": self.layout.digest,
+            "shard": shard,
+            "items": [self.layout.bounds[shard], self.layout.bounds[shard + 1]],
+            "rows": list(self.layout.shard_rows(shard)),
+            "embed_dim": self.layout.embed_dim,
+            "precision": self.layout.precision,
+        }
+
+
+class ManifestError(InputError):
+    """A folder without a readable manifest."""
