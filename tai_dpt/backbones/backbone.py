@@ -1,0 +1,166 @@
+"""A frozen CLIP that turns captions and images into the same kind of features."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tai_dpt.backbones.building import build_clip
+from tai_dpt.backbones.clip_package import tokenizer
+from tai_dpt.backbones.download import NAMES, download
+from tai_dpt.backbones.resnet import DenseResNet
+from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.backbones.vit import DenseViT
+from tai_dpt.backbones.weights import read_state_dict, weights_hash
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.features import Features
+
+# of the images that CLIP was trained on, RGB in [0, 1]
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_SOS, _EOS = "<|startoftext|>", "<|endoftext|>"
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Backbone:
+    """CLIP's two towers, frozen: eval mode, no gradients, features in fp32 and L2-normalised.
+
+    Attributes:
+        name: a published model's, or the weight file's without its suffix.
+        weights_hash: SHA-256 of the weights, whatever file they came in.
+        embed_dim: width ``D`` of the joint space.
+        image_size: height and width of CLIP's own training images.
+        logit_scale: CLIP's own, 100 for OpenAI's weights.
+        text: the text tower, for prompts; ``device`` and ``dtype`` are both towers'.
+    """
+
+    def __init__(
+        self,
+        clip_model: nn.Module,
+        *,
+        name: str,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Take over ``clip_model``, a ``clip.model.CLIP`` with fp32 weights; it is changed.
+
+        Args:
+            dtype: what the towers compute in; normalisation layers stay in fp32.
+        """
+        if dtype not in _DTYPES:
+            raise InputError(f"CLIP runs in {', '.join(map(str, _DTYPES))}, not in {dtype}")
+        state = clip_model.state_dict()
+        self.name = name
+        self.weights_hash = weights_hash(state)
+        self.embed_dim: int = state["text_projection"].shape[1]
+        self.logit_scale = float(state["logit_scale"].float().exp())
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.text = TextEncoder(clip_model).to(self.device, dtype).requires_grad_(False).eval()
+        visual = clip_model.get_submodule("visual")
+        _convert(visual, dtype)
+        dense = DenseResNet(visual) if hasattr(visual, "attnpool") else DenseViT(visual)
+        self.image = dense.to(self.device).requires_grad_(False).eval()
+        self.image_size = dense.image_size
+
+    def __repr__(self) -> str:
+        return (
+            f"Backbone({self.name!r}, embed_dim={self.embed_dim}, image_size={self.image_size}, "
+            f"device={str(self.device)!r}, dtype={self.dtype})"
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids ``[SOS … EOS]`` of each text, at its own length.
+
+        A text longer than the context (77) loses its end but keeps EOS.
+        """
+        bpe, most = tokenizer(), self.text.context_length
+        sos, eos = bpe.encoder[_SOS], bpe.encoder[_EOS]
+        texts = [texts] if isinstance(texts, str) else texts
+        return [[sos, *bpe.encode(text)[: most - 2], eos] for text in texts]
+
+    def encode_texts(self, token_ids: Sequence[Sequence[int]]) -> Features:
+        """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS."""
+        return self.text.encode(token_ids)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor, *, position_embedding: bool) -> Features:
+        """Features of normalised images (B, 3, H, W), on the backbone's device.
+
+        Args:
+            position_embedding: whether a ResNet's attention pool uses its own; zero-shot CLIP
+                does, TaI-DPT and DualCoOp do not. Without meaning for vision transformers.
+
+        Raises:
+            InputError: the images have another shape, or sides that the model cannot take.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
+        images = images.to(self.device, self.dtype)
+        global_, local = self.image(images, position_embedding=position_embedding)
+        return Features(
+            global_=F.normalize(global_.float(), dim=-1),
+            local=F.normalize(local.float(), dim=-1),
+            mask=torch.ones(local.shape[:2], dtype=torch.bool, device=self.device),
+        )
+
+
+def backbone_names() -> list[str]:
+    """The published models that can be asked for by name."""
+    return list(NAMES)
+
+
+def load_backbone(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    download_dir: str | os.PathLike[str] | None = None,
+    sha256: str | None = None,
+) -> Backbone:
+    """A frozen CLIP by a published name (downloaded once) or from a local weight file.
+
+    Args:
+        name_or_path: one of :func:`backbone_names`, or the path of a TorchScript archive, a
+            saved state dict or a safetensors file; see :func:`weights.read_state_dict`.
+        dtype: what the towers compute in; the features are fp32 all the same.
+        download_dir: where published files are kept; default ``~/.cache/clip``.
+        sha256: what the file's SHA-256 must be. Published files are always checked.
+
+    Raises:
+        InputError: the name is unknown, the file is missing, broken, not the expected one or no
+            CLIP, or the download failed.
+    """
+    given = os.fspath(name_or_path)
+    if given in NAMES:
+        path = download(given, folder=None if download_dir is None else Path(download_dir))
+        name = given
+    else:
+        path = Path(given).expanduser()
+        name = path.stem
+        if not path.exists() and not _looks_like_path(given):
+            raise InputError(f"{unknown('backbone', given, NAMES)}, or a path to a weight file")
+    state = read_state_dict(path, sha256=sha256)
+    model = build_clip(state, source=str(path))
+    return Backbone(model, name=name, device=device, dtype=dtype)
+
+
+def _looks_like_path(given: str) -> bool:
+    """Whether somebody who wrote this meant a file. "ViT-B/8" is a name: no suffix, no dot."""
+    path = Path(given)
+    return path.is_absolute() or given.startswith((".", "~")) or bool(path.suffix)
+
+
+def _convert(tower: nn.Module, dtype: torch.dtype) -> None:
+    """Weights to ``dtype``, but for normalisation layers, which lose too much by it."""
+    for module in tower.modules():
+        if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+            continue
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(dtype)

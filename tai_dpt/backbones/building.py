@@ -1,0 +1,136 @@
+"""From a state dict to a model of the ``clip`` package: the sizes are read off the shapes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tai_dpt.backbones.clip_package import clip_class
+from tai_dpt.errors import InputError
+
+_HEAD_WIDTH = 64  # of every attention head in CLIP
+_RESNET_STRIDE = 32
+_TEXT_KEYS = (
+    "token_embedding.weight",
+    "positional_embedding",
+    "transformer.resblocks.0.attn.in_proj_weight",
+    "ln_final.weight",
+    "text_projection",
+    "logit_scale",
+)
+_RESNET_KEYS = ("visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding")
+_VIT_KEYS = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj")
+
+
+def build_clip(state: Mapping[str, Tensor], *, source: str = "state dict") -> nn.Module:
+    """A frozen ``clip.model.CLIP`` that holds ``state``'s tensors themselves, not copies.
+
+    Args:
+        state: a state dict in OpenAI's layout, see :func:`weights.read_state_dict`.
+        source: the file's name, for error messages.
+
+    Raises:
+        InputError: it is not the state dict of a CLIP; the message names what is missing.
+    """
+    sizes = clip_sizes(state, source=source)
+    # without storage: neither time for random weights nor a draw from the global generator
+    with torch.device("meta"):
+        model = clip_class()(**sizes)
+    for module in model.modules():
+        if isinstance(getattr(module, "attn_mask", None), Tensor):  # a plain attribute, no buffer
+            module.attn_mask = model.build_attention_mask()
+    expected = model.state_dict()
+    counters = [key for key in expected if key.endswith("num_batches_tracked")]
+    state = {**{key: torch.tensor(0) for key in counters}, **state}
+    _check(expected, state, source)
+    model.load_state_dict(state, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> dict[str, Any]:
+    """The arguments of ``clip.model.CLIP`` that fit the shapes in ``state``.
+
+    Raises:
+        InputError: a key that tells a size is missing, or its shape makes no sense.
+    """
+    vit = any(key in state for key in ("visual.class_embedding", "visual.proj"))
+    wanted = _TEXT_KEYS + (_VIT_KEYS if vit else _RESNET_KEYS)
+    missing = [key for key in wanted if key not in state]
+    if missing:
+        raise _not_clip(source, f"it lacks {_some(missing)}")
+    text_width = state["ln_final.weight"].shape[0]
+    sizes: dict[str, Any] = {
+        "embed_dim": state["text_projection"].shape[-1],
+        "context_length": state["positional_embedding"].shape[0],
+        "vocab_size": state["token_embedding.weight"].shape[0],
+        "transformer_width": text_width,
+        "transformer_heads": text_width // _HEAD_WIDTH,
+        "transformer_layers": _count(r"transformer\.resblocks\.(\d+)\.", state),
+    }
+    if vit:
+        width, _, _, patch = state["visual.conv1.weight"].shape
+        grid = _grid(state["visual.positional_embedding"], "visual.positional_embedding", source)
+        sizes |= {
+            "image_resolution": grid * patch,
+            "vision_layers": _count(r"visual\.transformer\.resblocks\.(\d+)\.", state),
+            "vision_width": width,
+            "vision_patch_size": patch,
+        }
+        vision_heads = width // _HEAD_WIDTH
+    else:
+        key = "visual.attnpool.positional_embedding"
+        width = state["visual.layer1.0.conv1.weight"].shape[0]
+        sizes |= {
+            "image_resolution": _grid(state[key], key, source) * _RESNET_STRIDE,
+            "vision_layers": tuple(
+                _count(rf"visual\.layer{stage}\.(\d+)\.", state) for stage in (1, 2, 3, 4)
+            ),
+            "vision_width": width,
+            "vision_patch_size": None,
+        }
+        vision_heads = width * 32 // _HEAD_WIDTH
+    if not (vision_heads and sizes["transformer_heads"]):
+        raise _not_clip(source, f"a tower is narrower than one attention head ({_HEAD_WIDTH})")
+    return sizes
+
+
+def _check(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    """Every weight there, none left over, all of the expected shape."""
+    missing = [key for key in expected if key not in state]
+    if missing:
+        raise _not_clip(source, f"it lacks {_some(missing)}")
+    extra = [key for key in state if key not in expected]
+    if extra:
+        raise _not_clip(source, f"CLIP has no {_some(extra)}")
+    for key, value in expected.items():
+        if state[key].shape != value.shape:
+            raise _not_clip(
+                source, f"'{key}' is {tuple(state[key].shape)}, expected {tuple(value.shape)}"
+            )
+
+
+def _count(pattern: str, keys: Iterable[str]) -> int:
+    """How many layers: one more than the highest number at ``pattern``'s group."""
+    return 1 + max((int(m[1]) for key in keys if (m := re.match(pattern, key))), default=-1)
+
+
+def _grid(positions: Tensor, key: str, source: str) -> int:
+    """Side of the square grid behind a position embedding (1 + side², width)."""
+    side = math.isqrt(max(len(positions) - 1, 0))
+    if side == 0 or side * side + 1 != len(positions):
+        raise _not_clip(source, f"'{key}' has {len(positions)} rows, not 1 + a square number")
+    return side
+
+
+def _not_clip(source: str, why: str) -> InputError:
+    return InputError(f"'{source}' is not a CLIP state dict in OpenAI's layout: {why}")
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    shown = ", ".join(f"'{key}'" for key in keys[:most])
+    return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"

@@ -1,0 +1,174 @@
+"""Weight files: a path in any of the known formats becomes a state dict in OpenAI's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tai_dpt.errors import InputError
+from tai_dpt.files import file_sha256
+
+VOCABULARY_SIZE = 49408  # of CLIP's tokenizer
+# what OpenAI's archives hold beside the weights: sizes, which the shapes say anyway
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+_FORMATS = "a TorchScript archive, a state dict saved by torch.save, or .safetensors"
+
+StateDict = dict[str, Tensor]
+
+
+def read_state_dict(path: str | os.PathLike[str], *, sha256: str | None = None) -> StateDict:
+    """The state dict in a weight file, on the CPU; half-precision weights become fp32.
+
+    The format is told by the content: a TorchScript archive (as OpenAI publishes), a state dict
+    saved by ``torch.save``, also as ``{"state_dict": …}`` and with every key prefixed
+    ``module.``, or safetensors. In place of ``token_embedding.weight`` (V, W) a file may hold
+    the rows that are used: ``token_rows`` (R, W) and ``token_ids`` (R,); the others are zero.
+
+    Args:
+        sha256: what the file's SHA-256 must be; not checked when None.
+
+    Raises:
+        InputError: the file is missing, truncated or of another kind, or its checksum differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"cannot read weights from '{path}': {what}")
+    if sha256 is not None:
+        found = file_sha256(path)
+        if found != sha256.lower():
+            raise InputError(
+                f"'{path}' has the wrong checksum: SHA-256 {found}, expected {sha256.lower()}; "
+                "it may be another file or a broken copy: fetch it again"
+            )
+    return _normalise(_unwrap(_read(path), path), path)
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and fp32 values: the same for the same weights in any file.
+
+    Counters that no output depends on (``num_batches_tracked``) are left out.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        if key.endswith("num_batches_tracked"):
+            continue
+        values = state[key].detach().to("cpu", torch.float32).numpy().astype("<f4", copy=False)
+        digest.update(f"{key} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Any:
+    """What the file holds; InputError with one line for whatever goes wrong on the way."""
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    try:
+        if head.startswith(b"PK"):
+            return _read_archive(path)
+        if head[:2] == b"\x80\x02":  # torch.save's format before 1.6: plain pickles
+            return torch.load(path, map_location="cpu", weights_only=True)
+        if head[8:9] == b"{":  # safetensors: the header's length, then the header in JSON
+            return load_file(path)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower():
+            raise InputError(
+                f"'{path}' holds pickled Python objects, which are not loaded for safety: save "
+                "the weights alone, with torch.save(model.state_dict(), …)"
+            ) from error
+        raise _broken(path, error) from error
+    except InputError:
+        raise
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _broken(path, error) from error
+    if not head:
+        raise InputError(f"'{path}' is empty: fetch or copy it again")
+    hint = ""
+    if head.startswith(b"version https://git-lfs"):
+        hint = "; it is a Git LFS pointer: run git lfs pull"
+    raise InputError(f"'{path}' is not a weight file (expected {_FORMATS}){hint}")
+
+
+def _read_archive(path: Path) -> Any:
+    """A zip file: TorchScript, which has code in it, or torch.save's format."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            damaged = archive.testzip()  # torch itself does not look at a tensor's checksum
+    except zipfile.BadZipFile as error:
+        raise OSError("its end is missing") from error
+    if damaged:
+        raise OSError(f"'{damaged}' in it does not have its checksum")
+    folders = {member.split("/")[1] for member in members if "/" in member}
+    if "data.pkl" not in folders:
+        raise InputError(f"'{path}' is a zip file without weights (expected {_FORMATS})")
+    if "code" not in folders:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # OpenAI published TorchScript; that torch moves on from it is nothing a user can mend
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        return torch.jit.load(str(path), map_location="cpu").state_dict()
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return InputError(
+        f"cannot read weights from '{path}': truncated or corrupt ({reason}); fetch it again"
+    )
+
+
+def _unwrap(content: Any, path: Path) -> StateDict:
+    """The state dict itself, without ``{"state_dict": …}`` and ``module.``."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"'{path}' holds no state dict but a {type(content).__name__}")
+    strange = [k for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+    if strange:
+        raise InputError(
+            f"'{path}' holds no state dict of CLIP: {strange[0]!r} is not a tensor but a "
+            f"{type(content[strange[0]]).__name__}"
+        )
+    if all(key.startswith("module.") for key in content):
+        content = {key.removeprefix("module."): value for key, value in content.items()}
+    return {key: value for key, value in content.items() if key not in _NOT_WEIGHTS}
+
+
+def _normalise(state: StateDict, path: Path) -> StateDict:
+    """Full precision throughout, and the token table with all its rows."""
+    state = {
+        key: value.detach().float() if value.is_floating_point() else value.detach()
+        for key, value in state.items()
+    }
+    if "token_rows" in state or "token_ids" in state:
+        state["token_embedding.weight"] = _token_table(
+            state.pop("token_rows", None), state.pop("token_ids", None), path
+        )
+    return state
+
+
+def _token_table(rows: Tensor | None, ids: Tensor | None, path: Path) -> Tensor:
+    """``rows`` (R, W) at their places ``ids`` (R,) in a table of zeros (V, W)."""
+    if rows is None or ids is None or rows.ndim != 2 or ids.shape != rows.shape[:1]:
+        raise InputError(
+            f"'{path}': 'token_rows' (R, width) must come with 'token_ids' (R,), one id a row"
+        )
+    ids = ids.long()
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < VOCABULARY_SIZE:
+        raise InputError(f"'{path}': 'token_ids' must lie between 0 and {VOCABULARY_SIZE - 1}")
+    table = rows.new_zeros(VOCABULARY_SIZE, rows.shape[1])
+    table[ids] = rows
+    return table
