@@ -69,6 +69,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     for path in (args.dataset_config_file, args.config_file):
         if path:
             merge_file(cfg, path)
+    if args.dataset_config_file and not cfg.DATASET.LABEL:
+        cfg.DATASET.LABEL = Path(args.dataset_config_file).stem
     flags = {
         "DATASET.ROOT": args.root,
         "OUTPUT_DIR": args.output_dir,

@@ -1,0 +1,278 @@
+"""Checkpoints in Dassl's layout that a safe load accepts.
+
+``<directory>/<model name>/model.pth.tar-<epoch>``, ``model-best.pth.tar`` and a text file
+``checkpoint`` that names the last one written. A file holds plain values and tensors only
+(Dassl's also pickle scheduler objects and numpy numbers) and is renamed into place when whole.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tai_dpt.errors import InputError
+from tai_dpt.files import atomic_write
+
+BEST = "model-best.pth.tar"
+EPOCH_PREFIX = "model.pth.tar-"
+LATEST = "checkpoint"  # the text file that names the last one written
+
+PathLike = str | os.PathLike[str]
+
+
+class CheckpointNotFound(InputError, FileNotFoundError):
+    """The checkpoint asked for does not exist; the message says which do."""
+
+
+def save_checkpoint(
+    state: Mapping[str, Any],
+    save_dir: PathLike,
+    is_best: bool = False,
+    remove_module_from_keys: bool = True,
+    model_name: str = "",
+) -> None:
+    """Write ``state`` (``state_dict``, ``epoch``, …) to ``save_dir`` and name it as the latest.
+
+    ``model_name`` defaults to ``model.pth.tar-<epoch>``; ``is_best`` also writes
+    ``model-best.pth.tar``. ``remove_module_from_keys`` drops DataParallel's prefix. Raises
+    TypeError for a value that is neither plain nor a tensor, InputError if it cannot be written.
+    """
+    plain = {key: to_plain(value, where=key) for key, value in state.items()}
+    if remove_module_from_keys:
+        weights = plain["state_dict"]
+        plain["state_dict"] = {key.removeprefix("module."): weights[key] for key in weights}
+    names = [model_name or f"{EPOCH_PREFIX}{plain['epoch']}"]
+    if is_best and BEST not in names:
+        names.append(BEST)
+    folder = Path(save_dir)
+    try:
+        for name in names:
+            with atomic_write(folder / name) as stream:
+                torch.save(plain, stream)
+            print(f"Checkpoint saved to {folder / name}")
+        with atomic_write(folder / LATEST, "w", encoding="utf-8") as stream:
+            stream.write(f"{names[0]}\n")
+    except OSError as error:
+        raise InputError(
+            f"cannot write a checkpoint to {folder} ({error.strerror or error})"
+        ) from error
+
+
+def load_checkpoint(path: PathLike) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running any code that it holds.
+
+    Objects in files written by Dassl or by the public code (a pickled scheduler, a numpy
+    ``val_result``) are left out, and so is each top-level entry that contains one. Raises
+    CheckpointNotFound, or InputError for a file that is truncated or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointNotFound(f"no checkpoint at {path}{_what_exists(path.parent)}")
+    try:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            content = _load_without_objects(path)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is cut short"
+        raise InputError(
+            f"{path} cannot be read as a checkpoint ({reason}): it is truncated or not one; "
+            "copy or write it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
+    return content
+
+
+def resume_from_checkpoint(
+    fdir: PathLike,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Any = None,
+) -> int:
+    """Restore model, optimizer and scheduler from the latest checkpoint in ``fdir``.
+
+    Returns the number of epochs already trained. Errors as ``load_checkpoint`` and ``restore``.
+    """
+    path = latest_checkpoint(fdir)
+    if path is None:
+        raise CheckpointNotFound(f"no checkpoint in {fdir}{_what_exists(Path(fdir))}")
+    print(f'Loading checkpoint from "{path}"')
+    content = load_checkpoint(path)
+    restore(content, path=path, model=model, optimizer=optimizer, scheduler=scheduler)
+    print(f"Previous epoch: {content['epoch']}")
+    return int(content["epoch"])
+
+
+def restore(
+    content: Mapping[str, Any],
+    *,
+    path: PathLike,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    scheduler: Any,
+) -> None:
+    """Put a loaded checkpoint back into what it came from; ``path`` is named in errors.
+
+    Raises InputError where the weights do not fit the model, or where the optimizer or schedule
+    to go on with is missing (such a checkpoint can still be loaded for evaluation).
+    """
+    load_weights(content, path=path, model=model)
+    for key, part in (("optimizer", optimizer), ("scheduler", scheduler)):
+        if part is None:
+            continue
+        if not content.get(key):
+            raise InputError(
+                f"{path} holds no {key} state that can be read, so training cannot go on from "
+                "it: evaluate it (--eval-only --model-dir), or train from scratch"
+            )
+        try:
+            part.load_state_dict(content[key])
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path}: its {key} does not fit this run: {error}") from error
+
+
+def load_weights(
+    content: Mapping[str, Any], *, path: PathLike, model: nn.Module, name: str = "the model"
+) -> None:
+    """Load ``content["state_dict"]`` strictly; InputError names the file and what differs."""
+    if "state_dict" not in content:
+        raise InputError(f"{path} has no 'state_dict'; it holds: {', '.join(content)}")
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        details = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise InputError(
+            f"{path} does not fit {name}: {details or error}. Use the configuration (classes, "
+            "context length, backbone) that it was trained with"
+        ) from error
+
+
+def latest_checkpoint(folder: PathLike) -> Path | None:
+    """The checkpoint that ``folder``/checkpoint names, or None where there is no such file."""
+    pointer = Path(folder) / LATEST
+    if not pointer.is_file():
+        return None
+    return pointer.with_name(pointer.read_text(encoding="utf-8").splitlines()[0].strip())
+
+
+def saved_epochs(folder: PathLike) -> list[int]:
+    """The epochs of which ``folder`` holds a ``model.pth.tar-<epoch>``, ascending."""
+    pattern = re.compile(re.escape(EPOCH_PREFIX) + r"(\d+)")
+    matches = (pattern.fullmatch(path.name) for path in Path(folder).glob(f"{EPOCH_PREFIX}*"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def find_checkpoint(folder: PathLike, epoch: int | None = None) -> Path:
+    """The checkpoint to evaluate: that of ``epoch``, else the best one, else the latest one.
+
+    Raises CheckpointNotFound, listing the epochs that exist.
+    """
+    folder = Path(folder)
+    if epoch is not None:
+        path: Path | None = folder / f"{EPOCH_PREFIX}{epoch}"
+    elif (folder / BEST).is_file():
+        path = folder / BEST
+    else:
+        path = latest_checkpoint(folder)
+    if path is None or not path.is_file():
+        wanted = path or f"{folder / BEST}, and no file '{LATEST}' there names one"
+        raise CheckpointNotFound(f"no checkpoint at {wanted}{_what_exists(folder)}")
+    return path
+
+
+def to_plain(value: Any, *, where: str) -> Any:
+    """``value`` with numpy numbers and arrays, mappings and parameters made plain.
+
+    Raises TypeError, naming ``where``, for what a ``weights_only`` load would refuse.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach()
+        # a view would be written with all the storage behind it
+        shares = value.untyped_storage().nbytes() > value.numel() * value.element_size()
+        return value.clone() if shares else value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if isinstance(value, Mapping):
+        return {key: to_plain(part, where=f"{where}.{key}") for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [to_plain(part, where=f"{where}[{i}]") for i, part in enumerate(value)]
+        return parts if isinstance(value, list) else tuple(parts)
+    raise TypeError(f"checkpoint entry '{where}' is a {type(value).__name__}: give plain values")
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of Python's, numpy's and torch's random generators, as plain values."""
+    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": ("MT19937", np.asarray(keys).tolist(), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_generator_states(states: Mapping[str, Any]) -> None:
+    """Undo of ``generator_states``; CUDA's only where the number of devices is the same."""
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    cuda = states.get("cuda")
+    if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
+
+
+def _what_exists(folder: Path) -> str:
+    if not folder.is_dir():
+        return f" (the folder {folder} does not exist)"
+    epochs = saved_epochs(folder)
+    best = [f"the best ({BEST})"] if (folder / BEST).is_file() else []
+    listed = [*best, *([f"epochs {', '.join(map(str, epochs))}"] if epochs else [])]
+    return f"; {folder} holds {' and '.join(listed)}" if listed else f"; {folder} holds none"
+
+
+class _Unread:
+    """Stands in for every object of a class that a safe load does not know."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> _Unread:
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: Any) -> None:
+        """Take any state and forget it."""
+
+
+def _load_without_objects(path: Path) -> Any:
+    """A safe load in which each unknown class is replaced by one that does nothing."""
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    with torch.serialization.safe_globals([(_Unread, name) for name in names]):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        return content
+    unread = [key for key, value in content.items() if _holds_unread(value)]
+    print(f"{path}: left out {', '.join(unread)} (objects that are not loaded for safety)")
+    return {key: value for key, value in content.items() if key not in unread}
+
+
+def _holds_unread(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_unread(part) for part in value.values())
+    if isinstance(value, list | tuple | set):
+        return any(_holds_unread(part) for part in value)
+    return isinstance(value, _Unread)

@@ -1,0 +1,212 @@
+"""The epoch loop and the hooks that a trainer fills in or overrides."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from tai_dpt.toolbox.building import Builders
+from tai_dpt.toolbox.embedded.evaluation import EVALUATOR_REGISTRY
+from tai_dpt.toolbox.embedded.meters import AverageMeter, MetricMeter
+from tai_dpt.toolbox.embedded.registry import Registry
+
+_nothing = Registry("")
+_builders = Builders(trainers=_nothing, datasets=_nothing, evaluators=EVALUATOR_REGISTRY)
+
+
+class EpochLoop:
+    """Builds data, model and evaluator from a config, then runs epochs over ``train_loader_x``."""
+
+    train_loader_x: Any
+    train_loader_u: Any
+    val_loader: Any
+    test_loader: Any
+    num_classes: int
+    num_source_domains: int
+    lab2cname: Mapping[int, str]
+    dm: Any
+    model: nn.Module
+    batch_idx: int
+    num_batches: int
+    time_start: float
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self._models: dict[str, nn.Module] = {}
+        self._optims: dict[str, Any] = {}
+        self._scheds: dict[str, Any] = {}
+        self._writer: Any = None
+        self.check_cfg(cfg)
+        cuda = torch.cuda.is_available() and cfg.USE_CUDA
+        self.device = torch.device("cuda" if cuda else "cpu")
+        self.start_epoch = self.epoch = 0
+        self.max_epoch: int = cfg.OPTIM.MAX_EPOCH
+        self.output_dir: str = cfg.OUTPUT_DIR
+        self.cfg = cfg
+        self.build_data_loader()
+        self.build_model()
+        self.evaluator = _builders.build_evaluator(cfg, lab2cname=self.lab2cname)
+        self.best_result = -math.inf
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        """Raise an error for options this trainer cannot use; by default all are fine."""
+
+    def build_data_loader(self) -> None:
+        """Set the loaders and the classes."""
+        raise NotImplementedError
+
+    def build_model(self) -> None:
+        """Build the model and register what is trained."""
+        raise NotImplementedError
+
+    # -- registered models ---------------------------------------------------------------------
+
+    def register_model(
+        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
+    ) -> None:
+        """Have ``model`` saved, loaded, switched and stepped under ``name``."""
+        if "_models" not in self.__dict__:
+            raise AttributeError("call super().__init__(cfg) before register_model")
+        if name in self._models:
+            raise ValueError(f"a model called '{name}' is registered already")
+        self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
+
+    def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
+        """All registered names, or ``names`` as a list once each is known to be registered."""
+        if names is None:
+            return list(self._models)
+        names = names if isinstance(names, list) else [names]
+        for name in names:
+            if name not in self._models:
+                raise ValueError(f"no model '{name}' is registered, only {list(self._models)}")
+        return names
+
+    def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
+        """Put the models in ``train`` or in ``eval`` (also ``test``) mode."""
+        if mode not in ("train", "eval", "test"):
+            raise KeyError(f"mode '{mode}'; valid: train, eval, test")
+        for name in self.get_model_names(names):
+            self._models[name].train(mode == "train")
+
+    def update_lr(self, names: str | list[str] | None = None) -> None:
+        """Step the schedules: once an epoch, by the trainer, after its last batch."""
+        for name in self.get_model_names(names):
+            if self._scheds[name] is not None:
+                self._scheds[name].step()
+
+    def get_current_lr(self, names: str | list[str] | None = None) -> float:
+        """The rate of the first parameter group of the first model."""
+        return self._optims[self.get_model_names(names)[0]].param_groups[0]["lr"]
+
+    # -- one step ------------------------------------------------------------------------------
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Raise FloatingPointError if the loss is infinite or NaN."""
+        if not torch.isfinite(loss).all():
+            raise FloatingPointError("Loss is infinite or NaN!")
+
+    def model_zero_grad(self, names: str | list[str] | None = None) -> None:
+        """Clear the gradients."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
+    def model_backward(self, loss: Tensor) -> None:
+        """Check the loss and compute gradients."""
+        self.detect_anomaly(loss)
+        loss.backward()
+
+    def model_update(self, names: str | list[str] | None = None) -> None:
+        """Step the optimizers."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].step()
+
+    def model_backward_and_update(self, loss: Tensor, names: str | list[str] | None = None) -> None:
+        """Clear gradients, compute them, step the optimizers."""
+        self.model_zero_grad(names)
+        self.model_backward(loss)
+        self.model_update(names)
+
+    def parse_batch_train(self, batch: Mapping[str, Any]) -> Any:
+        """What ``forward_backward`` needs of a batch: here image, label, domain."""
+        return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+
+    def parse_batch_test(self, batch: Mapping[str, Any]) -> Any:
+        """The model's input and the ground truth: here image and label."""
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def forward_backward(self, batch: Any) -> Mapping[str, float]:
+        """One training step; returns what the log shows, by name. A trainer defines it."""
+        raise NotImplementedError
+
+    def model_inference(self, input: Any) -> Any:
+        """The model's output for a test batch's input."""
+        return self.model(input)
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """``before_train``, the epochs, ``after_train``."""
+        self.before_train()
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+        self.after_train()
+
+    def before_train(self) -> None:
+        """Before the first epoch; sets ``start_epoch`` when resuming."""
+
+    def after_train(self) -> None:
+        """After the last epoch."""
+
+    def before_epoch(self) -> None:
+        """Before each epoch."""
+
+    def after_epoch(self) -> None:
+        """After each epoch."""
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate."""
+        raise NotImplementedError
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Write a scalar, if a writer is open."""
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    def run_epoch(self) -> None:
+        """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        self.num_batches = len(self.train_loader_x)
+        frequency = self.cfg.TRAIN.PRINT_FREQ
+        end = time.time()
+        for batch_idx, batch in enumerate(self.train_loader_x):
+            self.batch_idx = batch_idx
+            data_time.update(time.time() - end)
+            losses.update(self.forward_backward(batch))
+            batch_time.update(time.time() - end)
+            done = batch_idx + 1
+            if done % frequency == 0 or self.num_batches < frequency:
+                left = (self.max_epoch - self.epoch) * self.num_batches - done
+                eta = datetime.timedelta(seconds=int(batch_time.avg * left))
+                print(
+                    f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{self.num_batches}] "
+                    f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+                    f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
+                    f"{losses} lr {self.get_current_lr():.4e} eta {eta}"
+                )
+            step = self.epoch * self.num_batches + batch_idx
+            for name, meter in losses.meters.items():
+                self.write_scalar(f"train/{name}", meter.avg, step)
+            self.write_scalar("train/lr", self.get_current_lr(), step)
+            end = time.time()

@@ -1,0 +1,92 @@
+"""Everything printed goes to the console and to ``log.txt``, as in Dassl."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, TextIO
+
+from tai_dpt.errors import InputError
+
+
+class Tee:
+    """A text stream that writes to ``console`` and, line by line, to a log file."""
+
+    def __init__(self, console: TextIO, log: TextIO) -> None:
+        self.console = console
+        self.log = log
+
+    def write(self, text: str) -> int:
+        """Write to both; what follows ``close`` goes to the console alone."""
+        self.console.write(text)
+        if not self.log.closed:
+            self.log.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        self.console.flush()
+        if not self.log.closed:
+            self.log.flush()
+
+    def close(self) -> None:
+        """Close the log file and give ``sys.stdout`` back; the console stays open."""
+        self.log.close()
+        if sys.stdout is self:
+            sys.stdout = self.console
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.console, name)  # encoding, isatty, fileno, …
+
+
+def setup_logger(output: str | os.PathLike[str] | None = None) -> Tee | None:
+    """Copy ``sys.stdout`` into ``output``/log.txt (or into ``output`` itself if .txt or .log).
+
+    A log that is already there is kept: the new one gets the time as a suffix. Returns the
+    stream now in ``sys.stdout`` (its ``close`` undoes this), or None for no ``output``. Raises
+    InputError where the file cannot be written.
+    """
+    if not output:
+        return None
+    path = Path(output)
+    if path.suffix not in (".txt", ".log"):
+        path = path / "log.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = _open_new(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write the log {path} ({reason}): choose another --output-dir"
+        ) from error
+    tee = Tee(sys.stdout, log)
+    sys.stdout = tee
+    return tee
+
+
+@contextmanager
+def logging_to(output: str | os.PathLike[str] | None) -> Iterator[None]:
+    """``setup_logger`` for the length of a block; ``sys.stdout`` is given back at its end."""
+    console = sys.stdout
+    tee = setup_logger(output)
+    try:
+        yield
+    finally:
+        if tee is not None:
+            tee.close()
+        sys.stdout = console
+
+
+def _open_new(path: Path) -> TextIO:
+    dated = path.name + time.strftime("-%Y-%m-%d-%H-%M-%S")
+    names = chain([path.name, dated], (f"{dated}-{i}" for i in count(2)))  # many in one second
+    while True:
+        try:
+            return path.with_name(next(names)).open("x", encoding="utf-8", buffering=1)
+        except FileExistsError:
+            continue

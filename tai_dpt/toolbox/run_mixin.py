@@ -1,0 +1,245 @@
+"""What happens around the epochs: checkpoints, the final model, testing, scalars.
+
+Mixed in front of stock Dassl's ``TrainerX`` and of the embedded one, so both behave alike.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from yacs.config import CfgNode
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.toolbox import checkpoint as ckpt
+
+if TYPE_CHECKING:
+    from tai_dpt.toolbox.embedded.loop import EpochLoop as _Loop
+else:
+    _Loop = object
+
+FINAL_MODELS = ("last_step", "best_val", "best_test")
+SPLITS = ("val", "test")
+
+
+class RunMixin(_Loop):
+    """Resume, train, select, test.
+
+    ``TEST.FINAL_MODEL`` is ``last_step`` (default), ``best_val`` (needs validation data: never
+    test data under another name) or ``best_test`` (which says what it does).
+    """
+
+    _writer: Any
+    best_result: float
+
+    def __init__(self, cfg: CfgNode) -> None:
+        if cfg.TEST.FINAL_MODEL not in FINAL_MODELS:
+            raise unknown("final model (TEST.FINAL_MODEL)", cfg.TEST.FINAL_MODEL, FINAL_MODELS)
+        if cfg.TEST.SPLIT not in SPLITS:
+            raise unknown("split (TEST.SPLIT)", cfg.TEST.SPLIT, SPLITS)
+        super().__init__(cfg)
+        self.best_result = -math.inf
+        if cfg.TEST.FINAL_MODEL == "best_val":
+            self._require_val("TEST.FINAL_MODEL best_val")
+        if cfg.TEST.SPLIT == "val":
+            self._require_val("TEST.SPLIT val")
+
+    def _require_val(self, wish: str) -> None:
+        if self.val_loader is None:
+            raise InputError(
+                f"{wish} needs validation data, and dataset '{self.cfg.DATASET.NAME}' has none: "
+                "use TEST.FINAL_MODEL last_step and TEST.SPLIT test (selecting on test data is "
+                "called best_test)"
+            )
+
+    def build_data_loader(self) -> None:
+        """Set ``train_loader_x``, ``train_loader_u``, ``val_loader``, ``test_loader``,
+        ``num_classes``, ``num_source_domains`` and ``lab2cname``; a trainer defines it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build_data_loader")
+
+    def build_model(self) -> None:
+        """Build the model and ``register_model`` what is trained; a trainer defines it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build_model")
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    def adapt_state_dict(self, name: str, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Rename or drop entries of a loaded checkpoint before it goes into model ``name``.
+
+        A trainer that reads other people's checkpoints overrides it; here it changes nothing.
+        """
+        return state_dict
+
+    def save_model(
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
+    ) -> None:
+        """Write every registered model, with what resuming needs, after ``epoch`` (from 0)."""
+        for name in self.get_model_names():
+            optimizer, scheduler = self._optims[name], self._scheds[name]
+            ckpt.save_checkpoint(
+                {
+                    "state_dict": self._models[name].state_dict(),
+                    "epoch": epoch + 1,
+                    "optimizer": None if optimizer is None else optimizer.state_dict(),
+                    "scheduler": None if scheduler is None else scheduler.state_dict(),
+                    "val_result": None if val_result is None else float(val_result),
+                    "best_result": float(self.best_result),
+                    "generators": ckpt.generator_states(),
+                },
+                Path(directory) / name,
+                is_best=is_best,
+                model_name=model_name,
+            )
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Continue from the last checkpoint in ``directory``; returns the epochs it had run.
+
+        Restores models, optimizers, schedules and the random generators, so that the rest of
+        the run is what it would have been. No checkpoint: prints so and returns 0.
+        """
+        names = self.get_model_names()
+        paths = [ckpt.latest_checkpoint(Path(directory) / name) for name in names]
+        found = [path for path in paths if path is not None]
+        if not found or len(found) < len(names):
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training)")
+        contents = [ckpt.load_checkpoint(path) for path in found]
+        epochs = {content["epoch"] for content in contents}
+        if len(epochs) > 1:  # stopped between two models of one epoch: step back to the earlier
+            shared = min(epochs)
+            found = [path.with_name(f"{ckpt.EPOCH_PREFIX}{shared}") for path in found]
+            contents = [ckpt.load_checkpoint(path) for path in found]
+        for name, path, content in zip(names, found, contents, strict=True):
+            content["state_dict"] = self.adapt_state_dict(name, content["state_dict"])
+            ckpt.restore(
+                content,
+                path=path,
+                model=self._models[name],
+                optimizer=self._optims[name],
+                scheduler=self._scheds[name],
+            )
+            print(f"Loaded {path} (epoch={content['epoch']})")
+        last = contents[-1]
+        if "generators" in last:
+            ckpt.set_generator_states(last["generators"])
+        if self._best_is_saved():
+            self.best_result = last.get("best_result", -math.inf)
+        return int(last["epoch"])
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load every registered model's weights from ``directory``, for evaluation.
+
+        The checkpoint of ``epoch`` if given, else ``model-best.pth.tar``, else the latest one.
+        Raises CheckpointNotFound (an InputError), listing the epochs that exist.
+        """
+        if not directory:
+            print("No model directory given: nothing loaded, the model is evaluated as built")
+            return
+        for name in self.get_model_names():
+            path = ckpt.find_checkpoint(Path(directory) / name, epoch)
+            content = ckpt.load_checkpoint(path)
+            if "state_dict" in content:
+                content["state_dict"] = self.adapt_state_dict(name, content["state_dict"])
+            ckpt.load_weights(content, path=path, model=self._models[name], name=name)
+            result = content.get("val_result")
+            shown = "" if result is None else f", val_result={result:.1f}"
+            print(f"Load {path} to {name} (epoch={content.get('epoch', 'unknown')}{shown})")
+
+    def _best_is_saved(self) -> bool:
+        folder = Path(self.output_dir)
+        return all((folder / name / ckpt.BEST).is_file() for name in self.get_model_names())
+
+    # -- scalars -------------------------------------------------------------------------------
+
+    def init_writer(self, log_dir: str) -> None:
+        """Write scalars to ``log_dir`` for tensorboard, where tensorboard is installed."""
+        if self._writer is not None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            print("tensorboard is not installed: scalars are not written (pip install tensorboard)")
+            return
+        print(f"Initialize tensorboard (log_dir={log_dir})")
+        self._writer = SummaryWriter(log_dir=log_dir)
+
+    def close_writer(self) -> None:
+        """Close the scalar file, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # -- the run -------------------------------------------------------------------------------
+
+    def before_train(self) -> None:
+        """Resume (from ``cfg.RESUME``, else from the output folder) and open the scalar file."""
+        resume = self.cfg.RESUME
+        if resume and not Path(resume).is_dir():
+            raise InputError(f"nothing to resume: the folder {resume} does not exist")
+        self.start_epoch = self.resume_model_if_exist(resume or self.cfg.OUTPUT_DIR)
+        self.epoch = max(self.start_epoch - 1, 0)  # where no epoch is left to run
+        if self.cfg.TEST.FINAL_MODEL == "best_test":
+            print("Note: the final model is selected on TEST data (TEST.FINAL_MODEL best_test)")
+        self.init_writer(str(Path(self.output_dir) / "tensorboard"))
+        self.time_start = time.time()
+
+    def after_epoch(self) -> None:
+        """Keep the best model if one is selected; save at the frequency and at the end."""
+        number, frequency = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
+        final = self.cfg.TEST.FINAL_MODEL
+        if final != "last_step" and not self.cfg.TEST.NO_TEST:
+            result = self.test(split="val" if final == "best_val" else "test")
+            if result > self.best_result:
+                self.best_result = float(result)
+                self.save_model(
+                    self.epoch, self.output_dir, val_result=result, model_name=ckpt.BEST
+                )
+        if number == self.max_epoch or (frequency > 0 and number % frequency == 0):
+            self.save_model(self.epoch, self.output_dir)
+
+    def after_train(self) -> None:
+        """Test the final model and say how long it took."""
+        print("Finish training")
+        if not self.cfg.TEST.NO_TEST:
+            final = self.cfg.TEST.FINAL_MODEL
+            if final == "last_step":
+                print("Deploy the last-epoch model")
+            else:
+                print(f"Deploy the model with the best {final.removeprefix('best_')} performance")
+                if not self._best_is_saved():
+                    raise InputError(
+                        f"{final}: {self.output_dir} holds no {ckpt.BEST}, as no epoch was left "
+                        "to train: use last_step, or resume in the folder of the earlier run"
+                    )
+                self.load_model(self.output_dir)
+            self.test()
+        seconds = round(time.time() - self.time_start)
+        print(f"Elapsed: {datetime.timedelta(seconds=seconds)}")
+        self.close_writer()
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on ``split`` (default ``cfg.TEST.SPLIT``); returns the first metric."""
+        split = split or self.cfg.TEST.SPLIT
+        if split == "val":
+            self._require_val("evaluating on 'val'")
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        print(f"Evaluate on the *{split}* set")
+        for batch in self.val_loader if split == "val" else self.test_loader:
+            inputs, labels = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(inputs), labels)
+        results = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))

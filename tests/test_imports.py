@@ -1,0 +1,143 @@
+"""Imports point one way: train.py, tools → trainers → datasets → tai_dpt, without a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# top-level folder -> the package it is installed as, and its storey
+FOLDERS = {
+    "tools": ("tai_dpt.tools", 3),
+    "trainers": ("tai_dpt.trainers", 2),
+    "datasets": ("tai_dpt.datasets", 1),
+    "tai_dpt": ("tai_dpt", 0),
+}
+ENTRY_POINT = "train"
+# package -> the only part of the project that imports it
+DOORS = {"dassl": "tai_dpt.toolbox", "clip": "tai_dpt.backbones"}
+# what the method (tai_dpt less its door to the toolbox) does without
+NOT_IN_THE_METHOD = ("yacs", "tai_dpt.toolbox")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = FOLDERS[parts[0]][0] if parts[0] in FOLDERS else parts[0]
+    return ".".join([package, *parts[1:]]).removesuffix(".__init__")
+
+
+FILES = {
+    module_name(path): path
+    for path in [ROOT / "train.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
+    if path.is_file()
+}
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def storey(module: str) -> int:
+    if module == ENTRY_POINT:
+        return 3
+    return next(level for package, level in FOLDERS.values() if within(module, package))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, less what only a type checker reads."""
+    for child in ast.iter_child_nodes(tree):
+        if is_type_checking(child):
+            assert isinstance(child, ast.If)
+            for other in child.orelse:
+                yield other
+                yield from nodes(other)
+            continue
+        yield child
+        yield from nodes(child)
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """The modules ``module`` imports (as deep as they are files here), with line numbers."""
+    path = FILES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, *([base] if base else [])])
+            for alias in node.names:
+                deeper = f"{base}.{alias.name}"
+                yield (deeper if deeper in FILES else base), node.lineno
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith("import_module")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield str(node.args[0].value), node.lineno
+
+
+def places(module: str) -> Iterator[tuple[str, str]]:
+    for imported, line in imports(module):
+        yield imported, f"{FILES[module].relative_to(ROOT)}:{line} imports {imported}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_one_way(module: str) -> None:
+    for imported, place in places(module):
+        top = imported.split(".")[0]
+        assert top not in ("datasets", "trainers", "tools", ENTRY_POINT), (
+            f"{place}: say tai_dpt.{imported}"
+        )
+        if top == "tai_dpt":
+            assert storey(imported) <= storey(module), f"{place}, which stands above it"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_door_is_the_only_way(module: str) -> None:
+    for imported, place in places(module):
+        for package, door in DOORS.items():
+            assert not within(imported, package) or within(module, door), f"{place}: not by {door}"
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in FILES if storey(m) == 0 and not within(m, "tai_dpt.toolbox")]
+)
+def test_the_method_knows_no_config_and_no_toolbox(module: str) -> None:
+    for imported, place in places(module):
+        assert not any(within(imported, banned) for banned in NOT_IN_THE_METHOD), place
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    graph = {m: {i for i, _ in imports(m) if i in FILES and i != m} for m in FILES}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " → ".join([*trail[trail.index(module) :], module])
+        if module in done:
+            return
+        for imported in sorted(graph[module]):
+            visit(imported, (*trail, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_the_rules_see_what_they_should() -> None:
+    assert module_name(ROOT / "trainers" / "__init__.py") == "tai_dpt.trainers"
+    assert module_name(ROOT / "tai_dpt" / "toolbox" / "stock.py") == "tai_dpt.toolbox.stock"
+    assert "tai_dpt.errors" in {name for name, _ in imports("tai_dpt.toolbox.choice")}
+    assert "dassl.engine" in {name for name, _ in imports("tai_dpt.toolbox.stock")}
+    assert (storey("train"), storey("tai_dpt.datasets.base"), storey("tai_dpt.files")) == (3, 1, 0)
