@@ -92,16 +92,16 @@ class _ImageFiles(Dataset):
     A message, because an exception raised in a worker process arrives wrapped in a traceback.
     """
 
-    def __init__(self, paths: Sequence[str], read: Callable[[str], Any]) -> None:
-        self.paths = paths
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
+        self.items = items
         self.read = read
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
         try:
-            return self.read(self.paths[index])
+            return self.read(self.items[index])
         except InputError as error:
             return str(error)
 
@@ -124,11 +124,22 @@ def image_batches(
     Raises:
         InputError: an image cannot be read; the message names it.
     """
-    for items in _read_ahead(paths, _Pixels(transform), batches, workers):
-        for item in items:
-            if isinstance(item, str):
-                raise InputError(f"{item}; DATASET.ON_BAD_IMAGE skip leaves such images out")
-        yield torch.stack(items)
+    return pixel_batches(paths, _Pixels(transform), batches, workers=workers)
+
+
+def pixel_batches(
+    items: Sequence[Any],
+    read: Callable[[Any], Tensor],
+    batches: Sequence[list[int]],
+    *,
+    workers: int,
+) -> Iterator[Tensor]:
+    """As :func:`image_batches`, of any items whose pixels (3, H, W) ``read`` gives."""
+    for pixels in _read_ahead(items, read, batches, workers):
+        for one in pixels:
+            if isinstance(one, str):
+                raise InputError(f"{one}; DATASET.ON_BAD_IMAGE skip leaves such images out")
+        yield torch.stack(pixels)
 
 
 def unreadable_images(paths: Sequence[str], *, workers: int) -> dict[int, str]:
@@ -148,11 +159,17 @@ def _probe(path: str) -> None:
 
 
 def _read_ahead(
-    paths: Sequence[str], read: Callable[[str], Any], batches: Sequence[list[int]], workers: int
+    items: Sequence[Any], read: Callable[[Any], Any], batches: Sequence[list[int]], workers: int
 ) -> DataLoader:
     return DataLoader(
-        _ImageFiles(paths, read),
+        _ImageFiles(items, read),
         batch_sampler=batches,
-        num_workers=min(workers, len(batches) - 1, os.cpu_count() or 1),
+        num_workers=max(0, min(workers, len(batches) - 1, _usable_cores())),
         collate_fn=list,
     )
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -36,23 +36,23 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
     with torch.no_grad():
         embeddings = trainer.model()["local"]
 
-    figure = Figure(figsize=(2.5 * count, 6.2), layout="constrained")
-    axes = figure.subplots(2, count, squeeze=False)
+    figure = Figure(figsize=(2.5 * count, 6.6), layout="constrained")
+    rows_of_axes = figure.subplots(3, count, squeeze=False, height_ratios=(1, 0.36, 1))
     for column, row in enumerate(chosen):
         image = load_image(split.paths[row]).resize(trainer.cfg.INPUT.SIZE[::-1])
         truth = np.flatnonzero(split.labels[row] > 0)
-        best = np.argsort(-scores[row])[: max(len(truth), 1) + 1]
-        top, bottom = axes[:, column]
+        best = np.argsort(-scores[row])[: len(truth) + 1]
+        top, words, bottom = rows_of_axes[:, column]
         top.imshow(image)
-        top.set_title("truth: " + ", ".join(names[i] for i in truth), fontsize=8, wrap=True)
+        top.set_title("in it: " + ", ".join(names[i] for i in truth), fontsize=8)
         for line, index in enumerate(best):
             right = index in truth
-            top.text(
-                0,
-                -0.06 - 0.09 * line,
+            words.text(
+                0.02,
+                0.98 - 0.25 * line,
                 f"{'✓' if right else '✗'} {names[index]}  {scores[row, index]:.2f}",
                 color=RIGHT if right else WRONG,
-                transform=top.transAxes,
+                transform=words.transAxes,
                 fontsize=9,
                 va="top",
             )
@@ -61,12 +61,9 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
         heat = square_map(heat_map(features, embeddings)[0, :, shown])
         overlay(bottom, np.asarray(image), heat)
         bottom.set_title(f"local score: {names[shown]}", fontsize=9)
-        for axis in (top, bottom):
+        for axis in (top, words, bottom):
             axis.set_axis_off()
-    figure.suptitle(
-        "Prompts learned from captions alone, on images  (✓ ✗: the highest predictions)",
-        fontsize=11,
-    )
+    figure.suptitle("Prompts learned from captions alone, on images: highest scores", fontsize=12)
     with atomic_write(path) as stream:
         figure.savefig(stream, dpi=100, format="png")
 
