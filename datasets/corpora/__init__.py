@@ -1,0 +1,15 @@
+"""Caption corpora: files of captions in, texts with labels out."""
+
+from tai_dpt.datasets.corpora.cache import load_corpus
+from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
+from tai_dpt.datasets.corpora.readers import FORMATS, ON_BAD_LINE, read_captions
+
+__all__ = [
+    "FORMATS",
+    "ON_BAD_LINE",
+    "LabelledCorpus",
+    "label_corpus",
+    "limit_per_class",
+    "load_corpus",
+    "read_captions",
+]

@@ -1,0 +1,125 @@
+"""Corpora read and labelled once: kept in a cache folder, keyed by what determines them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn_of_silent_classes
+from tai_dpt.datasets.corpora.readers import read_caption_file
+from tai_dpt.errors import InputError
+from tai_dpt.files import atomic_write, file_sha256
+from tai_dpt.noun_filter import NounFilter
+
+# raise it whenever the readers may return other captions, or the layout of the cache changes
+_VERSION = 1
+
+
+def load_corpus(
+    files: Sequence[str | os.PathLike[str]],
+    noun_filter: NounFilter,
+    *,
+    format: str = "auto",
+    field: str | int | None = None,
+    one_per_image: bool = False,
+    on_bad_line: str = "error",
+    cache_folder: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> LabelledCorpus:
+    """Read caption files (see ``read_captions``) and label them (see ``label_corpus``).
+
+    Args:
+        files: their captions follow one another.
+        cache_folder: keep the result there, keyed by the files' contents, the options, and the
+            filter's vocabulary, preset and version; a second call only reads it. A damaged entry
+            is made again; a folder that cannot be written is a warning. Not used where the
+            filter's lemmatiser is a function, which has no key.
+
+    Raises:
+        InputError: no files, a file that cannot be read, or no caption names a class.
+    """
+    if not files:
+        raise InputError("no caption files given")
+    for path in map(Path, files):
+        if not path.is_file():
+            raise InputError(f"no such caption file: {path}")
+    options: dict[str, object] = {
+        "format": format,
+        "field": field,
+        "one_per_image": one_per_image,
+        "on_bad_line": on_bad_line,
+    }
+    entry: Path | None = None
+    if cache_folder is not None and isinstance(noun_filter.lemmatizer, str):
+        entry = Path(cache_folder) / "corpora" / f"{_key(files, noun_filter, options)}.npz"
+        kept = _load(entry, len(noun_filter.vocabulary))
+        if kept is not None:
+            corpus, notes = kept
+            for note in notes:
+                warnings.warn(note, stacklevel=2)
+            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary.names)
+            return corpus
+    captions: list[str] = []
+    notes = []
+    for file in files:
+        read, note = read_caption_file(
+            file,
+            format=format,
+            field=field,
+            one_per_image=one_per_image,
+            on_bad_line=on_bad_line,
+        )
+        captions += read
+        if note:
+            notes.append(note)
+            warnings.warn(note, stacklevel=2)
+    corpus = label_corpus(captions, noun_filter, progress=progress)
+    if entry is not None:
+        try:
+            _save(entry, corpus, notes)
+        except OSError as error:
+            warnings.warn(f"labels are not cached: {error}", stacklevel=2)
+    return corpus
+
+
+def _key(
+    files: Sequence[str | os.PathLike[str]], noun_filter: NounFilter, options: dict[str, object]
+) -> str:
+    parts = [_VERSION, [file_sha256(f) for f in files], options, noun_filter.fingerprint()]
+    if options["format"] == "auto":  # which format that is depends on the ending
+        parts.append([Path(f).suffix for f in files])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _save(path: Path, corpus: LabelledCorpus, notes: Sequence[str]) -> None:
+    texts = [text.encode() for text in corpus.texts]
+    with atomic_write(path) as stream:
+        np.savez(
+            stream,
+            texts=np.frombuffer(b"".join(texts), np.uint8),
+            ends=np.cumsum([len(text) for text in texts]),
+            labels=np.packbits(corpus.labels, axis=1),
+            dropped=corpus.dropped,
+            notes=np.frombuffer(json.dumps(list(notes)).encode(), np.uint8),
+        )
+
+
+def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
+    """What ``_save`` wrote; None where there is nothing or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            blob = stored["texts"].tobytes()
+            ends = stored["ends"].tolist()
+            texts = [blob[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+            labels = np.unpackbits(stored["labels"], axis=1, count=classes)
+            notes = json.loads(stored["notes"].tobytes())
+            return LabelledCorpus(texts, labels, int(stored["dropped"])), notes
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

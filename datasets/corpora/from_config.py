@@ -1,0 +1,70 @@
+"""The corpus that a config names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.corpora.cache import load_corpus
+from tai_dpt.datasets.corpora.labelled import LabelledCorpus, limit_per_class
+from tai_dpt.datasets.vocabularies import template_texts
+from tai_dpt.errors import InputError
+from tai_dpt.noun_filter import NounFilter
+from tai_dpt.noun_filter.grow import grow_where_possible
+from tai_dpt.vocabulary import Vocabulary
+
+
+def corpus_from_config(cfg: CfgNode, vocabulary: Vocabulary) -> LabelledCorpus:
+    """The labelled captions of ``DATASET.CORPUS``, then the template texts of every class.
+
+    Raises:
+        InputError: no files are named, one cannot be read, or no caption names a class.
+    """
+    options = cfg.DATASET.CORPUS
+    if not options.FILES:
+        raise InputError(
+            "DATASET.CORPUS.FILES is empty; name the caption files to learn from, relative to "
+            "DATASET.ROOT"
+        )
+    if options.GROW:
+        vocabulary = grow_where_possible(vocabulary, report=print)
+    root = Path(cfg.DATASET.ROOT).expanduser()
+    corpus = load_corpus(
+        [root / Path(name).expanduser() for name in options.FILES],
+        NounFilter(
+            vocabulary=vocabulary,
+            preset=options.PRESET,
+            lemmatizer=options.LEMMATIZER or None,
+            max_tokens=options.MAX_TOKENS or None,
+        ),
+        format=options.FORMAT,
+        field=int(options.FIELD) if options.FIELD.isdigit() else options.FIELD or None,
+        one_per_image=options.ONE_PER_IMAGE,
+        on_bad_line=options.ON_BAD_LINE,
+        cache_folder=_cache_folder(cfg),
+    )
+    if options.PER_CLASS_LIMIT:
+        corpus = limit_per_class(corpus, options.PER_CLASS_LIMIT)
+    if 0 < options.MAX_CAPTIONS < len(corpus):
+        draw = np.random.default_rng(max(cfg.SEED, 0)).permutation(len(corpus))
+        corpus = corpus.subset(np.sort(draw[: options.MAX_CAPTIONS]))
+    return with_templates(corpus, vocabulary) if options.TEMPLATES else corpus
+
+
+def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCorpus:
+    """The corpus and, after it, the template texts of every class."""
+    texts, classes = template_texts(vocabulary)
+    labels = np.eye(len(vocabulary), dtype=np.uint8)[classes]
+    return LabelledCorpus(
+        [*corpus.texts, *texts], np.concatenate([corpus.labels, labels]), corpus.dropped
+    )
+
+
+def _cache_folder(cfg: CfgNode) -> Path | None:
+    if cfg.FEATURES.CACHE != "disk":
+        return None
+    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
+    return Path(folder).expanduser()

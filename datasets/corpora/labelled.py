@@ -1,0 +1,104 @@
+"""Captions with the labels that the noun filter reads off them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tai_dpt.errors import InputError
+from tai_dpt.noun_filter import NounFilter
+
+
+@dataclass(frozen=True)
+class LabelledCorpus:
+    """The captions that name a class, with their labels.
+
+    Args:
+        texts: N captions, in the order of the corpus.
+        labels: (N, C) uint8, 1 where the caption names the class.
+        dropped: captions that name no class, and those over a limit.
+    """
+
+    texts: list[str]
+    labels: NDArray[np.uint8]  # (N, C)
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def per_class_counts(self) -> NDArray[np.int64]:
+        """(C,) captions of each class."""
+        return self.labels.sum(axis=0, dtype=np.int64)
+
+    def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelledCorpus:
+        """The captions at ``rows``, in that order; the others count as dropped."""
+        texts = [self.texts[row] for row in rows]
+        dropped = self.dropped + len(self.texts) - len(texts)
+        return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped)
+
+
+def label_corpus(
+    captions: Sequence[str], noun_filter: NounFilter, *, progress: bool = False
+) -> LabelledCorpus:
+    """Label captions and drop those that name no class.
+
+    A class that no caption names is warned about: its prompt learns from the templates alone.
+
+    Raises:
+        InputError: no caption names any class.
+    """
+    names = noun_filter.vocabulary.names
+    texts: list[str] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
+    for caption, found in zip(shown, noun_filter.stream(captions), strict=True):
+        if found:
+            rows += [len(texts)] * len(found)
+            columns += found
+            texts.append(caption)
+    if not texts:
+        raise InputError(
+            f"none of the {len(captions):,} captions names any of the {len(names)} classes "
+            f"({', '.join(names[:8])}{', …' if len(names) > 8 else ''}); check that the captions "
+            "are English and the class list is the right one, or give the classes synonyms"
+        )
+    labels = np.zeros((len(texts), len(names)), np.uint8)
+    labels[rows, columns] = 1
+    warn_of_silent_classes(labels, names)
+    return LabelledCorpus(texts, labels, len(captions) - len(texts))
+
+
+def warn_of_silent_classes(labels: NDArray[np.uint8], names: Sequence[str]) -> None:
+    """One warning that names the classes without a caption, if there are any."""
+    spoken = labels.sum(axis=0, dtype=np.int64)
+    silent = [name for name, count in zip(names, spoken, strict=True) if not count]
+    if silent:
+        warnings.warn(
+            f"{len(silent)} of {len(names)} classes have no caption: {', '.join(silent)}; their "
+            "prompts learn from the templates alone",
+            stacklevel=3,
+        )
+
+
+def limit_per_class(corpus: LabelledCorpus, limit: int) -> LabelledCorpus:
+    """At most ``limit`` captions a class, each caption filed under its rarest class.
+
+    As the public code does for OpenImages (limit 1,000): rarity is counted over the whole
+    corpus (ties: the class that comes first), and a class keeps the first captions filed under
+    it. A common class may still end up in more captions, filed under rarer ones.
+    """
+    if limit < 1:
+        raise InputError(f"the limit of captions per class must be at least 1, got {limit}")
+    rarity = np.argsort(np.argsort(corpus.per_class_counts, kind="stable"), kind="stable")
+    filed = np.where(corpus.labels > 0, rarity, len(rarity)).argmin(axis=1)  # (N,)
+    order = np.argsort(filed, kind="stable")
+    starts = np.searchsorted(filed[order], filed[order])  # where each caption's class begins
+    kept = order[np.arange(len(order)) - starts < limit]
+    return corpus.subset(np.sort(kept))

@@ -1,0 +1,74 @@
+"""The only door to NLTK: imported when asked for, its data checked when opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from tai_dpt.errors import InputError
+
+
+def _nltk() -> ModuleType:
+    try:
+        import nltk
+    except ImportError:
+        raise InputError("NLTK is not installed: pip install nltk") from None
+    return nltk
+
+
+def _needs(use: Callable[[], Any], resources: str, purpose: str) -> Any:
+    try:
+        return use()
+    except LookupError:
+        raise InputError(
+            f"{purpose} needs NLTK data that is not there: run python -m nltk.downloader "
+            f"{resources}, or point NLTK_DATA to a folder that has it"
+        ) from None
+
+
+def wordnet() -> Any:
+    """NLTK's WordNet corpus reader, loaded."""
+    _nltk()
+    from nltk.corpus import wordnet as corpus
+
+    _needs(lambda: corpus.ensure_loaded(), "wordnet", "WordNet")
+    return corpus
+
+
+def has_wordnet() -> bool:
+    """Whether NLTK and its WordNet are installed."""
+    try:
+        wordnet()
+    except InputError:
+        return False
+    return True
+
+
+def noun_lemmatizer() -> Callable[[str], str]:
+    """NLTK's WordNet lemmatiser for nouns, word by word."""
+    lemmatize = pos_lemmatizer()
+    return lambda word: lemmatize(word, "n")
+
+
+def pos_lemmatizer() -> Callable[[str, str], str]:
+    """NLTK's WordNet lemmatiser: ``(word, "n" | "v" | "a" | "r") -> lemma``."""
+    wordnet()
+    from nltk.stem import WordNetLemmatizer
+
+    lemmatizer = WordNetLemmatizer()
+    return lambda word, pos: lemmatizer.lemmatize(word, pos=pos)
+
+
+def tokenizer() -> Callable[[str], list[str]]:
+    """NLTK's ``word_tokenize``."""
+    tokenize = _nltk().word_tokenize
+    _needs(lambda: tokenize("a b"), "punkt_tab", "the tokenizer")
+    return tokenize
+
+
+def tagger() -> Callable[[list[str]], list[tuple[str, str]]]:
+    """NLTK's ``pos_tag``: tokens in, (token, Penn Treebank tag) out."""
+    tag = _nltk().pos_tag
+    _needs(lambda: tag(["a"]), "averaged_perceptron_tagger_eng", "the tagger")
+    return tag
