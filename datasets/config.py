@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 def extend_dataset_cfg(cfg: CfgNode) -> None:
     """Add ``DATASET.*``, ``INPUT.TRANSFORMS_TEST`` and ``FEATURES.*``."""
     dataset = cfg.DATASET
+    dataset.LABEL = ""  # the benchmark's name in reports; default: the dataset yaml's file name
     dataset.VOCABULARY = ""  # built-in (voc2007, coco2014, nuswide) or a .txt/.yaml file
     dataset.CLASS_NAMES = "paper"  # built-in vocabularies: "paper" or "readable" names
     dataset.ON_BAD_IMAGE = "error"  # an unreadable image: "error", or "skip" (named, counted)
@@ -19,7 +20,10 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.CORPUS.ONE_PER_IMAGE = False  # COCO: one caption of each image, as the public code
     dataset.CORPUS.ON_BAD_LINE = "error"  # "error", or "skip" (counted)
     dataset.CORPUS.PRESET = "default"  # noun filter: "default" or "paper"
-    dataset.CORPUS.LEMMATIZER = "builtin"  # "builtin" (no download) or "nltk"
+    # "builtin" (no download) or "nltk"; "": what the preset needs, so "nltk" for "paper"
+    dataset.CORPUS.LEMMATIZER = ""
+    dataset.CORPUS.MAX_TOKENS = 0  # labels from a caption's first so many words; 0: from all
+    dataset.CORPUS.GROW = False  # add WordNet's words under each class; needs NLTK's data
     dataset.CORPUS.MAX_CAPTIONS = 0  # 0: all; else so many, drawn by SEED (figure 7)
     dataset.CORPUS.PER_CLASS_LIMIT = 0  # 0: none; NUS-WIDE's corpus: 1,000
     dataset.CORPUS.TEMPLATES = True  # add the class names' template sentences
@@ -29,6 +33,33 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.COCO.VAL = ()
     dataset.COCO.TEST = ()
 
+    dataset.VOC2007 = CfgNode()
+    dataset.VOC2007.FOLDER = "VOCdevkit/VOC2007"
+    dataset.VOC2007.DIFFICULT = "negative"  # in the metric; or "ignore", as VOC's own devkit
+
+    dataset.NUSWIDE = CfgNode()
+    dataset.NUSWIDE.FOLDER = "NUSWIDE"
+    dataset.NUSWIDE.UNLABELLED = "keep"  # images without any concept: "keep" or "drop"
+
+    dataset.IMAGE_LIST = CfgNode()  # ImageList: a folder of images, and who shows what
+    dataset.IMAGE_LIST.IMAGES = ""  # the folder, searched with its subfolders
+    dataset.IMAGE_LIST.TRAIN = ""  # label files: .csv, .tsv, .jsonl; see datasets/label_files.py
+    dataset.IMAGE_LIST.VAL = ""
+    dataset.IMAGE_LIST.TEST = ""  # without any label file all images are test images
+    dataset.IMAGE_LIST.SEPARATOR = ";|,"  # any of these parts the names in a "labels" column
+    dataset.IMAGE_LIST.ZERO = ""  # "absent" or "unknown", for a file that has both 0 and -1
+    dataset.IMAGE_LIST.SKIP_COLUMNS = ()  # columns of a CSV file that are no classes
+
+    dataset.PARTIAL = CfgNode()  # which labels of the training images are known
+    dataset.PARTIAL.PROPORTION = 1.0  # above 0, at most 1
+    dataset.PARTIAL.SEED = 0  # of the mask, apart from SEED: two methods see the same labels
+    dataset.PARTIAL.MASK = ""  # a file to read in place of drawing; see datasets/partial.py
+    dataset.HOLDOUT = 0.0  # share of training images kept from training, to choose λ on
+
+    # INPUT.TRANSFORMS: see datasets/augment.py; nothing random there: as INPUT.TRANSFORMS_TEST
+    cfg.INPUT.CUTOUT_FACTOR = 0.4  # of each side
+    cfg.INPUT.VIEWS = 0  # augmented views of an image that are stored; 0: new ones every epoch
+    cfg.INPUT.VIEWS_SEED = 0  # of the stored views: runs of all seeds share them
     # Without "center_crop" the image is resized to INPUT.SIZE, not cropped (DualCoOp's test).
     cfg.INPUT.TRANSFORMS_TEST = ("resize", "center_crop", "normalize")
 

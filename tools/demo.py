@@ -85,4 +85,4 @@ def _log_only() -> Iterator[None]:
 
 
 def _mean_and_deviation(values: list[float]) -> list[float]:
-    return [float(np.mean(values))] + ([float(np.std(values))] if len(values) > 1 else [])
+    return [float(np.mean(values))] + ([float(np.std(values, ddof=1))] if len(values) > 1 else [])

@@ -14,7 +14,22 @@ from tai_dpt.errors import InputError
 # that `tai-dpt --help` does not wait for torch
 COMMANDS = {
     "demo": ("tai_dpt.tools.demo", "demo", "Learn from captions, recognise in images; a minute."),
+    "fit": ("tai_dpt.tools.fit", "fit", "Learn to recognise classes of your own, from text."),
+    "tag": ("tai_dpt.tools.tag", "tag", "Say which classes are in each picture."),
+    "explain": ("tai_dpt.tools.explain", "explain", "Show where in a picture or caption a class is."),
+    "calibrate": ("tai_dpt.tools.calibrate", "calibrate", "Make a tagger's probabilities better."),
+    "export": ("tai_dpt.tools.export", "export", "A tagger for services without this package."),
+    "page": ("tai_dpt.tools.html_report", "page", "An HTML page of a training run."),
+    "check-data": ("tai_dpt.tools.check_data", "check_data", "What data is there, what is not."),
+    "grow-vocabulary": (
+        "tai_dpt.tools.grow_vocabulary",
+        "grow_vocabulary",
+        "Find further words for classes in WordNet.",
+    ),
     "label": ("tai_dpt.tools.label", "label", "Read class labels off captions."),
+    "corpus": ("tai_dpt.tools.corpus", "corpus", "Show what a corpus of captions teaches."),
+    "fuse": ("tai_dpt.tools.fuse", "fuse", "Fuse two runs' scores; no model, milliseconds."),
+    "report": ("tai_dpt.tools.report", "report", "Tables and figures of finished runs."),
     "emoji-scenes": (
         "tai_dpt.tools.emoji_scenes.cli",
         "emoji_scenes",

@@ -1,0 +1,62 @@
+"""Every command in README.md and REPRODUCE.md runs, and every file they name exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "REPRODUCE.md")
+
+
+def commands(page: str) -> list[str]:
+    """The lines of the fenced bash blocks, continued ones joined."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def shortened(command: str, folder: Path) -> str:
+    """The command as a test can afford it: less work, no other data, output elsewhere."""
+    if "scripts/test.sh" in command or "benchmarks/run.sh" in command:
+        return "bash -n " + re.search(r"\S+\.sh", command)[0]  # the tests do run both
+    if "scripts/quickstart.sh" in command or "tai-dpt demo" in command:
+        command = re.sub(r" --seed \d", "", command)
+        return f"{command} --epochs 1 --out {folder}"
+    if re.search(r"scripts/(table|figure)\d", command):
+        return f"{command} --dry-run".replace("/path/to/datasets", str(folder))
+    return command
+
+
+CASES = [(page, command) for page in PAGES for command in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "command"), CASES, ids=[c for _, c in CASES])
+def test_command_runs(page, command, tmp_path):
+    environment = os.environ | {
+        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
+        "TAI_DPT_CACHE": str(tmp_path / "cache"),
+        "OUT": str(tmp_path / "output"),
+    }
+    finished = subprocess.run(
+        ["bash", "-c", shortened(command, tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "DATASETS.md"])
+def test_named_files_exist(page):
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
+    targets += re.findall(r"`((?:tests|tai_dpt|benchmarks|scripts|data)/[\w./]+)`", text)
+    missing = [target for target in targets if not (ROOT / target).exists()]
+    assert not missing
