@@ -1,0 +1,137 @@
+"""NUS-WIDE, 81 concepts, in its official layout.
+
+``ImageList/{Train,Test}Imagelist.txt`` list the images, with backslashes, relative to ``Flickr``;
+``TrainTestLabels/Labels_<concept>_{Train,Test}.txt`` hold a 0 or 1 for each, in that order. The
+published archives unpack ``TrainTestLabels`` into ``Groundtruth`` and ``Concepts81.txt`` into
+``ConceptsList``; both places are looked in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset, dataset_path
+from tai_dpt.datasets.coco_format import vocabulary_from_config
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.text_files import read_lines
+from tai_dpt.toolbox import DATASET_REGISTRY
+from tai_dpt.vocabulary import Vocabulary, normalise
+
+UNLABELLED = ("keep", "drop")
+_PLACES = {"Concepts81.txt": "ConceptsList", "TrainTestLabels": "Groundtruth"}
+_BOM = b"\xef\xbb\xbf"
+_ZERO, _ONE = b"01"
+
+
+@DATASET_REGISTRY.register()
+class NUSWIDE(MultiLabelDataset):
+    """The 161,789 training and 107,859 test images of the official lists.
+
+    Many images have none of the concepts. ``DATASET.NUSWIDE.UNLABELLED`` ``keep``, as in the
+    public code, tests on all of them; ``drop`` leaves them out of both splits.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        options = cfg.DATASET.NUSWIDE
+        if options.UNLABELLED not in UNLABELLED:
+            raise unknown(
+                "choice for images without labels (DATASET.NUSWIDE.UNLABELLED)",
+                options.UNLABELLED,
+                UNLABELLED,
+            )
+        vocabulary = vocabulary_from_config(cfg)
+        home = dataset_path(cfg, options.FOLDER)
+        check_concepts(home, vocabulary)
+        splits = {}
+        for split in ("train", "test"):
+            images = nuswide_split(home, split.title(), vocabulary)
+            if options.UNLABELLED == "drop":
+                images = images.subset(np.flatnonzero((images.labels > 0).any(1)))
+            splits[split] = images
+        super().__init__(cfg, vocabulary=vocabulary, **splits)
+
+
+def nuswide_split(home: Path, name: str, vocabulary: Vocabulary) -> ImageSplit:
+    """The images of ``Train`` or ``Test``, in the list's order, with their labels (1 or -1).
+
+    Args:
+        home: the folder ``NUSWIDE``.
+        vocabulary: its ``dataset_names`` are the concepts in the names of the label files.
+
+    Raises:
+        InputError: a file is missing or damaged, or a label file has another length than the list.
+    """
+    ids = image_ids(home, name)
+    labels = np.empty((len(ids), len(vocabulary)), np.int8)
+    for column, concept in enumerate(vocabulary.dataset_names):
+        path = label_file(home, concept, name)
+        values = _zeros_and_ones(path)
+        if len(values) != len(ids):
+            raise InputError(
+                f"{path}: {len(values):,} labels, but {name}Imagelist.txt lists {len(ids):,} "
+                "images; both must be the official files, whole"
+            )
+        labels[:, column] = np.where(values, 1, -1)
+    images = home / "Flickr"
+    return ImageSplit(tuple(ids), tuple(str(images / i) for i in ids), labels)
+
+
+def image_ids(home: Path, name: str) -> list[str]:
+    """The images of ``ImageList/<name>Imagelist.txt``, as "actor/0001_2124494179.jpg".
+
+    Raises:
+        InputError: there is no such file, or nothing in it.
+    """
+    path = home / "ImageList" / f"{name}Imagelist.txt"
+    ids = [line.strip().replace("\\", "/") for _, line in read_lines(path) if line.strip()]
+    if not ids:
+        raise InputError(f"{path}: lists no images")
+    return ids
+
+
+def label_file(home: Path, concept: str, name: str) -> Path:
+    """Where a concept's labels of ``Train`` or ``Test`` are."""
+    return place(home, "TrainTestLabels") / f"Labels_{concept}_{name}.txt"
+
+
+def place(home: Path, name: str) -> Path:
+    """``Concepts81.txt`` or ``TrainTestLabels``: in ``home``, or where the archives unpack it."""
+    unpacked = home / _PLACES[name] / name
+    return unpacked if unpacked.exists() and not (home / name).exists() else home / name
+
+
+def check_concepts(home: Path, vocabulary: Vocabulary) -> None:
+    """Raise InputError where a class of the vocabulary is not in ``Concepts81.txt``."""
+    path = place(home, "Concepts81.txt")
+    concepts = {normalise(line) for _, line in read_lines(path)}
+    foreign = [name for name in vocabulary.dataset_names if normalise(name) not in concepts]
+    if foreign:
+        raise InputError(
+            f"{path}: {len(foreign)} of the {len(vocabulary)} classes are not in it: "
+            f"{', '.join(foreign[:5])}; DATASET.VOCABULARY for this data set is nuswide"
+        )
+
+
+def _zeros_and_ones(path: Path) -> NDArray[np.bool_]:
+    """The labels of a file of one 0 or 1 a line; there are 162 files of 100,000 lines and more."""
+    try:
+        raw = path.read_bytes().removeprefix(_BOM)
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}; see DATASETS.md for the layout") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    data = np.frombuffer(raw, np.uint8)
+    solid = np.flatnonzero(data > 32)  # everything but white space
+    values = data[solid]
+    if not (np.isin(values, (_ZERO, _ONE)).all() and (np.diff(solid) > 1).all()):
+        bad = next(
+            (number, line)
+            for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1)
+            if line.strip(" \t") not in ("", "0", "1")
+        )
+        raise InputError(f"{path}, line {bad[0]}: a label is 0 or 1, not '{bad[1].strip()[:40]}'")
+    return values == _ONE

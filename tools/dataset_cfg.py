@@ -1,0 +1,46 @@
+"""The config of a data set without a trainer, for the tools that look at data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+
+def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] = ()) -> CfgNode:
+    """Defaults, then the dataset's yaml file, then ``root``, then KEY, VALUE, KEY, VALUE, …
+
+    Raises:
+        InputError: the file cannot be read, an unknown key, or a value of another type.
+    """
+    from tai_dpt.toolbox import get_cfg_default
+    from tai_dpt.trainers import extend_cfg
+    from tai_dpt.trainers.merging import merge_file, merge_pairs
+
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    if config is not None:
+        merge_file(cfg, config)
+    if root is not None:
+        cfg.DATASET.ROOT = str(root)
+    merge_pairs(cfg, opts)
+    return cfg
+
+
+def captions_of(cfg: CfgNode, file: str) -> list[str]:
+    """The captions of one of ``DATASET.CORPUS.FILES``, before any filter.
+
+    Errors as in ``tai_dpt.datasets.corpora.read_captions``.
+    """
+    from tai_dpt.datasets.corpora import read_captions
+
+    options = cfg.DATASET.CORPUS
+    return read_captions(
+        Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser(),
+        format=options.FORMAT,
+        field=int(options.FIELD) if options.FIELD.isdigit() else options.FIELD or None,
+        one_per_image=options.ONE_PER_IMAGE,
+        on_bad_line=options.ON_BAD_LINE,
+    )
