@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
-import layouts
 import pytest
 import yaml
 from click.testing import CliRunner
 
+import layouts
 from tai_dpt.datasets import inventory
 from tai_dpt.datasets.inventory import SOURCES, Part
 from tai_dpt.errors import InputError

@@ -6,10 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
 
+import layouts
 from tai_dpt.errors import InputError
 from tai_dpt.results import ScoreTable
 from tai_dpt.tools.paths import config_path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import layouts
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import layouts
 from tai_dpt.errors import InputError
 from tai_dpt.tools.corpus_plots import co_occurrence, draw_corpus
 from tai_dpt.tools.main import cli

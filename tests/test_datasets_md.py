@@ -9,12 +9,12 @@ import shlex
 import shutil
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
+import layouts
 from tai_dpt.datasets.corpora import read_captions
 from tai_dpt.datasets.inventory import SOURCES
 from tai_dpt.results import ScoreTable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-import layouts
 import numpy as np
 import pytest
 import yaml
 
+import layouts
 from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
 from tai_dpt.results import ScoreTable

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import layouts
 import numpy as np
 import pytest
 
+import layouts
 from tai_dpt.datasets.nuswide import nuswide_split
 from tai_dpt.datasets.vocabularies import load_vocabulary
 from tai_dpt.errors import InputError

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import worlds
 
 pytestmark = pytest.mark.skipif(
@@ -49,4 +50,3 @@ def test_same_numbers_on_both_toolboxes(tmp_path, trainer):
     assert bool(stock_losses) == (trainer == "TaIDPT")
     assert stock_losses == pytest.approx(embedded_losses, rel=1e-4)
     assert stock["mAP"] == pytest.approx(embedded["mAP"], abs=1e-4)
-

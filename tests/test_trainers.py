@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import worlds
 
+import worlds
 from tai_dpt.results import ScoreTable
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.run import build_parser, main, run, setup_cfg

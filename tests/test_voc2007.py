@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-import layouts
 import numpy as np
 import pytest
 
+import layouts
 from tai_dpt.datasets.voc2007 import voc_split
 from tai_dpt.datasets.vocabularies import load_vocabulary
 from tai_dpt.errors import InputError

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from clips import golden_state
 from PIL import Image
 from safetensors.torch import save_file
+
+from clips import golden_state
 
 CLASSES = ("dog", "traffic light", "car", "potted plant", "person", "tv")
 CAPTIONS = (
@@ -29,9 +30,7 @@ def write_world(root: Path, *, images: int = 8) -> Path:
     rng = np.random.default_rng(0)
     for split, count in (("train", images), ("val", 3), ("test", images)):
         write_split(home, split, count, rng)
-    annotations = [
-        {"id": i, "image_id": i, "caption": text} for i, text in enumerate(CAPTIONS)
-    ]
+    annotations = [{"id": i, "image_id": i, "caption": text} for i, text in enumerate(CAPTIONS)]
     content = {"images": [{"id": i} for i in range(len(CAPTIONS))], "annotations": annotations}
     (home / "captions.json").write_text(json.dumps(content))
     lines = [f"- {{name: {name}, synonyms: {_synonyms(name)}}}" for name in CLASSES]
@@ -66,17 +65,13 @@ def write_split(home: Path, split: str, count: int, rng: np.random.Generator) ->
         Image.fromarray(pixels).save(folder / name)
         images.append({"id": i, "file_name": name, "width": 90, "height": 70})
         for category in (i % 6, (i + 1) % 6):
-            annotations.append(
-                {"id": len(annotations), "image_id": i, "category_id": category + 1}
-            )
+            annotations.append({"id": len(annotations), "image_id": i, "category_id": category + 1})
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (home / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def arguments(
-    root: Path, trainer: str, output: Path, *options: object, seed: int = 1
-) -> list[str]:
+def arguments(root: Path, trainer: str, output: Path, *options: object, seed: int = 1) -> list[str]:
     """A command line of train.py for the tiny world."""
     flags: Sequence[object] = (
         *("--root", root, "--dataset-config-file", root / "tiny.yaml"),

@@ -16,7 +16,11 @@ COMMANDS = {
     "demo": ("tai_dpt.tools.demo", "demo", "Learn from captions, recognise in images; a minute."),
     "fit": ("tai_dpt.tools.fit", "fit", "Learn to recognise classes of your own, from text."),
     "tag": ("tai_dpt.tools.tag", "tag", "Say which classes are in each picture."),
-    "explain": ("tai_dpt.tools.explain", "explain", "Show where in a picture or caption a class is."),
+    "explain": (
+        "tai_dpt.tools.explain",
+        "explain",
+        "Show where in a picture or caption a class is.",
+    ),
     "calibrate": ("tai_dpt.tools.calibrate", "calibrate", "Make a tagger's probabilities better."),
     "export": ("tai_dpt.tools.export", "export", "A tagger for services without this package."),
     "page": ("tai_dpt.tools.html_report", "page", "An HTML page of a training run."),

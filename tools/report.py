@@ -27,6 +27,7 @@ from tai_dpt.tools.reports.tables import (
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text")
 @click.option("--ci95", is_flag=True, help="95 % interval of the mean, not standard deviation")
 @click.option("--seeds", type=click.IntRange(1), help="expected number of seeds  [default: most]")
+@click.option("--html", type=click.Path(path_type=Path), help="a page of one run, see tai-dpt page")
 def report(
     places: tuple[str, ...],
     table: str | None,
@@ -36,6 +37,7 @@ def report(
     style: str,
     ci95: bool,
     seeds: int | None,
+    html: Path | None,
 ) -> None:
     """Gather finished runs over their seeds and print the paper's tables.
 
@@ -48,7 +50,15 @@ def report(
     tai-dpt report output/voc2007 --table 1
     tai-dpt report 'output/*/TaIDPT' --format latex --ci95
     tai-dpt report output/coco2014 --figure 6 --out figure6.png
+    tai-dpt report output/demo/TaIDPT/seed1 --html run.html
     """
+    if html is not None:
+        if len(places) != 1:
+            raise click.UsageError("--html takes the folder of one run")
+        from tai_dpt.tools.html_report import write_page  # needs torch, tables do not
+
+        write_page(Path(places[0]), html)
+        return
     kinds = [f"table {table}"] if table else []
     kinds += [f"figure {figure}"] if figure else []
     if len(kinds) + every_run > 1:

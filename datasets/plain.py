@@ -1,0 +1,111 @@
+"""A class list and captions, no benchmark: what ``tai-dpt fit`` learns from.
+
+``DATASET.VOCABULARY`` names the classes and ``DATASET.CORPUS.FILES`` the captions; without files
+the captions are written from templates. With images it is ``ImageList``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.base import MultiLabelDataset
+from tai_dpt.datasets.coco_format import vocabulary_from_config
+from tai_dpt.datasets.corpora import LabelledCorpus
+from tai_dpt.datasets.corpora.from_config import corpus_from_config, with_templates
+from tai_dpt.datasets.vocabularies import template_texts
+from tai_dpt.toolbox import DATASET_REGISTRY
+from tai_dpt.vocabulary import Vocabulary
+
+WRITTEN_PER_CLASS = 100
+
+# what goes around one to three class names in a written caption
+_ONE = ("a photo of {}.", "there is {} in the picture.", "{} seen from close by.", "only {}.")
+_MORE = (
+    "a photo of {}.",
+    "{} in one picture.",
+    "a scene with {}.",
+    "there is {}.",
+    "a picture of {}.",
+)
+_JOINTS = (" and ", " next to ", " in front of ", " beside ", " with ", " near ", " behind ")
+
+
+@DATASET_REGISTRY.register()
+class PlainCaptions(MultiLabelDataset):
+    """Classes and captions, no images."""
+
+    naming_share: float  # of the captions, those that name a class; set by ``hold_out``
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg, vocabulary=vocabulary_from_config(cfg))
+
+    @property
+    def written(self) -> bool:
+        """Whether the captions are written from templates, as no file was given."""
+        return not self.cfg.DATASET.CORPUS.FILES
+
+    @property
+    def corpus(self) -> LabelledCorpus:
+        """The labelled captions, then the template texts of every class."""
+        if self._corpus is None and not self.written:
+            self._corpus = corpus_from_config(self.cfg, self.vocabulary)
+        elif self._corpus is None:
+            self._corpus = written_captions(self.vocabulary, seed=max(self.cfg.SEED, 0))
+            if self.cfg.DATASET.CORPUS.TEMPLATES:
+                self._corpus = with_templates(self._corpus, self.vocabulary)
+        return self._corpus
+
+    def hold_out(self, *, share: float = 0.1, most: int = 1000, least: int = 200) -> LabelledCorpus:
+        """Take captions out of ``corpus`` for calibration; template texts stay.
+
+        With fewer than ``least`` captions none is taken out: those that are learned from serve.
+        """
+        corpus = self.corpus
+        captions = len(corpus)
+        if self.cfg.DATASET.CORPUS.TEMPLATES:
+            captions -= len(template_texts(self.vocabulary)[0])
+        self.naming_share = captions / max(captions + corpus.dropped, 1)
+        if captions < least:
+            return corpus.subset(np.arange(captions))
+        draw = np.random.default_rng(max(self.cfg.SEED, 0)).permutation(captions)
+        held = np.sort(draw[: min(round(captions * share), most)])
+        keep = np.setdiff1d(np.arange(len(corpus)), held)
+        kept = corpus.subset(keep)
+        self._corpus = LabelledCorpus(kept.texts, kept.labels, corpus.dropped)
+        return corpus.subset(held)
+
+
+def written_captions(
+    vocabulary: Vocabulary, *, per_class: int = WRITTEN_PER_CLASS, seed: int = 0
+) -> LabelledCorpus:
+    """Captions written from templates, of one to three classes each, about ``per_class`` a class.
+
+    Labels are exact, as they are written and not read. Synonyms take turns with the name.
+    """
+    generator = np.random.default_rng(seed)
+    count = len(vocabulary)
+    texts: list[str] = []
+    rows: list[list[int]] = []
+    for _ in range(-(-per_class * count // 2)):
+        size = min(int(generator.integers(1, 4)), count)
+        classes = [int(i) for i in generator.choice(count, size, replace=False)]
+        things = []
+        for index in classes:
+            words = vocabulary.synonyms[index] or (vocabulary.names[index],)
+            word = words[int(generator.integers(len(words)))] if generator.random() < 0.5 else ""
+            things.append(_with_article(word or vocabulary.names[index].replace("_", " ")))
+        said = things[0]
+        for thing in things[1:]:
+            said += _JOINTS[int(generator.integers(len(_JOINTS)))] + thing
+        frames = _ONE if size == 1 else _MORE
+        texts.append(frames[int(generator.integers(len(frames)))].format(said))
+        rows.append(classes)
+    labels = np.zeros((len(texts), count), np.uint8)
+    for row, classes in enumerate(rows):
+        labels[row, classes] = 1
+    return LabelledCorpus(texts, labels)
+
+
+def _with_article(word: str) -> str:
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"

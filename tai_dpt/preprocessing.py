@@ -1,0 +1,206 @@
+"""Pictures of any kind to the pixels that CLIP sees."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import transforms as T
+
+from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD
+from tai_dpt.errors import InputError, unknown
+
+#: what ``as_picture`` takes for one picture
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+
+VIEWS = ("center", "whole")
+INTERPOLATIONS = {
+    "bilinear": T.InterpolationMode.BILINEAR,
+    "bicubic": T.InterpolationMode.BICUBIC,
+    "nearest": T.InterpolationMode.NEAREST,
+}
+# A JPEG of more pixels than this is decoded at half size or less: it is shrunk anyway.
+_DRAFT_PIXELS = 50_000_000
+_LONGEST_ASPECT = 8
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """CLIP's preprocessing: resize, cut, normalise.
+
+    Args:
+        size: (height, width) of the result.
+        view: "center" resizes the shorter side and cuts out the middle, as CLIP does; "whole"
+            resizes the whole picture, whatever its shape.
+        interpolation: a key of ``INTERPOLATIONS``.
+    """
+
+    size: tuple[int, int]
+    view: str = "center"
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = PIXEL_MEAN
+    std: tuple[float, float, float] = PIXEL_STD
+
+    def __post_init__(self) -> None:
+        if self.view not in VIEWS:
+            raise unknown("view", self.view, VIEWS)
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """The pixels (3, H, W) of an RGB picture, fp32."""
+        if self.view == "whole":
+            return self._pixels(self._resize(picture, self.size))
+        # the middle first: the resized whole of a 20,000 × 1 picture would not fit in memory
+        picture = _middle(picture, longest_aspect=_LONGEST_ASPECT)
+        return self._pixels(T.CenterCrop(self.size)(self._resize(picture, max(self.size))))
+
+    def all_of(self, picture: Image.Image, *, multiple: int) -> Tensor:
+        """The pixels (3, H, W) of the picture uncut, as large as ``center`` would show it.
+
+        Args:
+            multiple: both sides become multiples of this; a picture longer than 8:1 is squeezed.
+        """
+        width, height = picture.size
+        shorter, short_side = min(self.size), min(width, height)
+        sides = []
+        for side in (height, width):
+            aspect = min(side / short_side, _LONGEST_ASPECT)
+            sides.append(max(1, round(shorter * aspect / multiple)) * multiple)
+        return self._pixels(self._resize(picture, (sides[0], sides[1])))
+
+    def _resize(self, picture: Image.Image, size: int | tuple[int, int]) -> Image.Image:
+        mode = INTERPOLATIONS[self.interpolation]
+        return T.Resize(size, mode, antialias=True)(picture)
+
+    def _pixels(self, picture: Image.Image) -> Tensor:
+        return T.Normalize(self.mean, self.std)(T.ToTensor()(picture))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The undo of ``as_dict``."""
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)
+
+
+def as_picture(value: Picture) -> Image.Image:
+    """One picture in any form as RGB.
+
+    Args:
+        value: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4); a tensor (3, H, W).
+            Arrays and tensors hold whole numbers 0 … 255 or fractions 0 … 1.
+
+    Raises:
+        InputError: the file cannot be read, or the values are no picture.
+    """
+    if isinstance(value, str | os.PathLike):
+        return read_picture(value)
+    if isinstance(value, Image.Image):
+        return _upright_rgb(value)
+    if isinstance(value, Tensor):
+        if value.ndim != 3 or value.shape[0] not in (1, 3):
+            raise InputError(f"a tensor picture is (3, H, W), not {tuple(value.shape)}")
+        array = value.detach().float().cpu() if value.is_floating_point() else value.cpu()
+        return _from_array(array.permute(1, 2, 0).numpy())
+    if isinstance(value, np.ndarray):
+        return _from_array(value)
+    raise InputError(
+        f"a picture is a path, a PIL image, an array or a tensor, not a {type(value).__name__}"
+    )
+
+
+def read_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """A picture file as RGB, upright (EXIF), the first frame of an animation.
+
+    Raises:
+        InputError: the file cannot be read as a picture, with its name and the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures; one that is too large is an error all the same
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                if picture.width * picture.height > _DRAFT_PIXELS:
+                    picture.draft("RGB", (picture.width // 2, picture.height // 2))
+                return _upright_rgb(picture)
+    except FileNotFoundError:
+        raise InputError(f"{os.fspath(path)}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{os.fspath(path)}: a folder, not a picture") from None
+    except Exception as error:  # Pillow's readers raise all sorts on a damaged file
+        reason = str(error).replace(f" {os.fspath(path)!r}", "") or type(error).__name__
+        raise InputError(f"{os.fspath(path)}: cannot be read as a picture ({reason})") from None
+
+
+def _upright_rgb(picture: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        # what is transparent shows white paper, not whatever colour the file hides there
+        picture = picture.convert("RGBA")
+        paper = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(paper, picture).convert("RGB")
+    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise InputError(f"an array picture is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+    if not array.size:
+        raise InputError(f"a picture of shape {array.shape} has no pixels")
+    if array.dtype == bool:
+        array = array.astype(np.float32)
+    low, high = array.min(), array.max()
+    fractions = np.issubdtype(array.dtype, np.floating)
+    most = 1 if fractions else 255
+    if not (low >= 0 and high <= most):
+        raise InputError(
+            f"the picture's values run from {low:g} to {high:g}; give whole numbers 0 … 255 or "
+            "fractions 0 … 1, not normalised (the tagger does that itself)"
+        )
+    pixels = np.round(array * 255) if fractions else array
+    return _upright_rgb(Image.fromarray(pixels.astype(np.uint8)))
+
+
+def as_pictures(values: Any) -> list[Any]:
+    """One picture, or a batch of them, as a list of what ``as_picture`` takes.
+
+    A batch is a list (or any iterable) of pictures, a tensor (B, 3, H, W) or an array
+    (B, H, W, 3).
+    """
+    if isinstance(values, Tensor | np.ndarray):
+        return list(values) if values.ndim == 4 else [values]
+    if isinstance(values, str | os.PathLike | Image.Image):
+        return [values]
+    try:
+        return list(values)
+    except TypeError:
+        raise InputError(
+            f"pictures are paths, PIL images, arrays or tensors, not a {type(values).__name__}"
+        ) from None
+
+
+def _middle(picture: Image.Image, *, longest_aspect: int) -> Image.Image:
+    """The picture, without the ends of one that is longer than ``longest_aspect`` : 1."""
+    width, height = picture.size
+    longest = min(width, height) * longest_aspect
+    if max(width, height) <= longest:
+        return picture
+    new_width, new_height = min(width, longest), min(height, longest)
+    left, top = (width - new_width) // 2, (height - new_height) // 2
+    return picture.crop((left, top, left + new_width, top + new_height))

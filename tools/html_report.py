@@ -1,0 +1,500 @@
+"""``page``: a finished run as one HTML file that opens from disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from tai_dpt.errors import InputError
+from tai_dpt.files import atomic_write
+from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, load_results
+from tai_dpt.tools import html
+from tai_dpt.tools.console import CONTEXT, one_line_warnings, quiet_option, say
+from tai_dpt.tools.html_charts import STYLE as CHART_STYLE
+from tai_dpt.tools.html_charts import bars, line_chart
+
+_THUMB = 176  # pixels
+_MOST_PAIRS = 15
+
+_STYLE = (
+    CHART_STYLE
+    + """
+.tiles { display: grid; gap: 0.7rem; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr));
+  padding: 0; margin: 1rem 0; list-style: none; }
+.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 0.6rem 0.9rem; }
+.tiles b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+nav ul { display: flex; flex-wrap: wrap; gap: 0.3rem 1.1rem; padding: 0; list-style: none; }
+details { border-bottom: 1px solid var(--line); } details[open] { padding-bottom: 1rem; }
+summary { cursor: pointer; padding: 0.5rem 0; }
+.shots { display: grid; gap: 0.7rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(46%, 17rem), 1fr)); }
+.shots .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 3px; }
+.shots .pair img { width: 100%; aspect-ratio: 1; object-fit: cover; }
+"""
+)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What could be opened again of a run: its data, and its model where there is one."""
+
+    paths: dict[str, str]  # image id -> file
+    corpus: Any  # LabelledCorpus, None where the method learned from no captions
+    tagger: Any  # PromptTagger for heat maps, None where there is no local prompt
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="[default: report.html in RUN]")
+@click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
+@click.option("--per-class", type=click.IntRange(0), default=2, help="Pictures of each kind.")
+@quiet_option
+def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: bool) -> None:
+    """Make an HTML page of a finished run.
+
+    \b
+    Examples:
+      tai-dpt page output/demo/TaIDPT/seed1
+      tai-dpt page output/coco/seed1 --root /data --per-class 3 --out coco.html
+
+    One file, no network: configuration, curves, average precision of every class, its best and
+    worst pictures with heat maps, the classes that are confused, the corpus in numbers. Without
+    the data the page is made from what the run left, and says what it lacks.
+    """
+    write_page(run, out or run / "report.html", root=root, per_class=per_class, quiet=quiet)
+
+
+def write_page(
+    run: Path, target: Path, *, root: Path | None = None, per_class: int = 2, quiet: bool = False
+) -> None:
+    """Write :func:`report_page` of ``run`` to ``target`` and say so."""
+    with one_line_warnings():
+        content = report_page(
+            run, root=root, per_class=per_class, say=lambda t: say(t, quiet=quiet)
+        )
+        with atomic_write(target, "w", encoding="utf-8") as stream:
+            stream.write(content)
+    say(f"wrote {target}, {target.stat().st_size / 1e6:.1f} MB", quiet=quiet)
+
+
+def report_page(
+    run: Path, *, root: Path | None = None, per_class: int = 2, say: Any = lambda line: None
+) -> str:
+    """The page of the run in folder ``run``, as HTML.
+
+    Args:
+        root: where the data are, if not where the run had them.
+        per_class: pictures of each kind for each class; 0 for none.
+
+    Raises:
+        InputError: the folder holds no finished run.
+    """
+    results = load_results(run / RESULTS_FILE)
+    table = ScoreTable.load(run / SCORES_FILE)
+    reach, missing = _reach(run, results, root)
+    scores = table.of(results["prediction"])
+    title = f"{results['trainer']} on {_dataset_name(results)}, seed {results['seed']}"
+    sections = {
+        "Curves": _curves(run),
+        "Classes": _classes(results, table, reach),
+        "Confused": _confused(table, scores),
+        "Pictures": _pictures(table, scores, reach, per_class, say) if per_class else "",
+        "Corpus": _corpus(table.class_names, reach),
+        "Configuration": _configuration(results),
+    }
+    links = "".join(f'<li><a href="#{n.lower()}">{n}</a></li>' for n, s in sections.items() if s)
+    body = [
+        f"<h1>{html.text(title)}</h1>",
+        _tiles(results),
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>',
+    ]
+    if missing:
+        body.append(f"<p><strong>Left out:</strong> {html.text(missing)}</p>")
+    for name, section in sections.items():
+        if section:
+            body.append(f'<section id="{name.lower()}"><h2>{name}</h2>{section}</section>')
+    return html.document(title, "\n".join(body), style=_STYLE)
+
+
+def _dataset_name(results: dict[str, Any]) -> str:
+    """A data set in COCO's format is known by its folder."""
+    coco = results["config"].get("DATASET", {}).get("COCO", {}).get("TEST") or ()
+    if results["dataset"] == "CocoFormat" and coco:
+        return str(coco[0]).split("/")[0]
+    return results["dataset"]
+
+
+def _tiles(results: dict[str, Any]) -> str:
+    metrics = results["metrics"]
+    chosen = metrics[results["prediction"]]
+    tiles = [(f"mAP, {name}", metrics[name]["mAP"], 1) for name in metrics]
+    if chosen["threshold"] is not None:
+        tiles += [("OF1", chosen["f1"]["of1"], 1), ("CF1", chosen["f1"]["cf1"], 1)]
+    tiles += [(f"{results['split']} images", results["images"], 0)]
+    items = "".join(
+        f"<li><b>{value:,.{digits}f}</b>{html.text(name)}</li>" for name, value, digits in tiles
+    )
+    note = (
+        f"<p>mAP in percent; the prediction is the {html.text(results['prediction'])} score. "
+        + (
+            f"F1 at the threshold from {html.text(results['threshold_source'])}."
+            if chosen["threshold"] is not None
+            else ""
+        )
+        + "</p>"
+    )
+    return f'<ul class="tiles">{items}</ul>{note}'
+
+
+# -- what the log shows ------------------------------------------------------------------------
+
+_LOG_LINE = re.compile(r"epoch \[(\d+)/\d+\] batch \[(\d+)/(\d+)\] .*? lr (\S+)")
+_LOSS = re.compile(r"(loss\w*) ([-+.\deE]+) \(")
+
+
+def _curves(run: Path) -> str:
+    """Losses and learning rate over the steps. Nothing else records them."""
+    losses: dict[str, dict[float, float]] = {}
+    rates: dict[float, float] = {}
+    for log in sorted(run.glob("log.txt*"), key=lambda path: path.stat().st_mtime):
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            found = _LOG_LINE.search(line)
+            if not found:
+                continue
+            epoch, batch, batches = (int(found[i]) for i in (1, 2, 3))
+            step = float((epoch - 1) * batches + batch)
+            rates[step] = float(found[4])
+            for name, value in _LOSS.findall(line):
+                losses.setdefault(name, {})[step] = float(value)
+    if not rates:
+        return ""
+    shown = {name.replace("_", " "): sorted(values.items()) for name, values in losses.items()}
+    parts = []
+    if shown:
+        parts.append(f"<h3>Loss</h3>{line_chart('Loss', shown, x_label='step')}")
+    rate = {"learning rate": sorted(rates.items())}
+    parts.append(f"<h3>Learning rate</h3>{line_chart('Learning rate', rate, x_label='step')}")
+    return f'<div class="columns">{"".join(f"<div>{p}</div>" for p in parts)}</div>'
+
+
+# -- the scores --------------------------------------------------------------------------------
+
+
+def _classes(results: dict[str, Any], table: ScoreTable, reach: Reach) -> str:
+    merged = results["metrics"][results["prediction"]]["per_class_ap"]
+    ap = np.array([np.nan if v is None else v for v in merged])
+    images = (table.labels > 0).sum(0)
+    captions = None if reach.corpus is None else reach.corpus.per_class_counts
+    headers = ["class", "AP", "images", *([] if captions is None else ["texts"])]
+    rows = []
+    for index in np.argsort(-np.nan_to_num(ap, nan=-1), kind="stable"):
+        further = [f"{images[index]:,}"]
+        further += [] if captions is None else [f"{captions[index]:,}"]
+        rows.append((table.class_names[index], float(ap[index]), further))
+    half = -(-len(rows) // 2) if len(rows) > 16 else len(rows)
+    parts = [rows[:half], rows[half:]] if half < len(rows) else [rows]
+    names = ["better half", "other half"] if len(parts) > 1 else ["all classes"]
+    tables = [
+        f"<div>{bars(f'Average precision, {name}', headers, part, most=100)}</div>"
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return f'<div class="columns">{"".join(tables)}</div>'
+
+
+def confused_pairs(
+    table: ScoreTable, scores: NDArray[np.floating]
+) -> list[tuple[float, int, int, int]]:
+    """(share, count, present class, absent class) where the absent one scores higher.
+
+    The share is of the images that have the one and not the other; most confused first.
+    """
+    present, absent = table.labels > 0, table.labels < 0
+    found = []
+    for i in range(len(table.class_names)):
+        rows = present[:, i]
+        if rows.sum() < 5:  # a share of fewer images says little
+            continue
+        higher = (scores[rows] > scores[rows, i : i + 1]) & absent[rows]
+        without = absent[rows].sum(0)
+        for j in np.flatnonzero(higher.sum(0)):
+            found.append(
+                (float(higher[:, j].sum() / without[j]), int(higher[:, j].sum()), i, int(j))
+            )
+    return sorted(found, key=lambda pair: (-pair[0], -pair[1], pair[2], pair[3]))
+
+
+def _confused(table: ScoreTable, scores: NDArray[np.floating]) -> str:
+    rows = [
+        (
+            f"{table.class_names[j]} above {table.class_names[i]}",
+            100 * share,
+            [f"{count:,}"],
+        )
+        for share, count, i, j in confused_pairs(table, scores)[:_MOST_PAIRS]
+    ]
+    if not rows:
+        return ""
+    caption = (
+        "Of the images that have the second class and not the first: in how many the first "
+        "scores higher all the same"
+    )
+    return bars(caption, ["pair", "%", "images"], rows, most=100)
+
+
+# -- pictures ----------------------------------------------------------------------------------
+
+
+def _pictures(
+    table: ScoreTable, scores: NDArray[np.floating], reach: Reach, per_class: int, say: Any
+) -> str:
+    if not reach.paths:
+        return ""
+    say("drawing pictures …")
+    blocks = []
+    for index, name in enumerate(table.class_names):
+        truth, column = table.labels[:, index], scores[:, index]
+        order = np.argsort(-column, kind="stable")
+        kinds = {
+            "right and surest": [r for r in order if truth[r] > 0][:per_class],
+            "missed": [r for r in order[::-1] if truth[r] > 0][:per_class],
+            "false alarm": [r for r in order if truth[r] < 0][:per_class],
+        }
+        shots = []
+        for kind, rows in kinds.items():
+            for row in rows:
+                shots.append(_shot(table, column, int(row), index, kind, reach))
+        drawn = [shot for shot in shots if shot]
+        if drawn:
+            count = int((truth > 0).sum())
+            blocks.append(
+                f"<details><summary>{html.text(name)} <span class='soft'>in {count:,} images"
+                f"</span></summary><div class='shots'>{''.join(drawn)}</div></details>"
+            )
+    if not blocks:
+        return ""
+    blocks[0] = blocks[0].replace("<details>", "<details open>", 1)
+    heat = (
+        " Beside each: the local score of the class at every place, from the least to the most "
+        "similar place of that picture."
+        if reach.tagger is not None
+        else ""
+    )
+    return (
+        "<p>Of each class the images that have it and score highest, those that have it and "
+        f"score lowest, and those that lack it and score highest.{heat}</p>{''.join(blocks)}"
+    )
+
+
+def _shot(
+    table: ScoreTable,
+    column: NDArray[np.floating],
+    row: int,
+    index: int,
+    kind: str,
+    reach: Reach,
+) -> str:
+    from tai_dpt.preprocessing import read_picture
+    from tai_dpt.tools.heatmaps import overlay
+
+    path = reach.paths.get(table.ids[row])
+    if path is None:
+        return ""
+    try:
+        picture = read_picture(path)
+    except InputError:
+        return ""
+    name = table.class_names[index]
+    small = picture.copy()
+    small.thumbnail((_THUMB, _THUMB))
+    truth = ", ".join(n for n, t in zip(table.class_names, table.labels[row], strict=True) if t > 0)
+    alt = f"{kind}: image {table.ids[row]}, which shows {truth or 'none of the classes'}"
+    images = html.picture(small, alt, quality=75)
+    if reach.tagger is not None:
+        heat = reach.tagger.heatmap(picture, name, shifts=2)
+        drawn = overlay(small, heat, float(heat.min()), float(heat.max()))
+        images += html.picture(drawn, f"where {name} scores in it", quality=75)
+    return (
+        f"<figure><div class='pair'>{images}</div><figcaption><strong>{html.text(kind)}</strong> "
+        f"{column[row]:.2f} · {html.text(truth or 'none of the classes')}</figcaption></figure>"
+    )
+
+
+# -- the corpus and the configuration ----------------------------------------------------------
+
+
+def _corpus(class_names: Sequence[str], reach: Reach) -> str:
+    corpus = reach.corpus
+    if corpus is None:
+        return ""
+    per_text = corpus.labels.sum(1)
+    words = np.array([len(text.split()) for text in corpus.texts])
+    together = corpus.labels.astype(np.int64).T @ corpus.labels
+    upper = [(int(together[i, j]), i, j) for i in range(len(together)) for j in range(i)]
+    pairs = sorted(upper, key=lambda p: (-p[0], p[1], p[2]))[:8]
+    facts = [
+        ("texts learned from, templates included", f"{len(corpus):,}"),
+        ("captions that name no class", f"{corpus.dropped:,}"),
+        ("words of a text", f"{words.mean():.1f} on average, {words.min()} to {words.max()}"),
+        ("classes of a text", f"{per_text.mean():.2f} on average"),
+    ]
+    rows = "".join(
+        f'<tr><th scope="row">{html.text(k)}</th><td>{html.text(v)}</td></tr>' for k, v in facts
+    )
+    counts = np.bincount(per_text)
+    sizes: list[tuple[str, float, Sequence[str]]] = [
+        (str(n), float(c), []) for n, c in enumerate(counts) if c
+    ]
+    named: list[tuple[str, float, Sequence[str]]] = [
+        (f"{class_names[i]} + {class_names[j]}", float(count), []) for count, i, j in pairs if count
+    ]
+    charts = bars(
+        "Texts by the number of classes they name",
+        ["classes", "texts"],
+        sizes,
+        most=float(counts.max()),
+        digits=0,
+    )
+    if named:
+        both = bars(
+            "Classes named together most often",
+            ["pair", "texts"],
+            named,
+            most=named[0][1],
+            digits=0,
+        )
+        charts = f'<div class="columns"><div>{charts}</div><div>{both}</div></div>'
+    return f'<div class="scroll"><table>{rows}</table></div>{charts}'
+
+
+def _configuration(results: dict[str, Any]) -> str:
+    flat = _flat(results["config"])
+    mine = f"TRAINER.{results['trainer'].upper()}."
+    own = {k: v for k, v in flat.items() if not k.startswith("TRAINER.") or k.startswith(mine)}
+    first = ("MODEL.BACKBONE.NAME", "OPTIM.", "DATALOADER.TRAIN_X.BATCH", "INPUT.SIZE", mine)
+    shown = {k: v for k, v in own.items() if k.startswith(first)}
+    backbone = results.get("backbone") or {}
+    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+    facts = (
+        f"Backbone {backbone.get('name', '')}, weights {str(backbone.get('sha256', ''))[:16]}…; "
+    )
+    return (
+        f"<p>{html.text(facts)}{html.text(versions)}; toolbox {html.text(results['toolbox'])}.</p>"
+        f"{_key_table(shown)}<details><summary>All options</summary>{_key_table(own)}</details>"
+    )
+
+
+def _key_table(values: dict[str, Any]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row"><code>{html.text(k)}</code></th><td>{html.text(v)}</td></tr>'
+        for k, v in values.items()
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="group" aria-label="options">'
+        f"<table>{rows}</table></div>"
+    )
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        result.update(_flat(value, f"{key}.") if isinstance(value, dict) else {key: value})
+    return result
+
+
+# -- opening a run again -----------------------------------------------------------------------
+
+
+def _reach(run: Path, results: dict[str, Any], root: Path | None) -> tuple[Reach, str]:
+    """What of the run can be opened again, and what not and why."""
+    missing = []
+    tagger = corpus = None
+    paths: dict[str, str] = {}
+    try:
+        trainer = _trainer_of(run, results, root)
+    except (InputError, OSError) as error:
+        return Reach({}, None, None), f"pictures and the corpus ({error})"
+    split = trainer.images[results["split"]]
+    paths = dict(zip(split.ids, split.paths, strict=True))
+    if trainer.cfg.DATASET.CORPUS.FILES and results["trainer"] == "TaIDPT":
+        corpus = trainer.dataset.corpus
+    embeddings = _local_embeddings(trainer)
+    if embeddings is None:
+        missing.append(f"heat maps ({results['trainer']} has no local prompt to draw)")
+    elif trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
+        missing.append("heat maps (the backbone's weights have changed since the run)")
+    else:
+        tagger = _tagger_of(trainer, embeddings)
+    return Reach(paths, corpus, tagger), "; ".join(missing)
+
+
+def _trainer_of(run: Path, results: dict[str, Any], root: Path | None) -> Any:
+    """The run's trainer with its final model, silently."""
+    import tai_dpt.datasets  # noqa: F401  (registers them)
+    from tai_dpt.toolbox import build_trainer, get_cfg_default
+    from tai_dpt.trainers import extend_cfg
+    from tai_dpt.trainers.merging import find_key
+
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    for key, value in _flat(results["config"]).items():
+        with contextlib.suppress(InputError):  # an option of another version
+            node, leaf = find_key(cfg, key, "results")
+            node[leaf] = tuple(value) if isinstance(value, list) else value
+    if root is not None:
+        cfg.DATASET.ROOT = str(root)
+    with _silent(), tempfile.TemporaryDirectory() as scratch:
+        cfg.OUTPUT_DIR = scratch
+        cfg.freeze()
+        trainer = build_trainer(cfg)
+        if trainer.get_model_names():
+            trainer.load_model(str(run))
+    return trainer
+
+
+def _local_embeddings(trainer: Any) -> Any:
+    """Local class embeddings (C, D); None where the method has none, or not just one."""
+    import torch
+
+    if hasattr(trainer, "embeddings"):
+        return trainer.embeddings
+    if "local" not in getattr(getattr(trainer, "model", None), "names", ()):
+        return None
+    with torch.no_grad():
+        return trainer.model()["local"]
+
+
+def _tagger_of(trainer: Any, embeddings: Any) -> Any:
+    from tai_dpt.preprocessing import Preprocessing
+    from tai_dpt.tagger import PromptTagger
+
+    cfg = trainer.cfg
+    return PromptTagger(
+        backbone=trainer.backbone,
+        class_names=trainer.dataset.classnames,
+        embeddings={"global": embeddings, "local": embeddings},
+        contexts={},
+        preprocessing=Preprocessing(
+            size=tuple(cfg.INPUT.SIZE),
+            interpolation=cfg.INPUT.INTERPOLATION,
+            mean=tuple(cfg.INPUT.PIXEL_MEAN),
+            std=tuple(cfg.INPUT.PIXEL_STD),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
