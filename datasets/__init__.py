@@ -1,5 +1,9 @@
 """The datasets; importing this package registers all of them with the toolbox."""
 
 from tai_dpt.datasets.coco_format import CocoFormat
+from tai_dpt.datasets.image_list import ImageList
+from tai_dpt.datasets.nuswide import NUSWIDE
+from tai_dpt.datasets.plain import PlainCaptions
+from tai_dpt.datasets.voc2007 import VOC2007
 
-__all__ = ["CocoFormat"]
+__all__ = ["NUSWIDE", "VOC2007", "CocoFormat", "ImageList", "PlainCaptions"]

@@ -59,8 +59,12 @@ class MultiLabelDataset(DatasetBase):
     """Base of the registered datasets. A subclass reads its layout and calls ``super().__init__``.
 
     Images are read when they are needed, and so is the corpus: a method that learns from images
-    never opens the captions.
+    never opens the captions, and one that learns from captions does not need the training images
+    on disk.
     """
+
+    #: whether the metric leaves labels 0 out of a class's ranking; else they are negatives
+    ignores_undecided = False
 
     def __init__(
         self,
@@ -76,8 +80,9 @@ class MultiLabelDataset(DatasetBase):
         self._corpus: LabelledCorpus | None = None
         given = {"train": train, "val": val, "test": test}
         self._splits = {name: split or ImageSplit() for name, split in given.items()}
-        for name, split in self._splits.items():
-            _check_files(name, split)
+        self._unchecked = {"train"}
+        for name in ("val", "test"):
+            _check_files(name, self._splits[name])
         super().__init__(
             train_x=self._splits["train"],
             val=self._splits["val"],
@@ -86,7 +91,14 @@ class MultiLabelDataset(DatasetBase):
         )
 
     def images(self, split: str) -> ImageSplit:
-        """The labelled images of ``train``, ``val`` or ``test``; there may be none."""
+        """The labelled images of ``train``, ``val`` or ``test``; there may be none.
+
+        Raises:
+            InputError: none of the training images is on disk (asked for the first time).
+        """
+        if split in self._unchecked:
+            _check_files(split, self._splits[split])
+            self._unchecked.remove(split)
         return self._splits[split]
 
     @property
@@ -101,11 +113,11 @@ def dataset_path(cfg: CfgNode, relative: str) -> Path:
     """A path of a config, relative to ``DATASET.ROOT`` unless absolute.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        InputError: nothing is there.
     """
     path = Path(cfg.DATASET.ROOT).expanduser() / Path(relative).expanduser()
     if not path.exists():
-        raise FileNotFoundError(
+        raise InputError(
             f"{path} is missing; DATASET.ROOT (--root) is '{cfg.DATASET.ROOT}': see DATASETS.md "
             "for what belongs there"
         )
@@ -121,7 +133,7 @@ def _check_files(name: str, split: ImageSplit) -> None:
     listed = {folder: _names_in(folder) for folder in {Path(p).parent for p in split.paths}}
     missing = [p for p in split.paths if Path(p).name not in listed[Path(p).parent]]
     if len(missing) == len(split) > 0:
-        raise FileNotFoundError(
+        raise InputError(
             f"{name} split: none of its {len(split):,} images is on disk, the first would be "
             f"{missing[0]}: see DATASETS.md for the layout"
         )

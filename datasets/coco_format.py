@@ -100,7 +100,8 @@ def instances_split(
     it, or a synonym. Images keep the file's order.
 
     Raises:
-        InputError: a category that is no class, an annotation of an unknown image or category.
+        InputError: a category that is no class, an image id listed twice, an annotation of an
+            unknown image or category.
     """
     class_of_name = vocabulary.index_by_any_name()
     column = {}
@@ -113,7 +114,10 @@ def instances_split(
                 f"(classes: {', '.join(vocabulary.names[:8])}, …)"
             )
         column[category["id"]] = class_of_name[name]
-    row = {image["id"]: i for i, image in enumerate(content["images"])}
+    row: dict[Any, int] = {}
+    for i, image in enumerate(content["images"]):
+        if row.setdefault(image["id"], i) != i:
+            raise InputError(f"{path}: image id {image['id']} is listed twice")
     labels = np.full((len(row), len(vocabulary.names)), -1, np.int8)
     for annotation in content["annotations"]:
         if annotation["image_id"] not in row or annotation["category_id"] not in column:

@@ -1,7 +1,10 @@
 """The trainers; importing this package registers all of them with the toolbox."""
 
 from tai_dpt.trainers.config import extend_cfg
+from tai_dpt.trainers.dualcoop import DualCoOp
+from tai_dpt.trainers.ensemble import TaIDPTEnsemble
+from tai_dpt.trainers.ml_coop import MLCoOp
 from tai_dpt.trainers.tai_dpt import TaIDPT
 from tai_dpt.trainers.zsclip import ZSCLIP
 
-__all__ = ["ZSCLIP", "TaIDPT", "extend_cfg"]
+__all__ = ["ZSCLIP", "DualCoOp", "MLCoOp", "TaIDPT", "TaIDPTEnsemble", "extend_cfg"]

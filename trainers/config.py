@@ -31,3 +31,40 @@ def extend_cfg(cfg: CfgNode) -> None:
     tai.SHARPNESS_TEXT = 50.0  # β on captions, 1 / τ_s
     tai.SHARPNESS_IMAGE = 40.0  # β on images: 40 for VOC2007 and COCO, 4 for NUS-WIDE
     tai.MARGIN = 1.0  # m of the ranking loss
+
+    dual = cfg.TRAINER.DUALCOOP = CfgNode()
+    dual.N_CTX = 16
+    dual.CSC = True
+    dual.CTX_INIT = ""
+    dual.CLASS_TOKEN_POSITION = "end"
+    dual.PREC = "fp32"
+    dual.LOG_SCALE = 3.91  # t, where it starts: κ = exp(t) is learned
+    dual.LOG_SHARPNESS = 3.0  # u, where it starts: β = exp(u) is learned
+    dual.GAMMA_NEG = 2.0  # of the asymmetric loss
+    dual.GAMMA_POS = 1.0
+    dual.CLIP = 0.05
+
+    coop = cfg.TRAINER.MLCOOP = CfgNode()
+    coop.N_CTX = 16
+    coop.CSC = False
+    coop.CTX_INIT = ""
+    coop.CLASS_TOKEN_POSITION = "end"
+    coop.PREC = "fp32"
+    coop.LOCAL = True  # learn the local prompt too
+    coop.SCALE = 4.0
+    coop.SHARPNESS = 40.0  # β, in training and in testing
+    coop.MARGIN = 1.0
+
+    both = cfg.TRAINER.TAIDPTENSEMBLE = CfgNode()
+    both.TEXT_RUN = ""  # folder of a finished run that learned from captions
+    both.IMAGE_RUN = ""  # folder of a finished run that learned from images
+    both.TEXT_TRAINER = "TaIDPT"  # without TEXT_RUN: what to train in OUTPUT_DIR/text, by
+    both.TEXT_CONFIG = ""  # this yaml file
+    both.TEXT_OPTS = ()  # and KEY, VALUE, KEY, VALUE, …
+    both.IMAGE_TRAINER = "DualCoOp"  # the same, in OUTPUT_DIR/image
+    both.IMAGE_CONFIG = ""
+    both.IMAGE_OPTS = ()
+    # λ, the image-learned share: a number, None (0.9, the public code's for partial labels), or
+    # "auto": chosen on the training images that DATASET.HOLDOUT keeps from training
+    both.WEIGHT = None
+    both.NORMALISE = "minmax"  # minmax (the paper's), zscore or rank

@@ -23,6 +23,7 @@ class MultiLabelEvaluator(EvaluatorBase):
 
     ``threshold`` is what the F1 figures decide by; the trainer sets it (it is never chosen on
     the labels that are evaluated). Without one only the top-3 figures are printed.
+    ``ignore_undecided``, which the trainer sets too, leaves labels 0 out; else they are negatives.
     """
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
@@ -30,6 +31,7 @@ class MultiLabelEvaluator(EvaluatorBase):
         if cfg.TEST.PREDICTION not in PREDICTIONS:
             raise unknown("prediction (TEST.PREDICTION)", cfg.TEST.PREDICTION, PREDICTIONS)
         self.class_names = list((lab2cname or {}).values())
+        self.ignore_undecided = False
         self.reset()
 
     def reset(self) -> None:
@@ -60,7 +62,14 @@ class MultiLabelEvaluator(EvaluatorBase):
         labels = self.labels
         positives = (labels > 0).sum(0)
         empty = [n for n, count in zip(self.class_names, positives, strict=True) if not count]
-        if empty:
+        ignore = labels == 0 if self.ignore_undecided else None
+        if len(empty) == len(self.class_names) > 0:
+            warnings.warn(
+                "none of the images is labelled with any class, so there is nothing to evaluate; "
+                "their scores are kept all the same",
+                stacklevel=2,
+            )
+        elif empty:
             warnings.warn(
                 f"{len(empty)} of {len(self.class_names)} classes have no positive image and are "
                 f"left out of mAP: {', '.join(empty)}",
@@ -68,7 +77,10 @@ class MultiLabelEvaluator(EvaluatorBase):
             )
         for name in PREDICTIONS:
             threshold = self.threshold if name == chosen else float("nan")
-            self.results[name] = evaluate(self.scores(name), labels, threshold=threshold)
+            scores = self.scores(name)
+            if ignore is not None:
+                scores = np.where(ignore, -np.inf, scores)  # nor is it decided that they are there
+            self.results[name] = evaluate(scores, labels, threshold=threshold, ignore=ignore)
         result = self.results[chosen]
         metrics = OrderedDict(mAP=result.mAP)
         if not np.isnan(self.threshold):

@@ -1,0 +1,135 @@
+"""Training images at random: crops, Cutout, colour and geometry policies, flips.
+
+The view of an image is a function of a seed, a number and the file's name alone: it does not
+matter which worker makes it, when, or what was made before. Torch's generator is the only
+randomness used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms as T
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.images import Transform, interpolation, list_or_value, load_image
+from tai_dpt.errors import InputError, unknown
+
+AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
+TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
+
+_GREY = (128, 128, 128)
+
+
+def augments(cfg: CfgNode) -> bool:
+    """Whether ``INPUT.TRANSFORMS`` asks for anything random.
+
+    Without, training images are prepared as test images are, by ``INPUT.TRANSFORMS_TEST``.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for name in cfg.INPUT.TRANSFORMS:
+        if name not in TRAIN_TRANSFORMS:
+            raise unknown("training transform (INPUT.TRANSFORMS)", name, TRAIN_TRANSFORMS)
+    return any(name in AUGMENTATIONS for name in cfg.INPUT.TRANSFORMS)
+
+
+def train_transform(cfg: CfgNode) -> Transform:
+    """The random transform that ``INPUT.TRANSFORMS`` names, to pixels of ``INPUT.SIZE``.
+
+    * ``random_resized_crop``: a crop of ``RRCROP_SCALE`` of the area;
+    * ``cutout``: the whole image, resized, with a rectangle of ``CUTOUT_FACTOR`` of each side
+      painted over. With both, either the one or the other, at even odds, as in DualCoOp;
+    * ``randaugment``: ``RANDAUGMENT_N`` operations of magnitude ``RANDAUGMENT_M`` (of 30);
+    * ``MLC_Policy``: AutoAugment's policies for ImageNet and CIFAR-10, one of their
+      sub-policies, as the public code of TaI-DPT has it for DualCoOp;
+    * ``random_flip``: left to right, at even odds;
+    * ``normalize``: by ``PIXEL_MEAN`` and ``PIXEL_STD``.
+    """
+    chosen, size, mode = cfg.INPUT.TRANSFORMS, tuple(cfg.INPUT.SIZE), interpolation(cfg)
+    resize = T.Resize(size, mode, antialias=True)
+    crop = T.RandomResizedCrop(size, tuple(cfg.INPUT.RRCROP_SCALE), interpolation=mode)
+    cut = T.Compose([resize, Cutout(cfg.INPUT.CUTOUT_FACTOR)])
+    steps: list[Callable] = []
+    if "random_resized_crop" in chosen:
+        steps.append(OneOf(crop, cut) if "cutout" in chosen else crop)
+    else:
+        steps.append(cut if "cutout" in chosen else resize)
+    if "randaugment" in chosen:
+        n, m = cfg.INPUT.RANDAUGMENT_N, cfg.INPUT.RANDAUGMENT_M
+        steps.append(T.RandAugment(n, m, fill=list(_GREY)))
+    if "MLC_Policy" in chosen:
+        policies = T.AutoAugmentPolicy.IMAGENET, T.AutoAugmentPolicy.CIFAR10
+        steps.append(OneOf(*(T.AutoAugment(policy, fill=list(_GREY)) for policy in policies)))
+    if "random_flip" in chosen:
+        steps.append(T.RandomHorizontalFlip())
+    steps.append(T.ToTensor())
+    if "normalize" in chosen:
+        steps.append(T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    return T.Compose(steps)
+
+
+def augmentation_key(cfg: CfgNode) -> str:
+    """What determines a view besides its file, seed and number, as one line."""
+    fields = (
+        *("SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS", "RRCROP_SCALE"),
+        *("CUTOUT_FACTOR", "RANDAUGMENT_N", "RANDAUGMENT_M"),
+    )
+    return "; ".join(f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields)
+
+
+class ViewReader:
+    """Reads view ``number`` of an image file: the same pixels whenever it is asked for."""
+
+    def __init__(self, transform: Transform, *, seed: int) -> None:
+        self.transform = transform
+        self.seed = seed
+
+    def __call__(self, item: tuple[str, int]) -> Tensor:
+        path, number = item
+        image = load_image(path)
+        name = f"{self.seed}\t{number}\t{Path(path).name}"
+        digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int.from_bytes(digest, "little"))
+            return self.transform(image)
+
+
+class Cutout:
+    """Paints a rectangle in a random colour over an image, around a random point of it.
+
+    It has ``factor`` of the image's height and width, less what falls outside (DeVries & Taylor
+    2017, as in DualCoOp).
+    """
+
+    def __init__(self, factor: float) -> None:
+        if not 0 < factor < 1:
+            raise InputError(f"INPUT.CUTOUT_FACTOR is {factor}; it must be between 0 and 1")
+        self.factor = factor
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        box = []
+        for side in image.size:
+            half, centre = int(self.factor * side / 2 + 0.5), int(torch.randint(side, ()))
+            box.append((max(0, centre - half), min(side, centre + half)))
+        colour = tuple(torch.randint(256, (3,)).tolist())
+        (left, right), (upper, lower) = box
+        result = image.copy()
+        result.paste(colour, (left, upper, right, lower))
+        return result
+
+
+class OneOf:
+    """One of several transforms, each as likely."""
+
+    def __init__(self, *transforms: Callable) -> None:
+        self.transforms = transforms
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return self.transforms[int(torch.randint(len(self.transforms), ()))](image)

@@ -1,0 +1,341 @@
+"""TaI-DPT and an image-learned method, fused (paper, section 3.4, table 2 and figure 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from yacs.config import CfgNode
+
+from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.datasets.partial import known_cardinality
+from tai_dpt.ensemble import (
+    NORMALISATIONS,
+    Component,
+    align,
+    check_weight,
+    choose_weight,
+    fuse_components,
+    fusion_summary,
+    read_component,
+)
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.results import RESULTS_FILE, SCORES_FILE, load_results
+from tai_dpt.scoring import Scores
+from tai_dpt.toolbox import (
+    TRAINER_REGISTRY,
+    build_dataset,
+    build_trainer,
+    get_cfg_default,
+    logging_to,
+    set_random_seed,
+)
+from tai_dpt.trainers.config import extend_cfg
+from tai_dpt.trainers.features import readable_images
+from tai_dpt.trainers.image_trainer import labelled_images
+from tai_dpt.trainers.merging import find_key, merge_file, merge_pairs
+from tai_dpt.trainers.multilabel import (
+    MultiLabelTrainer,
+    cardinality_threshold,
+    plain_config,
+)
+
+ROLES = ("text", "image")
+AUTO = "auto"
+DEFAULT_WEIGHT = 0.9
+
+# settings of a run that change no figure, or are this trainer's own
+_NO_MATTER = (
+    *("OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"),
+    *("FEATURES.", "TRAINER.TAIDPTENSEMBLE.", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
+)
+
+
+@dataclass(frozen=True)
+class FusedScores(Scores):
+    """Fused scores (B, C); ``merged`` fuses the two predictions, it is no mean of the others."""
+
+    fused: Tensor
+
+    @property
+    def merged(self) -> Tensor:
+        return self.fused
+
+
+@TRAINER_REGISTRY.register()
+class TaIDPTEnsemble(MultiLabelTrainer):
+    """Evaluates a run that learned from captions, one that learned from images, and both fused.
+
+    ``TEXT_RUN`` and ``IMAGE_RUN`` name folders of finished runs. Scores that are there of the
+    split asked for are taken as they are; else the run's model is loaded and evaluated. In place
+    of a run a yaml file may be named: what it describes is trained in ``OUTPUT_DIR``/text or
+    /image first, with this run's data set and seed; a finished run there is left alone and an
+    interrupted one goes on.
+
+    ``WEIGHT`` ``auto`` chooses λ on the training images that ``DATASET.HOLDOUT`` keeps from
+    training, by their known labels: never on validation or test labels.
+    """
+
+    options_name = "TAIDPTENSEMBLE"
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        options = cfg.TRAINER.TAIDPTENSEMBLE
+        for role in ROLES:
+            run, config = options[f"{role.upper()}_RUN"], options[f"{role.upper()}_CONFIG"]
+            if bool(run) == bool(config):
+                name = f"TRAINER.TAIDPTENSEMBLE.{role.upper()}"
+                raise InputError(
+                    f"set {name}_RUN (a finished run's folder) or {name}_CONFIG (a yaml file to "
+                    f"train first), {'not both' if run else 'one of them'}"
+                )
+        if options.NORMALISE not in NORMALISATIONS:
+            raise unknown("normalisation (NORMALISE)", options.NORMALISE, NORMALISATIONS)
+        weight = options.WEIGHT
+        if weight == AUTO:
+            if not cfg.DATASET.HOLDOUT:
+                raise InputError(
+                    "WEIGHT auto chooses λ on training images kept from training, and "
+                    "DATASET.HOLDOUT is 0: set it (0.1), or give WEIGHT a number"
+                )
+        elif isinstance(weight, str):
+            raise InputError(f"WEIGHT is '{weight}'; a number in [0, 1], or {AUTO}")
+        elif weight is not None:
+            check_weight(weight)
+
+    def build_data_loader(self) -> None:
+        dataset = build_dataset(self.cfg)
+        if not isinstance(dataset, MultiLabelDataset):
+            raise InputError(
+                f"dataset '{self.cfg.DATASET.NAME}' is not a multi-label dataset of this project"
+            )
+        self.dataset = dataset
+        self.dm = None
+        self.lab2cname = dataset.lab2cname
+        self.num_classes = dataset.num_classes
+        self.num_source_domains = 1
+        self.train_loader_x = self.train_loader_u = None
+        self.val_loader = dataset.images("val") or None
+        self.test_loader = dataset.images("test") or None
+        self._folders = {
+            role: Path(self.options[f"{role.upper()}_RUN"] or Path(self.output_dir) / role)
+            for role in ROLES
+        }
+        self._epoch: int | None = None  # of the checkpoints to evaluate; None: the final ones
+
+    def build_model(self) -> None:
+        """There is none of its own."""
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Take what this trainer trained in another output folder."""
+        if directory:
+            for role in ROLES:
+                if not self.options[f"{role.upper()}_RUN"]:
+                    self._folders[role] = Path(directory) / role
+        self._epoch = epoch
+
+    def train(self) -> None:
+        """Train what a yaml file was named for, then test."""
+        for role in ROLES:
+            if self.options[f"{role.upper()}_CONFIG"]:
+                self._train(role)
+        if not self.cfg.TEST.NO_TEST:
+            self.test()
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate the fusion, print both components' mAP too, and return the fusion's mAP."""
+        split = split or self.cfg.TEST.SPLIT
+        text, image = (self._evaluated(role, split) for role in ROLES)
+        align(text, image)  # before anything that takes long
+        self._check_images(text, split)
+        weight, source = self._weight()
+        how = self.options.NORMALISE
+        fused = fuse_components(text, image, weight=weight, normalisation=how)
+        self._fusion = fusion_summary(text, image, weight=weight, normalisation=how, source=source)
+        print(f"Evaluate on the *{split}* set: (1 - λ) text + λ image, λ = {weight:g} ({source})")
+        for role, component in zip(ROLES, (text, image), strict=True):
+            print(f"* {role} mAP: {component.mAP:.2f}% ({component.prediction}, {component.name})")
+        self.evaluator.reset()
+        global_, local, merged = map(torch.from_numpy, (fused.global_, fused.local, fused.merged))
+        self.evaluator.process(FusedScores(global_, local, merged), torch.from_numpy(fused.labels))
+        threshold, threshold_source = cardinality_threshold(
+            self.evaluator.scores(self.cfg.TEST.PREDICTION), self.training_cardinality()
+        )
+        self.evaluator.threshold = threshold
+        metrics = self.evaluator.evaluate()
+        self._write(split, threshold_source=threshold_source)
+        return metrics["mAP"]
+
+    def training_cardinality(self) -> float:
+        return known_cardinality(labelled_images(self.cfg, self.dataset).labels)
+
+    def extra_results(self) -> dict[str, Any]:
+        return {"fusion": self._fusion}
+
+    def backbone_identity(self) -> dict[str, str]:
+        parts = [self._fusion[role]["backbone"] or {} for role in ROLES]
+        return {
+            key: " + ".join(part.get(key, "unknown") for part in parts)
+            for key in ("name", "sha256")
+        }
+
+    # -- the components --------------------------------------------------------------------------
+
+    def _train(self, role: str) -> None:
+        """Train a component in its folder, unless it is finished there."""
+        cfg, folder = self._config_to_train(role), self._folders[role]
+        if (folder / RESULTS_FILE).is_file():
+            results = load_results(folder / RESULTS_FILE)
+            differ = _differences(results["config"], plain_config(cfg))
+            if differ:
+                raise InputError(
+                    f"{folder} holds a run with other settings ({'; '.join(differ[:3])}): choose "
+                    "another --output-dir, or remove that folder"
+                )
+            print(f"{role}: {folder} is finished")
+            return
+        print(f"{role}: training {cfg.TRAINER.NAME} in {folder}")
+        with logging_to(cfg.OUTPUT_DIR):
+            if cfg.SEED >= 0:
+                set_random_seed(cfg.SEED)
+            print(f"** Config **\n{cfg}")
+            build_trainer(cfg).train()
+
+    def _config_to_train(self, role: str) -> CfgNode:
+        """This run's settings, then the component's yaml file and options."""
+        options, prefix = self.options, role.upper()
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.TRAINER.TAIDPTENSEMBLE = _defaults().TRAINER.TAIDPTENSEMBLE
+        merge_file(cfg, options[f"{prefix}_CONFIG"])
+        merge_pairs(cfg, options[f"{prefix}_OPTS"])
+        cfg.TRAINER.NAME = options[f"{prefix}_TRAINER"]
+        cfg.OUTPUT_DIR = str(self._folders[role])
+        cfg.RESUME = ""
+        cfg.TEST.NO_TEST = False
+        cfg.freeze()
+        return cfg
+
+    def _evaluated(self, role: str, split: str) -> Component:
+        """A component's scores of ``split``: those it left, else made now from its model."""
+        folder = self._folders[role]
+        if not (folder / RESULTS_FILE).is_file():
+            raise InputError(
+                f"{role} run {folder}: no {RESULTS_FILE} there; it is not finished, or no run's "
+                "folder"
+            )
+        results = load_results(folder / RESULTS_FILE)
+        if self._epoch is None and results.get("split") == split:
+            return read_component(folder)
+        output = Path(self.output_dir) / f"{role}-{split}"
+        with logging_to(output):
+            self._loaded(role, split=split, output=output).test()
+        return read_component(output / SCORES_FILE)
+
+    def _loaded(self, role: str, *, split: str, output: Path) -> MultiLabelTrainer:
+        """A finished component's trainer with its model, to evaluate with."""
+        folder = self._folders[role]
+        cfg = _defaults()
+        _restore(cfg, load_results(folder / RESULTS_FILE)["config"])
+        cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.RESUME = self.cfg.DATASET.ROOT, str(output), ""
+        cfg.USE_CUDA, cfg.FEATURES = self.cfg.USE_CUDA, self.cfg.FEATURES.clone()
+        cfg.TEST.SPLIT, cfg.TEST.NO_TEST = split, False
+        cfg.freeze()
+        trainer = build_trainer(cfg)
+        trainer.load_model(str(folder), epoch=self._epoch)
+        return trainer
+
+    def _check_images(self, text: Component, split: str) -> None:
+        """The evaluated images and classes must be this data set's; keep them for the results."""
+        listed = self.dataset.images(split)
+        position = {image_id: row for row, image_id in enumerate(listed.ids)}
+        foreign = [i for i in text.table.ids if i not in position]
+        if foreign or text.table.class_names != tuple(self.dataset.classnames):
+            what = f"image '{foreign[0]}'" if foreign else "its classes"
+            raise InputError(
+                f"{text.name}: {what} is not of dataset '{self.cfg.DATASET.NAME}', {split} split: "
+                "give the runs' own dataset config"
+            )
+        self.listed = {split: listed}
+        self.images = {split: listed.subset([position[i] for i in text.table.ids])}
+
+    # -- λ ---------------------------------------------------------------------------------------
+
+    def _weight(self) -> tuple[float, str]:
+        """``λ``, and where it comes from."""
+        weight = self.options.WEIGHT
+        if weight is None:
+            return DEFAULT_WEIGHT, "default"
+        if weight != AUTO:
+            return float(weight), "config"
+        self._check_held_out()
+        images = labelled_images(self.cfg, self.dataset, held_out_part=True)
+        images = readable_images(self.cfg, "train", images)
+        text, image = (self._score_held_out(role, images) for role in ROLES)
+        chosen = choose_weight(text, image, images.labels, normalisation=self.options.NORMALISE)
+        return chosen, f"known labels of {len(images):,} held-out training images"
+
+    def _score_held_out(self, role: str, images: ImageSplit) -> NDArray[np.float32]:
+        """A component's prediction (n, C) of held-out images."""
+        output = Path(self.output_dir) / f"{role}-held-out"
+        trainer = self._loaded(role, split=self.cfg.TEST.SPLIT, output=output)
+        order = [list(trainer.dataset.classnames).index(n) for n in self.dataset.classnames]
+        return trainer.score_images(images)[:, order]
+
+    def _check_held_out(self) -> None:
+        """The image-learned run must not have seen what λ is to be chosen on."""
+        theirs = load_results(self._folders["image"] / RESULTS_FILE)["config"]
+        ours = plain_config(self.cfg)
+        differ = [
+            line
+            for line in _differences(theirs, ours)
+            if line.startswith(
+                tuple(f"DATASET.{n}" for n in ("NAME", "COCO", "HOLDOUT", "PARTIAL"))
+            )
+        ]
+        if differ:
+            raise InputError(
+                f"WEIGHT auto: {self._folders['image']} was trained with other labels "
+                f"({'; '.join(differ)}), so nothing is known to be held out from it: train it with "
+                "the same DATASET.HOLDOUT and DATASET.PARTIAL, or give WEIGHT a number"
+            )
+
+
+def _defaults() -> CfgNode:
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    return cfg
+
+
+def _restore(cfg: CfgNode, saved: dict[str, Any]) -> None:
+    """Set what ``results.json`` says of a run's config; keys of other versions are passed over."""
+    for key, value in _flat(saved).items():
+        try:
+            node, leaf = find_key(cfg, key, "results")
+        except InputError:
+            continue
+        node[leaf] = tuple(value) if isinstance(value, list) else value
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """What differs between two configs and can change a figure, a line a key."""
+    one, two = _flat(theirs), _flat(ours)
+    return [
+        f"{key}: {one.get(key)} there, {value} here"
+        for key, value in two.items()
+        if not key.startswith(_NO_MATTER) and one.get(key) != value
+    ]
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        result.update(_flat(value, f"{key}.") if isinstance(value, dict) else {key: value})
+    return result

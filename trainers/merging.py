@@ -1,0 +1,85 @@
+"""Merging yaml files and KEY VALUE pairs into a config, with errors that name the place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from tai_dpt.errors import InputError, unknown
+
+PathLike = str | os.PathLike[str]
+
+
+def merge_file(cfg: CfgNode, path: PathLike) -> None:
+    """Merge a yaml file; InputError names the file and what is wrong in it."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        beside = sorted(p.name for p in path.parent.glob("*.yaml"))
+        if path.is_file() or not beside:
+            raise InputError(f"cannot read the config {path} ({error.strerror})") from error
+        raise unknown(f"config in {path.parent}", path.name, beside) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
+    if content is None:
+        return
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} is not a config: its top level must be 'SECTION:' lines")
+    for key, value in _leaves(content):
+        _set(cfg, key, value, str(path))
+
+
+def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
+    """Merge KEY, VALUE, KEY, VALUE, …; text is read as Python where it can be."""
+    if len(pairs) % 2:
+        raise InputError(f"options come in KEY VALUE pairs; {pairs[-1]!r} stands alone")
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        _set(cfg, str(key), value, "KEY VALUE options")
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        pairs += _leaves(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]
+    return pairs
+
+
+def find_key(cfg: CfgNode, key: str, where: str) -> tuple[CfgNode, str]:
+    """The node that holds ``key``, and the last part of ``key``."""
+    node, parts = cfg, key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, CfgNode) or part not in node:
+            prefix = "".join(f"{name}." for name in parts[:depth])
+            names = node if isinstance(node, CfgNode) else ()
+            error = unknown("config key", key, [f"{prefix}{name}" for name in names])
+            raise InputError(f"{where}: {error}")
+        if depth < len(parts) - 1:
+            node = node[part]
+    if isinstance(node[parts[-1]], CfgNode):
+        inside = ", ".join(node[parts[-1]])
+        raise InputError(f"{where}: '{key}' is a section, set one of its keys: {inside}")
+    return node, parts[-1]
+
+
+def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    node, leaf = find_key(cfg, key, where)
+    present = node[leaf]
+    if isinstance(present, float) and isinstance(value, int | str):
+        with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
+            value = float(value)
+    try:
+        node.merge_from_list([leaf, value])
+    except ValueError as error:
+        if isinstance(present, str) and isinstance(value, str):
+            node[leaf] = value  # text that looks like a number
+            return
+        kind = type(present).__name__
+        raise InputError(f"{where}: {key} takes a value of type {kind}, not {value!r}") from error
