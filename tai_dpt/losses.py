@@ -19,7 +19,8 @@ def ranking_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tens
     """
     positive = labels > 0
     sample, which = positive.nonzero(as_tuple=True)  # (P,)
-    violations = (margin - scores[sample, which, None] + scores[sample]).clamp(min=0)  # (P, C)
+    rows = scores.index_select(0, sample)  # (P, C)
+    violations = (margin - rows.gather(1, which[:, None]) + rows).relu()
     return (violations * ~positive[sample]).sum() / len(scores)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import tai_dpt
@@ -83,6 +82,8 @@ class ScoreTable:
 
 def versions() -> dict[str, str]:
     """The versions a figure depends on."""
+    import torch  # here, so that reports, which only read results, do not wait for it
+
     return {
         "tai_dpt": tai_dpt.__version__,
         "torch": torch.__version__,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from tai_dpt.features import Features
+from tai_dpt.features import AnyFeatures, Features, PackedFeatures
+
+# of one temporary (B, N, C), 64 MB in fp32
+_MOST_SIMILARITIES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def local_scores(
 
 
 def score(
-    features: Features,
+    features: AnyFeatures,
     global_embeddings: Tensor,
     local_embeddings: Tensor,
     *,
@@ -62,20 +67,24 @@ def score(
     """Global and local scores of captions or images, they are treated alike.
 
     Args:
-        features: of ``B`` captions or images.
+        features: of ``B`` captions or images, padded or packed.
         global_embeddings, local_embeddings: L2-normalised class embeddings (C, D).
         scale: ``κ``.
         sharpness: ``β``, the inverse of the paper's temperature τ_s.
     """
-    similarity = features.local @ local_embeddings.T
+
+    def local(embeddings: Tensor) -> Tensor:
+        similarity = _similarity(features, embeddings)
+        return local_scores(similarity, features.mask, scale=scale, sharpness=sharpness)
+
     return Scores(
         global_scores(features.global_, global_embeddings, scale=scale),
-        local_scores(similarity, features.mask, scale=scale, sharpness=sharpness),
+        _over_classes(local, features, local_embeddings),
     )
 
 
 def dual_scores(
-    features: Features,
+    features: AnyFeatures,
     positive: Tensor,
     negative: Tensor,
     *,
@@ -86,13 +95,17 @@ def dual_scores(
 
     The spatial weights come from the positive prompts and serve both (DualCoOp, equation 4).
     """
-    similarity = features.local @ positive.T
-    difference = similarity - features.local @ negative.T
+
+    def local(positive: Tensor, negative: Tensor) -> Tensor:
+        similarity = _similarity(features, positive)
+        difference = similarity - _similarity(features, negative)
+        return local_scores(
+            similarity, features.mask, scale=scale, sharpness=sharpness, values=difference
+        )
+
     return Scores(
         global_scores(features.global_, positive - negative, scale=scale),
-        local_scores(
-            similarity, features.mask, scale=scale, sharpness=sharpness, values=difference
-        ),
+        _over_classes(local, features, positive, negative),
     )
 
 
@@ -100,3 +113,25 @@ def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
     """Each local position's similarity to each class, (B, N, C); NaN where masked (figure 4)."""
     similarity = features.local @ local_embeddings.T
     return similarity.masked_fill(~features.mask[..., None], torch.nan)
+
+
+def _similarity(features: AnyFeatures, embeddings: Tensor) -> Tensor:
+    """Each local position's similarity to each class (B, N, C); of packed features the
+    similarities are padded, not the far wider features."""
+    similarity = features.local @ embeddings.T
+    return features.pad(similarity) if isinstance(features, PackedFeatures) else similarity
+
+
+def _over_classes(
+    local: Callable[..., Tensor], features: AnyFeatures, *embeddings: Tensor
+) -> Tensor:
+    """``local`` of the class embeddings (C, D), for so many classes at a time that memory does
+    not grow with them: then what is in between is computed again in the backward pass."""
+    per_class = max(features.mask.numel(), 1)
+    at_once = max(1, _MOST_SIMILARITIES // per_class)
+    if len(embeddings[0]) <= at_once:
+        return local(*embeddings)
+    chunks = zip(*(each.split(at_once) for each in embeddings), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(local, *c, use_reentrant=False) for c in chunks], dim=1)
+    return torch.cat([local(*chunk) for chunk in chunks], dim=1)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from tai_dpt import distributed
 from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.datasets.augment import ViewReader, augmentation_key, train_transform
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.images import (
     image_batches,
+    pixel_batches,
     preprocessing_key,
     test_transform,
     unreadable_images,
 )
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import build_store
+from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.trainers.config import PRECISIONS
 
@@ -50,7 +56,8 @@ def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> Fea
         embed_dim=backbone.embed_dim,
         lengths=[len(ids) for ids in tokens],
         global_is_last=True,
-        encode=lambda rows: backbone.encode_texts([tokens[row] for row in rows]),
+        encode=lambda rows: backbone.text.encode_packed([tokens[row] for row in rows]),
+        batch_rows=2048,
         name="captions",
         **_options(cfg),
     )
@@ -60,25 +67,66 @@ def image_store(
     cfg: CfgNode, backbone: Backbone, split: ImageSplit, *, position_embedding: bool
 ) -> FeatureStore:
     """The features of a split's images; all of them must be readable."""
+    transform = test_transform(cfg)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return _pixel_store(
+        cfg,
+        backbone,
+        split,
+        position_embedding=position_embedding,
+        preprocessing=preprocessing_key(cfg),
+        count=len(split),
+        load=lambda batches: image_batches(split.paths, transform, batches, workers=workers),
+    )
+
+
+def view_store(
+    cfg: CfgNode, backbone: Backbone, split: ImageSplit, *, position_embedding: bool
+) -> FeatureStore:
+    """The features of ``INPUT.VIEWS`` augmented views of each image; view v is item v · n + i."""
+    views = [(path, view) for view in range(cfg.INPUT.VIEWS) for path in split.paths]
+    read = ViewReader(train_transform(cfg), seed=cfg.INPUT.VIEWS_SEED)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return _pixel_store(
+        cfg,
+        backbone,
+        split,
+        position_embedding=position_embedding,
+        preprocessing=(
+            f"{augmentation_key(cfg)}; {cfg.INPUT.VIEWS} views of seed {cfg.INPUT.VIEWS_SEED}"
+        ),
+        count=len(views),
+        load=lambda batches: pixel_batches(views, read, batches, workers=workers),
+    )
+
+
+def _pixel_store(
+    cfg: CfgNode,
+    backbone: Backbone,
+    split: ImageSplit,
+    *,
+    position_embedding: bool,
+    preprocessing: str,
+    count: int,
+    load: Load,
+) -> FeatureStore:
     stats = [os.stat(path) for path in split.paths]
     files = [
         f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}"
         for path, stat in zip(split.paths, stats, strict=True)
     ]
-    transform = test_transform(cfg)
-    workers = cfg.DATALOADER.NUM_WORKERS
     return build_store(
         key=_key(
             backbone,
             kind="images",
             files=_digest(files),
-            preprocessing=preprocessing_key(cfg),
+            preprocessing=preprocessing,
             position_embedding=position_embedding,
         ),
-        count=len(split),
+        count=count,
         embed_dim=backbone.embed_dim,
         encode=lambda pixels: backbone.encode_images(pixels, position_embedding=position_embedding),
-        load=lambda batches: image_batches(split.paths, transform, batches, workers=workers),
+        load=load,
         batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
         name="images",
         **_options(cfg),
@@ -89,10 +137,20 @@ def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
     """``split``, without its unreadable images where ``DATASET.ON_BAD_IMAGE`` is ``skip``.
 
     Those are named and counted in a warning.
+
+    Raises:
+        InputError: with ``error``, images are not on disk: now, not when training is done.
     """
     if cfg.DATASET.ON_BAD_IMAGE not in _ON_BAD_IMAGE:
         raise unknown("DATASET.ON_BAD_IMAGE", cfg.DATASET.ON_BAD_IMAGE, _ON_BAD_IMAGE)
     if cfg.DATASET.ON_BAD_IMAGE == "error" or not len(split):
+        gone = [path for path in split.paths if not os.path.exists(path)]
+        if gone:
+            raise InputError(
+                f"{name} split: {len(gone):,} of {len(split):,} images are not on disk: "
+                f"{', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}; DATASET.ON_BAD_IMAGE skip "
+                "leaves such images out"
+            )
         return split
     bad = unreadable_images(split.paths, workers=cfg.DATALOADER.NUM_WORKERS)
     if not bad:
@@ -104,12 +162,21 @@ def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
     return split.subset([row for row in range(len(split)) if row not in bad])
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The samples of a batch that one process takes, and the weight of their mean."""
+
+    index: Tensor  # (B,)
+    share: float
+
+
 class FeatureLoader:
     """Batches of stored features with labels: what a trainer iterates over.
 
     The store is opened, and what it lacks encoded, at the first iteration. A shuffled loader's
     order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes on as it would
-    have. No sample is left out: the last batch may be smaller.
+    have. No sample is left out: the last batch may be smaller. Of several processes each gets its
+    piece of every batch; ``share`` is the weight of its mean loss in the whole batch's.
     """
 
     def __init__(
@@ -126,6 +193,7 @@ class FeatureLoader:
         self.labels = labels  # (n, C)
         self.batch_size = batch_size
         self.epoch = 0
+        self.share = 1.0  # of the piece that was yielded last
         self._open_store = open_store
         self._store: FeatureStore | None = None
         self._device = device
@@ -141,13 +209,32 @@ class FeatureLoader:
         return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """``features`` (Features), ``label`` (B, C) and ``index`` (B,) of each batch."""
-        for index in self._order().split(self.batch_size):
-            yield {
-                "features": self.store.batch(index).to(self._device),
-                "label": self.labels[index].to(self._device),
-                "index": index,
-            }
+        """``features`` (packed), ``label`` (B, C) and ``index`` (B,) of each batch."""
+        for piece in self._pieces():
+            yield self._batch(piece, self._features(piece.index))
+
+    def _features(self, index: Tensor) -> AnyFeatures:
+        return self.store.packed(index)
+
+    def _batch(self, piece: Piece, features: AnyFeatures) -> dict[str, Any]:
+        self.share = piece.share
+        return {
+            "features": features.to(self._device),
+            "label": self.labels[piece.index].to(self._device),
+            "index": piece.index,
+        }
+
+    def _pieces(self) -> list[Piece]:
+        """This process's piece of every batch; none is empty."""
+        rank, world = distributed.rank(), distributed.world()
+        pieces = []
+        for batch in self._order().split(self.batch_size):
+            if len(batch) < world:  # too few to go round: all do all of it
+                pieces.append(Piece(batch, 1 / world))
+                continue
+            index = batch.tensor_split(world)[rank]
+            pieces.append(Piece(index, len(index) / len(batch)))
+        return pieces
 
     def _order(self) -> Tensor:
         if self._shuffle_seed is None:
@@ -172,6 +259,8 @@ def _options(cfg: CfgNode) -> dict[str, Any]:
         "root": Path(folder).expanduser(),
         "precision": cfg.FEATURES.PRECISION,
         "max_bytes": int(cfg.FEATURES.MAX_GB * 1e9),
+        "shards": (distributed.rank(), distributed.world()),
+        "barrier": distributed.barrier,
     }
 
 

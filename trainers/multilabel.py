@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from yacs.config import CfgNode
 
+from tai_dpt import distributed
 from tai_dpt.backbones import Backbone
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.errors import InputError
-from tai_dpt.features import Features
+from tai_dpt.features import AnyFeatures
 from tai_dpt.metrics import best_f1_threshold
 from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
 from tai_dpt.scoring import Scores
@@ -28,7 +30,7 @@ from tai_dpt.trainers.features import (
     readable_images,
 )
 
-Scorer = Callable[[Features], Scores]
+Scorer = Callable[[AnyFeatures], Scores]
 
 
 class MultiLabelTrainer(TrainerX):
@@ -49,6 +51,7 @@ class MultiLabelTrainer(TrainerX):
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             # TEST.EVALUATOR's default is Dassl's single-label one, which cannot serve here
             self.evaluator = MultiLabelEvaluator(cfg, lab2cname=self.lab2cname)
+        self.evaluator.ignore_undecided = self.dataset.ignores_undecided
 
     @property
     def options(self) -> CfgNode:
@@ -62,6 +65,14 @@ class MultiLabelTrainer(TrainerX):
     def training_cardinality(self) -> float:
         """Mean number of labels of a training sample; NaN where nothing is trained on."""
         return float("nan")
+
+    def extra_results(self) -> dict[str, Any]:
+        """What ``results.json`` also says of a run of this trainer; plain values."""
+        return {}
+
+    def backbone_identity(self) -> dict[str, str]:
+        """The backbone's name and the hash of its weights, for ``results.json``."""
+        return {"name": self.backbone.name, "sha256": self.backbone.weights_hash}
 
     def build_train_loader(self) -> Any:
         """Batches for ``forward_backward``; None where nothing is trained."""
@@ -107,12 +118,45 @@ class MultiLabelTrainer(TrainerX):
         if hasattr(self.train_loader_x, "epoch"):
             self.train_loader_x.epoch = self.epoch
 
+    # -- several processes ---------------------------------------------------------------------
+
+    def register_model(
+        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
+    ) -> None:
+        """As the toolbox does; all ranks start from rank 0's parameters."""
+        if model is not None:
+            distributed.broadcast(model)
+        super().register_model(name, model, optim, sched)
+
+    def model_backward(self, loss: Tensor) -> None:
+        """Gradients of the mean loss over the whole batch, whatever part of it is here."""
+        if distributed.world() > 1:
+            loss = loss * self.train_loader_x.share
+        super().model_backward(loss)
+        for name in self.get_model_names():
+            distributed.sum_gradients(self._models[name].parameters())
+
+    def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Losses as the log shows them: the whole batch's."""
+        return distributed.weighted_sum(values, self.train_loader_x.share)
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        """As the toolbox does, on rank 0; the others go on once it is written."""
+        if distributed.is_main():
+            super().save_model(*args, **kwargs)
+        distributed.barrier()
+
+    def init_writer(self, log_dir: str) -> None:
+        """As the toolbox does, on rank 0."""
+        if distributed.is_main():
+            super().init_writer(log_dir)
+
     # -- testing -------------------------------------------------------------------------------
 
-    def parse_batch_test(self, batch: Mapping[str, Any]) -> tuple[Features, Tensor]:
+    def parse_batch_test(self, batch: Mapping[str, Any]) -> tuple[AnyFeatures, Tensor]:
         return batch["features"], batch["label"]
 
-    def model_inference(self, features: Features) -> Scores:
+    def model_inference(self, features: AnyFeatures) -> Scores:
         return self.scorer()(features)
 
     @torch.no_grad()
@@ -133,8 +177,7 @@ class MultiLabelTrainer(TrainerX):
         scorer = self.scorer()
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
-        for batch in loader:
-            self.evaluator.process(scorer(batch["features"]), batch["label"])
+        self.evaluator.process(score_all(scorer, loader), loader.labels)
         threshold, source = self._decision_threshold(scorer, split)
         self.evaluator.threshold = threshold
         metrics = self.evaluator.evaluate()
@@ -144,6 +187,16 @@ class MultiLabelTrainer(TrainerX):
             self._write(split, threshold_source=source)
         return metrics["mAP"]
 
+    @torch.no_grad()
+    def score_images(self, images: ImageSplit) -> NDArray[np.float32]:
+        """The scores (n, C) that ``TEST.PREDICTION`` names, of any images."""
+        loader = self._image_loader(images)
+        if loader is None:
+            return np.zeros((0, self.num_classes), np.float32)
+        self.set_model_mode("eval")
+        scorer, prediction = self.scorer(), self.cfg.TEST.PREDICTION
+        return _of(score_all(scorer, loader), prediction).numpy()
+
     def _decision_threshold(self, scorer: Scorer, split: str) -> tuple[float, str]:
         """Where the F1 figures draw the line, never looking at the evaluated labels.
 
@@ -152,18 +205,16 @@ class MultiLabelTrainer(TrainerX):
         """
         prediction = self.cfg.TEST.PREDICTION
         if self.val_loader is not None and split != "val":
-            batches = [(scorer(b["features"]), b["label"]) for b in self.val_loader]
-            scores = torch.cat([_of(s, prediction) for s, _ in batches])
-            labels = torch.cat([label for _, label in batches])
-            return best_f1_threshold(scores.cpu().numpy(), labels.numpy()), "validation labels"
-        cardinality = self.training_cardinality()
-        if np.isnan(cardinality):
-            return float("nan"), "none"
-        evaluated = self.evaluator.scores(prediction)
-        quantile = 1 - min(cardinality / evaluated.shape[1], 1.0)
-        return float(np.quantile(evaluated, quantile)), "label cardinality of the training samples"
+            scores = _of(score_all(scorer, self.val_loader), prediction)
+            labels = self.val_loader.labels
+            if self.evaluator.ignore_undecided:
+                scores, labels = scores[labels != 0], labels[labels != 0]
+            return best_f1_threshold(scores.numpy(), labels.numpy()), "validation labels"
+        return cardinality_threshold(self.evaluator.scores(prediction), self.training_cardinality())
 
     def _write(self, split: str, *, threshold_source: str) -> None:
+        if not distributed.is_main():
+            return
         images, evaluator = self.images[split], self.evaluator
         table = ScoreTable(
             ids=images.ids,
@@ -186,22 +237,49 @@ class MultiLabelTrainer(TrainerX):
             "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
             "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
             "threshold_source": threshold_source,
+            "undecided_labels": "ignored" if evaluator.ignore_undecided else "negatives",
             "class_names": list(self.dataset.classnames),
-            "backbone": {"name": self.backbone.name, "sha256": self.backbone.weights_hash},
+            "backbone": self.backbone_identity(),
             "versions": versions(),
             "toolbox": TOOLBOX,
-            "config": _plain(self.cfg),
+            "config": plain_config(self.cfg),
+            **self.extra_results(),
         }
         table.save(os.path.join(self.output_dir, SCORES_FILE))
         save_results(os.path.join(self.output_dir, RESULTS_FILE), results)
+
+
+def score_all(scorer: Scorer, loader: FeatureLoader) -> Scores:
+    """The scores of all samples of ``loader``, in their order, on the CPU and on every rank."""
+    own = [(batch["index"], scorer(batch["features"])) for batch in loader]
+    parts = distributed.gather(
+        (
+            torch.cat([index for index, _ in own]),
+            torch.cat([scores.global_ for _, scores in own]).cpu(),
+            torch.cat([scores.local for _, scores in own]).cpu(),
+        )
+    )
+    shape = len(loader.labels), parts[0][1].shape[1]
+    whole = Scores(torch.full(shape, torch.nan), torch.full(shape, torch.nan))
+    for index, global_, local in parts:  # a sample that two ranks scored has its one place
+        whole.global_[index], whole.local[index] = global_, local
+    return whole
+
+
+def cardinality_threshold(scores: NDArray[np.float32], cardinality: float) -> tuple[float, str]:
+    """The threshold above which an image has ``cardinality`` labels on average; and its name."""
+    if np.isnan(cardinality):
+        return float("nan"), "none"
+    quantile = 1 - min(cardinality / scores.shape[1], 1.0)
+    return float(np.quantile(scores, quantile)), "label cardinality of the training samples"
 
 
 def _of(scores: Scores, prediction: str) -> Tensor:
     return getattr(scores, "global_" if prediction == "global" else prediction)
 
 
-def _plain(node: Any) -> Any:
+def plain_config(node: Any) -> Any:
     """A configuration as plain dictionaries, the form that JSON takes."""
     if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
+        return {key: plain_config(value) for key, value in node.items()}
     return list(node) if isinstance(node, tuple) else node

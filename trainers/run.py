@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from yacs.config import CfgNode
 
 import tai_dpt.datasets  # noqa: F401  (registers the datasets)
+from tai_dpt import distributed
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.toolbox import (
     TOOLBOX,
@@ -126,10 +127,12 @@ def run(
     """Build ``cfg``'s trainer and train it (or evaluate it); returns the trainer.
 
     Everything printed, ``header`` and the config first, also goes to ``OUTPUT_DIR``/log.txt.
+    Of the processes that ``torchrun`` started only rank 0 prints and writes.
     Raises InputError for a name that nobody registered or a folder that cannot be written.
     """
     check_names(cfg)
-    with logging_to(cfg.OUTPUT_DIR):
+    distributed.setup(cuda=cfg.USE_CUDA)
+    with _log_of_rank(cfg.OUTPUT_DIR):
         if cfg.SEED >= 0:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
@@ -160,7 +163,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
+    distributed.shutdown()
     return 0
+
+
+@contextmanager
+def _log_of_rank(output_dir: PathLike) -> Iterator[None]:
+    """The log on rank 0, silence on the others."""
+    with ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(logging_to(output_dir))
+        else:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+        yield
 
 
 def merge_file(cfg: CfgNode, path: PathLike) -> None:

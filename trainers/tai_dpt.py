@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from tai_dpt import distributed
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.features import Features
+from tai_dpt.features import AnyFeatures
 from tai_dpt.losses import ranking_loss
 from tai_dpt.prompts import (
     CLASS_TOKEN_POSITIONS,
@@ -42,11 +43,7 @@ class TaIDPT(MultiLabelTrainer):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
-        position = cfg.TRAINER.TAIDPT.CLASS_TOKEN_POSITION
-        if position not in CLASS_TOKEN_POSITIONS:
-            raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
-        if cfg.TRAINER.TAIDPT.N_CTX < 1:
-            raise InputError(f"TRAINER.TAIDPT.N_CTX is {cfg.TRAINER.TAIDPT.N_CTX}; at least 1")
+        check_prompt_options(cfg, self.options_name)
 
     def build_train_loader(self) -> FeatureLoader:
         corpus = self.dataset.corpus
@@ -79,11 +76,7 @@ class TaIDPT(MultiLabelTrainer):
         self.model_backward_and_update(loss)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {
-            "loss": loss.item(),
-            "loss_global": loss_global.item(),
-            "loss_local": loss_local.item(),
-        }
+        return self.logged({"loss": loss, "loss_global": loss_global, "loss_local": loss_local})
 
     def scorer(self) -> Scorer:
         embeddings = {name: value.detach() for name, value in self.model().items()}
@@ -91,7 +84,7 @@ class TaIDPT(MultiLabelTrainer):
         return lambda features: self._score(features, embeddings, sharpness)
 
     def _score(
-        self, features: Features, embeddings: dict[str, torch.Tensor], sharpness: float
+        self, features: AnyFeatures, embeddings: dict[str, torch.Tensor], sharpness: float
     ) -> Scores:
         return score(
             features,
@@ -100,6 +93,16 @@ class TaIDPT(MultiLabelTrainer):
             scale=self.options.SCALE,
             sharpness=sharpness,
         )
+
+
+def check_prompt_options(cfg: CfgNode, name: str) -> None:
+    """Raise InputError for prompt options under ``TRAINER.<name>`` that make no prompt."""
+    options = cfg.TRAINER[name]
+    position = options.CLASS_TOKEN_POSITION
+    if position not in CLASS_TOKEN_POSITIONS:
+        raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
+    if options.N_CTX < 1:
+        raise InputError(f"TRAINER.{name}.N_CTX is {options.N_CTX}; at least 1")
 
 
 def build_prompt_learner(trainer: MultiLabelTrainer, *, names: tuple[str, ...]) -> PromptLearner:
@@ -120,6 +123,7 @@ def build_prompt_learner(trainer: MultiLabelTrainer, *, names: tuple[str, ...]) 
         n_ctx=n_ctx,
         csc=options.CSC,
         position=options.CLASS_TOKEN_POSITION,
+        share=(distributed.rank(), distributed.world()),
     )
     generator = torch.Generator()
     if cfg.SEED >= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
-from tai_dpt.features import Features
+from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
@@ -38,7 +38,7 @@ class ZSCLIP(MultiLabelTrainer):
     def scorer(self) -> Scorer:
         scale = self.backbone.logit_scale
 
-        def score_features(features: Features) -> Scores:
+        def score_features(features: AnyFeatures) -> Scores:
             return score(features, self.embeddings, self.embeddings, scale=scale, sharpness=scale)
 
         return score_features

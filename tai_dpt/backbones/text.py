@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tai_dpt.features import Features
+from tai_dpt.features.packed import PackedFeatures, row_numbers, row_offsets
+from tai_dpt.features.types import Features
 
 # QuickGELU is x·σ(1.702 x) = silu(1.702 x) / 1.702. With frozen weights the two factors go into
 # the layers around it, and one fused operation is left.
@@ -58,33 +59,30 @@ class TextBlock(nn.Module):
         for name, value in weights.items():
             self.register_buffer(name, value.detach().clone(), persistent=False)
 
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of hidden states ``x`` (B, L, W), each (B, heads, L, d)."""
+    def qkv(self, x: Tensor) -> Tensor:
+        """Queries, keys and values (B, L, 3·W), side by side, of hidden states ``x`` (B, L, W)."""
         normed = layer_norm(x, self.ln_1_weight, self.ln_1_bias)
-        projected = F.linear(normed, self.qkv_weight, self.qkv_bias)
-        split = projected.unflatten(-1, (3, self.heads, -1))  # (B, L, 3, heads, d)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        return query, key, value
+        return F.linear(normed, self.qkv_weight, self.qkv_bias)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add attention's output (B, heads, L, d) to ``x`` (B, L, W), then the MLP's."""
-        merged = attended.transpose(1, 2).flatten(2)  # (B, L, W)
-        x = x + F.linear(merged, self.out_weight, self.out_bias)
+        """Add attention's output (B, L, W) to ``x`` (B, L, W), then the MLP's."""
+        x = x + F.linear(attended, self.out_weight, self.out_bias)
         normed = layer_norm(x, self.ln_2_weight, self.ln_2_bias)
         hidden = F.silu(F.linear(normed, self.fc_weight, self.fc_bias))
         return x + F.linear(hidden, self.proj_weight, self.proj_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Causal self-attention over ``x`` (B, L, W), then the MLP."""
-        query, key, value = self.qkv(x)
+        split = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, L, 3, heads, d)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.finish(x, attended)
+        return self.finish(x, attended.transpose(1, 2).flatten(2))
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Layer normalisation over the last axis, in single precision whatever ``x`` is in."""
-    normed = F.layer_norm(x.float(), weight.shape, weight.float(), bias.float())
-    return normed.to(x.dtype)
+    """Layer normalisation over the last axis; torch does it in single precision inside and
+    rounds once, whatever ``x`` is in."""
+    return F.layer_norm(x, weight.shape, weight, bias)
 
 
 class TextEncoder(nn.Module):
@@ -147,38 +145,48 @@ class TextEncoder(nn.Module):
 
         Positions after a text's EOS are to be ignored; those up to it do not depend on them.
         """
+        return self.project(self._hidden(tokens))
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """Every position's last hidden state (B, L, W)."""
         x = self.token_table[tokens] + self.positions[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)
-        return self.project(x)
+        return x
+
+    def encode(self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = 2048) -> Features:
+        """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS.
+
+        Arguments as of ``encode_packed``.
+        """
+        return self.encode_packed(texts, tokens_per_batch=tokens_per_batch).padded()
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = 8192) -> Features:
-        """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS.
+    def encode_packed(
+        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = 2048
+    ) -> PackedFeatures:
+        """Features of tokenised texts, without padding.
 
         Args:
             texts: token ids of each text, [SOS … EOS], at most ``context_length`` of them.
             tokens_per_batch: texts of like length are run together, up to so many positions.
         """
-        longest = max(map(len, texts))
-        features = Features(
-            torch.empty(len(texts), self.embed_dim, device=self.device),
-            torch.zeros(len(texts), longest, self.embed_dim, device=self.device),
-            torch.zeros(len(texts), longest, dtype=torch.bool, device=self.device),
-        )
+        lengths = torch.tensor([len(text) for text in texts])
+        offsets = row_offsets(lengths)
+        local = torch.empty(int(offsets[-1]), self.embed_dim, device=self.device)
         for rows in _batches_of_like_length(texts, tokens_per_batch):
-            lengths = torch.tensor([len(texts[row]) for row in rows])
-            padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-            for index, row in enumerate(rows):
-                padded[index, : lengths[index]] = torch.tensor(texts[row])
-            mask = torch.arange(padded.shape[1]) < lengths[:, None]
-            output = F.normalize(self(padded.to(self.device)), dim=-1)
-            output *= mask[..., None].to(self.device)
-            where = torch.tensor(rows, device=self.device)
-            features.global_[where] = output[torch.arange(len(rows)), lengths - 1]
-            features.local[where, : padded.shape[1]] = output
-            features.mask[where, : padded.shape[1]] = mask.to(self.device)
-        return features
+            chosen = torch.tensor(rows)
+            longest = int(lengths[chosen].max())
+            padded = torch.tensor(
+                [[*texts[row], *[0] * (longest - len(texts[row]))] for row in rows]
+            )
+            hidden = self._hidden(padded.to(self.device)).flatten(0, 1)  # (b · L, W)
+            if len(hidden) > int(lengths[chosen].sum()):
+                starts = torch.arange(len(rows)) * longest
+                hidden = hidden[row_numbers(starts, lengths[chosen]).to(self.device)]
+            target = row_numbers(offsets[chosen], lengths[chosen]).to(self.device)
+            local.index_copy_(0, target, F.normalize(self.project(hidden), dim=-1))
+        return PackedFeatures(local[(offsets[1:] - 1).to(self.device)], local, lengths)
 
 
 def _batches_of_like_length(

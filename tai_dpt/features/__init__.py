@@ -1,8 +1,15 @@
 """What the frozen encoders give, and the store that keeps it."""
 
 from tai_dpt.features.build import build_store
-from tai_dpt.features.packed import PackedFeatures
+from tai_dpt.features.packed import AnyFeatures, PackedFeatures
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 from tai_dpt.features.types import Features
 
-__all__ = ["FeatureStore", "Features", "OnDemandStore", "PackedFeatures", "build_store"]
+__all__ = [
+    "AnyFeatures",
+    "FeatureStore",
+    "Features",
+    "OnDemandStore",
+    "PackedFeatures",
+    "build_store",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,24 +35,38 @@ class PackedFeatures:
             return PackedFeatures(features.global_, features.local.flatten(0, 1), lengths)
         return PackedFeatures(features.global_, features.local[features.mask], lengths)
 
+    @cached_property
+    def longest(self) -> int:
+        """``N``, the most local positions that a sample has."""
+        return int(self.lengths.max()) if len(self) else 0
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Which positions are real once padded to the longest sample, (B, N)."""
+        lengths = self.lengths.to(self.local.device)
+        return torch.arange(self.longest, device=lengths.device) < lengths[:, None]
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """Values of the local rows (T, …), padded with zeros to (B, N, …); differentiable."""
+        batch, longest = len(self), self.longest
+        if len(rows) == batch * longest:
+            return rows.view(batch, longest, *rows.shape[1:])
+        firsts = torch.arange(batch, device=rows.device) * longest
+        target = row_numbers(firsts, self.lengths.to(rows.device))
+        padded = rows.new_zeros(batch * longest, *rows.shape[1:]).index_copy(0, target, rows)
+        return padded.view(batch, longest, *rows.shape[1:])
+
     def padded(self) -> Features:
         """The same features as ``Features``, padded with zeros to the longest of the batch."""
-        batch, width = self.global_.shape
-        longest = int(self.lengths.max()) if batch else 0
-        device = self.local.device
-        lengths = self.lengths.to(device)
-        mask = torch.arange(longest, device=device) < lengths[:, None]  # (B, N)
-        if len(self.local) == batch * longest:
-            return Features(self.global_, self.local.view(batch, longest, width), mask)
-        local = self.local.new_zeros(batch * longest, width)
-        firsts = torch.arange(batch, device=device) * longest
-        local.index_copy_(0, row_numbers(firsts, lengths), self.local)
-        return Features(self.global_, local.view(batch, longest, width), mask)
+        return Features(self.global_, self.pad(self.local), self.mask)
 
     def to(self, device: torch.device | str) -> PackedFeatures:
         return PackedFeatures(
             self.global_.to(device), self.local.to(device), self.lengths.to(device)
         )
+
+
+AnyFeatures = Features | PackedFeatures
 
 
 def row_numbers(firsts: Tensor, lengths: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""(f) Peak memory of a training step, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.common import (
+    BATCH,
+    RN50,
+    TINY,
+    Section,
+    build_learner,
+    command,
+    random_captions,
+    random_labels,
+    seconds,
+)
+from benchmarks.step import OurTraining, plain_of
+
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+def measure(kind: str, classes: int, quick: bool) -> dict[str, float]:
+    """One step after another one, in this process: its peak in bytes, and its seconds."""
+    size, batch = (TINY, 16) if quick else (RN50, BATCH)
+    dtype = torch.bfloat16 if kind == "ours, bf16" else torch.float32
+    backbone = size.backbone(dtype)
+    captions, labels = random_captions(batch), random_labels(batch, classes)
+    learner = build_learner(backbone, classes)
+    if kind == "plain":
+        plain = plain_of(backbone, learner, size)
+        time = seconds(lambda: plain.step(captions, labels))
+    else:
+        ours = OurTraining(learner, backbone.text.encode_packed(captions), labels)
+        ours.step()
+        time = seconds(ours.step)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+    return {"peak": peak, "seconds": time}
+
+
+def in_own_process(kind: str, classes: int, quick: bool) -> dict[str, float]:
+    code = (
+        f"from benchmarks.memory import *; print(json.dumps(measure({kind!r}, {classes}, {quick})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{kind}, {classes} classes: {done.stderr.strip() or 'out of memory'}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@command("f", "Memory")
+def main(section: Section, quick: bool) -> None:
+    """Peak resident memory of a process that trains, model and Python included."""
+    wanted = (
+        [("ours, fp32", 20), ("plain", 20)]
+        if quick
+        else [
+            *(("ours, fp32", count) for count in (20, 80, 1000, 10_000)),
+            *(("ours, bf16", count) for count in (80, 10_000)),
+            *(("plain", count) for count in (20, 80)),
+        ]
+    )
+    rows = []
+    for kind, count in wanted:
+        found = in_own_process(kind, count, quick)
+        rows.append([kind, count, found["peak"] / 1e9, found["seconds"]])
+    section.table(["", "classes", "peak, GB", "step, s"], rows)
+    section.add(
+        "Ours computes a chunk of classes' activations again in the backward pass where they "
+        "would not fit, which makes its memory flat in the classes. The plain implementation "
+        "needs in proportion to them."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Several processes that train one model: what ``torchrun`` starts, on CPUs (gloo) or GPUs (nccl).
+
+In a process that ``torchrun`` did not start, or alone, every function here does nothing and
+returns at once. All ranks must make the same calls in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tai_dpt.errors import InputError
+
+T = TypeVar("T")
+
+# A rank may have hours of features to encode while another waits for it; where a process dies,
+# torchrun ends the others at once.
+_PATIENCE = timedelta(days=7)
+
+
+def setup(*, cuda: bool) -> None:
+    """Join the processes that the environment (``WORLD_SIZE``, ``RANK``, …) speaks of, if any.
+
+    Args:
+        cuda: whether to compute on GPUs where there are any: rank ``LOCAL_RANK`` on each machine
+            takes the GPU of that number.
+
+    Raises:
+        InputError: a machine has more processes than GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return
+    cuda = cuda and torch.cuda.is_available()
+    if cuda:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} "
+                "GPUs: lower torchrun's --nproc_per_node, or set USE_CUDA False"
+            )
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+
+
+def shutdown() -> None:
+    """Leave the group, if this process is in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes: the log, checkpoints, results."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Return once every rank has come here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def gather(value: T) -> list[T]:
+    """Every rank's value (a tensor on the CPU, or anything that can be pickled), on every rank."""
+    if world() == 1:
+        return [value]
+    values: list[T | None] = [None] * world()
+    dist.all_gather_object(values, value)
+    return cast("list[T]", values)
+
+
+def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, float]:
+    """``Σ_ranks weight · value`` of each value, as numbers."""
+    summed = torch.stack([value.detach().float() for value in values.values()])
+    if world() > 1:
+        summed *= weight
+        dist.all_reduce(summed)
+    return dict(zip(values, summed.tolist(), strict=True))
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Add up the parameters' gradients over the ranks; in one message."""
+    if world() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, summed in zip(gradients, flat.split(sizes), strict=True):
+        gradient.copy_(summed.view_as(gradient))
+
+
+def broadcast(module: nn.Module) -> None:
+    """Give every rank the parameters of rank 0."""
+    if world() > 1:
+        for parameter in module.parameters():
+            dist.broadcast(parameter.data, src=0)
+
+
+def gather_classes(own: Tensor, counts: list[int]) -> Tensor:
+    """All ranks' class embeddings (K, C, D), rank after rank, from each rank's (K, C_r, D).
+
+    A rank's gradient by its own classes is the sum over what all ranks did with them.
+
+    Args:
+        counts: ``C_r`` of every rank.
+    """
+    return own if world() == 1 else cast("Tensor", _GatherClasses.apply(own, counts))
+
+
+class _GatherClasses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        padded = own.new_zeros(own.shape[0], max(counts), own.shape[2])
+        padded[:, : own.shape[1]] = own
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat(
+            [part[:, :count] for part, count in zip(parts, counts, strict=True)], dim=1
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        return summed.split(ctx.counts, dim=1)[rank()], None
