@@ -48,7 +48,7 @@ def test_command_runs(page, command, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
 
