@@ -32,7 +32,7 @@ def main(section: Section, quick: bool) -> None:
             tokens = sum(map(len, middle))
             encode = lambda: text.encode_packed(middle, tokens_per_batch=limit)  # noqa: B023, E731
             ours, products = side_by_side(
-                [encode, linear_layers(size, tokens, dtype)], 3 if quick else 12
+                [encode, linear_layers(size, tokens, dtype)], 3 if quick else 6
             )
             rate = tokens * size.flops_per_token / products / 1e9
             per_second = tokens / ours / float(lengths.float().mean())

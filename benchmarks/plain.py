@@ -41,15 +41,19 @@ class PlainTraining:
         )
         return F.normalize(self.encode(x)[torch.arange(count), self.ends], dim=-1)
 
+    @torch.no_grad()
+    def features(self, captions: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Every token's feature (B, 77, D), the one at EOS (B, D), and what is padding (B, 77)."""
+        ids = torch.tensor([text + [0] * (CONTEXT - len(text)) for text in captions])
+        local = F.normalize(self.encode(self.clip.token_embedding(ids)), dim=-1)
+        return local, local[torch.arange(len(ids)), ids.argmax(dim=1)], ids == 0
+
     def loss(self, captions: list[list[int]], labels: Tensor) -> Tensor:
         """The training loss of tokenised captions and their labels (B, C)."""
-        ids = torch.tensor([text + [0] * (CONTEXT - len(text)) for text in captions])
-        with torch.no_grad():
-            local = F.normalize(self.encode(self.clip.token_embedding(ids)), dim=-1)
-            end = local[torch.arange(len(ids)), ids.argmax(dim=1)]
+        local, end, padding = self.features(captions)
         global_prompts, local_prompts = (self.prompts(context) for context in self.contexts)
         similarity = local @ local_prompts.T  # (B, 77, C)
-        weights = (50 * similarity).masked_fill((ids == 0)[..., None], -1e4).softmax(dim=1)
+        weights = (50 * similarity).masked_fill(padding[..., None], -1e4).softmax(dim=1)
         scores = 4 * end @ global_prompts.T, 4 * (weights * similarity).sum(dim=1)
         positive = (labels > 0).float()
         pairs = positive[:, :, None] * (1 - positive)[:, None, :]  # (B, C, C)

@@ -65,7 +65,7 @@ def test_finished_runs_are_fused(world, runs, tmp_path):
 def test_the_published_weight_is_the_default(world, runs, tmp_path):
     started(world, "TaIDPTEnsemble", tmp_path, *of_runs(runs))
     fusion = json.loads((tmp_path / "results.json").read_text())["fusion"]
-    assert (fusion["weight"], fusion["weight_source"]) == (0.9, "default")
+    assert (fusion["weight"], fusion["weight_source"]) == (0.9, "config")
 
 
 def test_another_split_is_evaluated_from_the_models(world, runs, tmp_path):

@@ -39,16 +39,23 @@ def class_lists(draw) -> list[ClassTokens]:
     csc=st.booleans(),
     position=st.sampled_from(["end", "middle", "front"]),
     per_chunk=st.sampled_from([1, 20, 10_000]),
+    kept=st.sampled_from([0, 2]),
     seed=st.integers(0, 2**16),
 )
-def test_fast_equals_plain(golden_backbone, classes, n_ctx, csc, position, per_chunk, seed):
+def test_fast_equals_plain(golden_backbone, classes, n_ctx, csc, position, per_chunk, kept, seed):
     text = golden_backbone.text
     generator = torch.Generator().manual_seed(seed)
     shape = (len(classes), n_ctx, text.width) if csc else (n_ctx, text.width)
     contexts = [(0.5 * torch.randn(shape, generator=generator)).requires_grad_() for _ in range(2)]
     probe = torch.randn(2, len(classes), text.embed_dim, generator=generator)
     encoder = make_encoder(
-        text, classes, n_ctx=n_ctx, csc=csc, position=position, rows_per_chunk=per_chunk
+        text,
+        classes,
+        n_ctx=n_ctx,
+        csc=csc,
+        position=position,
+        rows_per_chunk=per_chunk,
+        chunks_kept=kept,
     )
     ours = encoder(torch.stack(contexts))
     gradients = torch.autograd.grad((ours * probe).sum(), contexts)

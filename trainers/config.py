@@ -64,7 +64,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     both.IMAGE_TRAINER = "DualCoOp"  # the same, in OUTPUT_DIR/image
     both.IMAGE_CONFIG = ""
     both.IMAGE_OPTS = ()
-    # λ, the image-learned share: a number, None (0.9, the public code's for partial labels), or
-    # "auto": chosen on the training images that DATASET.HOLDOUT keeps from training
-    both.WEIGHT = None
+    # λ, the image-learned share, as text: "0.9" (the public code's for partial labels), or "auto":
+    # chosen on the training images that DATASET.HOLDOUT keeps from training
+    both.WEIGHT = "0.9"
     both.NORMALISE = "minmax"  # minmax (the paper's), zscore or rank

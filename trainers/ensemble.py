@@ -47,7 +47,6 @@ from tai_dpt.trainers.multilabel import (
 
 ROLES = ("text", "image")
 AUTO = "auto"
-DEFAULT_WEIGHT = 0.9
 
 # settings of a run that change no figure, or are this trainer's own
 _NO_MATTER = (
@@ -96,17 +95,13 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                 )
         if options.NORMALISE not in NORMALISATIONS:
             raise unknown("normalisation (NORMALISE)", options.NORMALISE, NORMALISATIONS)
-        weight = options.WEIGHT
-        if weight == AUTO:
-            if not cfg.DATASET.HOLDOUT:
-                raise InputError(
-                    "WEIGHT auto chooses λ on training images kept from training, and "
-                    "DATASET.HOLDOUT is 0: set it (0.1), or give WEIGHT a number"
-                )
-        elif isinstance(weight, str):
-            raise InputError(f"WEIGHT is '{weight}'; a number in [0, 1], or {AUTO}")
-        elif weight is not None:
-            check_weight(weight)
+        if options.WEIGHT != AUTO:
+            check_weight(_number(options.WEIGHT))
+        elif not cfg.DATASET.HOLDOUT:
+            raise InputError(
+                "WEIGHT auto chooses λ on training images kept from training, and "
+                "DATASET.HOLDOUT is 0: set it (0.1), or give WEIGHT a number"
+            )
 
     def build_data_loader(self) -> None:
         dataset = build_dataset(self.cfg)
@@ -269,11 +264,8 @@ class TaIDPTEnsemble(MultiLabelTrainer):
 
     def _weight(self) -> tuple[float, str]:
         """``λ``, and where it comes from."""
-        weight = self.options.WEIGHT
-        if weight is None:
-            return DEFAULT_WEIGHT, "default"
-        if weight != AUTO:
-            return float(weight), "config"
+        if self.options.WEIGHT != AUTO:
+            return _number(self.options.WEIGHT), "config"
         self._check_held_out()
         images = labelled_images(self.cfg, self.dataset, held_out_part=True)
         images = readable_images(self.cfg, "train", images)
@@ -305,6 +297,13 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                 f"({'; '.join(differ)}), so nothing is known to be held out from it: train it with "
                 "the same DATASET.HOLDOUT and DATASET.PARTIAL, or give WEIGHT a number"
             )
+
+
+def _number(weight: str) -> float:
+    try:
+        return float(weight)
+    except ValueError:
+        raise InputError(f"WEIGHT is '{weight}'; a number in [0, 1], or {AUTO}") from None
 
 
 def _defaults() -> CfgNode:

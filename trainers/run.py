@@ -8,17 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 import tai_dpt.datasets  # noqa: F401  (registers the datasets)
 from tai_dpt import distributed
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError
 from tai_dpt.toolbox import (
     TOOLBOX,
     build_trainer,
@@ -29,6 +28,7 @@ from tai_dpt.toolbox import (
     set_random_seed,
 )
 from tai_dpt.trainers import extend_cfg
+from tai_dpt.trainers.merging import find_key, merge_file, merge_pairs
 
 PathLike = str | os.PathLike[str]
 
@@ -87,7 +87,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     if args.seed is not None:
         pairs += ["SEED", args.seed]
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        node, leaf = _find(cfg, key, "flags")
+        node, leaf = find_key(cfg, key, "flags")
         node[leaf] = value
     merge_pairs(cfg, args.opts or ())
     cfg.freeze()
@@ -177,72 +177,3 @@ def _log_of_rank(output_dir: PathLike) -> Iterator[None]:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(redirect_stdout(nowhere))
         yield
-
-
-def merge_file(cfg: CfgNode, path: PathLike) -> None:
-    """Merge a yaml file; InputError names the file and what is wrong in it."""
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        beside = sorted(p.name for p in path.parent.glob("*.yaml"))
-        if path.is_file() or not beside:
-            raise InputError(f"cannot read the config {path} ({error.strerror})") from error
-        raise unknown(f"config in {path.parent}", path.name, beside) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
-    if content is None:
-        return
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} is not a config: its top level must be 'SECTION:' lines")
-    for key, value in _leaves(content):
-        _set(cfg, key, value, str(path))
-
-
-def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
-    """Merge KEY, VALUE, KEY, VALUE, …; text is read as Python where it can be."""
-    if len(pairs) % 2:
-        raise InputError(f"options come in KEY VALUE pairs; {pairs[-1]!r} stands alone")
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        _set(cfg, str(key), value, "KEY VALUE options")
-
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for name, value in content.items():
-        key = f"{prefix}{name}"
-        pairs += _leaves(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]
-    return pairs
-
-
-def _find(cfg: CfgNode, key: str, where: str) -> tuple[CfgNode, str]:
-    """The node that holds ``key``, and the last part of ``key``."""
-    node, parts = cfg, key.split(".")
-    for depth, part in enumerate(parts):
-        if not isinstance(node, CfgNode) or part not in node:
-            prefix = "".join(f"{name}." for name in parts[:depth])
-            names = node if isinstance(node, CfgNode) else ()
-            error = unknown("config key", key, [f"{prefix}{name}" for name in names])
-            raise InputError(f"{where}: {error}")
-        if depth < len(parts) - 1:
-            node = node[part]
-    if isinstance(node[parts[-1]], CfgNode):
-        inside = ", ".join(node[parts[-1]])
-        raise InputError(f"{where}: '{key}' is a section, set one of its keys: {inside}")
-    return node, parts[-1]
-
-
-def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
-    node, leaf = _find(cfg, key, where)
-    present = node[leaf]
-    if isinstance(present, float) and isinstance(value, int | str):
-        with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
-            value = float(value)
-    try:
-        node.merge_from_list([leaf, value])
-    except ValueError as error:
-        if isinstance(present, str) and isinstance(value, str):
-            node[leaf] = value  # text that looks like a number
-            return
-        kind = type(present).__name__
-        raise InputError(f"{where}: {key} takes a value of type {kind}, not {value!r}") from error
