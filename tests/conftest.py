@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# The tests' models are tiny: more threads only wait for each other, above all on a busy machine.
+# Before torch is imported, so that it also holds for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import json
 from pathlib import Path
 from types import SimpleNamespace
