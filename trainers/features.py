@@ -31,6 +31,7 @@ from tai_dpt.features.build import build_store
 from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.trainers.config import PRECISIONS
+from tai_dpt.trainers.tokens import cached_tokens
 
 _DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 _ON_BAD_IMAGE = ("error", "skip")
@@ -49,9 +50,13 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
 
 def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> FeatureStore:
     """The features of the training captions."""
-    tokens = backbone.tokenize(texts)
+    digest = _digest(texts)
+    keep = cfg.FEATURES.CACHE == "disk"
+    tokens = cached_tokens(
+        backbone, texts, digest=digest, folder=_cache_folder(cfg) if keep else None
+    )
     return build_store(
-        key=_key(backbone, kind="captions", texts=_digest(texts)),
+        key=_key(backbone, kind="captions", texts=digest),
         count=len(tokens),
         embed_dim=backbone.embed_dim,
         lengths=[len(ids) for ids in tokens],
@@ -253,15 +258,19 @@ def _key(backbone: Backbone, **parts: str | bool) -> dict[str, str | bool]:
 
 
 def _options(cfg: CfgNode) -> dict[str, Any]:
-    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
     return {
         "cache": cfg.FEATURES.CACHE,
-        "root": Path(folder).expanduser(),
+        "root": _cache_folder(cfg),
         "precision": cfg.FEATURES.PRECISION,
         "max_bytes": int(cfg.FEATURES.MAX_GB * 1e9),
         "shards": (distributed.rank(), distributed.world()),
         "barrier": distributed.barrier,
     }
+
+
+def _cache_folder(cfg: CfgNode) -> Path:
+    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
+    return Path(folder).expanduser()
 
 
 def _digest(lines: Sequence[str]) -> str:

@@ -1,0 +1,53 @@
+"""Token ids of a corpus, kept beside its features so that a second run starts at once."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tai_dpt.backbones import Backbone
+from tai_dpt.files import atomic_write
+
+
+def cached_tokens(
+    backbone: Backbone, texts: Sequence[str], *, digest: str, folder: Path | None
+) -> list[list[int]]:
+    """``backbone.tokenize(texts)``, from ``folder`` where it was done before.
+
+    Every CLIP has the same tokenizer, so the file is shared by all backbones. A damaged one is
+    warned about and made again.
+
+    Args:
+        digest: a hash of ``texts``.
+        folder: the cache folder; None keeps nothing.
+    """
+    if folder is None:
+        return backbone.tokenize(texts)
+    path = folder / f"tokens-{digest[:16]}-{backbone.text.context_length}.npz"
+    if path.exists():
+        try:
+            return _read(path, len(texts))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path}: {error}; tokenising again", stacklevel=2)
+    tokens = backbone.tokenize(texts)
+    with atomic_write(path) as stream:
+        np.savez(
+            stream,
+            lengths=np.array([len(ids) for ids in tokens], np.uint8),
+            ids=np.array([i for ids in tokens for i in ids], np.uint16),  # 49,408 of them
+        )
+    return tokens
+
+
+def _read(path: Path, count: int) -> list[list[int]]:
+    with np.load(path, allow_pickle=False) as archive:
+        lengths, ids = archive["lengths"], archive["ids"]
+    ends = lengths.cumsum(dtype=np.int64).tolist()
+    if len(ends) != count or (ends[-1] if ends else 0) != len(ids):
+        raise ValueError("it does not hold this corpus")
+    flat = ids.tolist()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
