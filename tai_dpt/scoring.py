@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tai_dpt.features import AnyFeatures, Features, PackedFeatures
 
-# of one temporary (B, N, C), 64 MB in fp32
-_MOST_SIMILARITIES = 1 << 24
+# of one temporary (B, N, C), 16 MB in fp32
+_MOST_SIMILARITIES = 1 << 22
 
 
 @dataclass(frozen=True)
