@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
@@ -151,6 +152,21 @@ def linear_layers(size: Size, rows: int, dtype: torch.dtype) -> Callable[[], Any
                 layer()
 
     return run
+
+
+def operators(run: Callable[[], Any], *, most: int = 12) -> list[list[object]]:
+    """What ``run`` spends its time on: operator, share of CPU time, calls; the rest summed up."""
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for _ in range(3):
+            run()
+    events = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    rows = [[e.key, f"{e.self_cpu_time_total / total:.1%}", e.count // 3] for e in events[:most]]
+    others = sum(event.self_cpu_time_total for event in events[most:])
+    return [
+        *rows,
+        ["all others", f"{others / total:.1%}", sum(e.count for e in events[most:]) // 3],
+    ]
 
 
 class Section:

@@ -26,6 +26,7 @@ from benchmarks.common import (
 )
 from benchmarks.plain import PlainTraining
 from benchmarks.step import OurTraining, plain_of
+from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.vocabularies import load_vocabulary
 from tai_dpt.features import FeatureStore, build_store
 from tai_dpt.noun_filter import NounFilter
@@ -63,7 +64,7 @@ class Job:
                 lengths=[len(text) for text in self.texts],
                 global_is_last=True,
                 directory=folder,
-                batch_rows=2048,
+                batch_rows=TOKENS_AT_ONCE,
                 progress=None,
             )
 

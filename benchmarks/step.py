@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import (
     BATCH,
@@ -17,6 +16,7 @@ from benchmarks.common import (
     build_learner,
     command,
     linear_layers,
+    operators,
     random_captions,
     random_labels,
     side_by_side,
@@ -107,7 +107,7 @@ def main(section: Section, quick: bool) -> None:
             ]
         )  # fmt: skip
         if count == 80:
-            profiled = profile_of(ours)
+            profiled = operators(ours.step)
     section.table(
         [
             "classes", "plain", "ours, fp32", "faster", "loss differs by", "gradients by",
@@ -129,17 +129,6 @@ def relative_error(ours: Tensor | None, reference: Tensor | None) -> float:
     """Largest deviation, relative to the largest reference value."""
     assert ours is not None and reference is not None
     return float((ours - reference).abs().max() / reference.abs().max())
-
-
-def profile_of(training: OurTraining) -> list[list[object]]:
-    with profile(activities=[ProfilerActivity.CPU]) as recorded:
-        for _ in range(3):
-            training.step()
-    events = sorted(recorded.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in events)
-    rows = [[e.key, f"{e.self_cpu_time_total / total:.1%}", e.count // 3] for e in events[:12]]
-    others = sum(event.self_cpu_time_total for event in events[12:])
-    return [*rows, ["all others", f"{others / total:.1%}", sum(e.count for e in events[12:]) // 3]]
 
 
 if __name__ == "__main__":

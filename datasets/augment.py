@@ -17,8 +17,9 @@ from torch import Tensor
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.images import Transform, interpolation, list_or_value, load_image
+from tai_dpt.datasets.images import Transform, interpolation, list_or_value
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.preprocessing import read_picture
 
 AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
@@ -93,7 +94,7 @@ class ViewReader:
 
     def __call__(self, item: tuple[str, int]) -> Tensor:
         path, number = item
-        image = load_image(path)
+        image = read_picture(path)
         name = f"{self.seed}\t{number}\t{Path(path).name}"
         digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
         with torch.random.fork_rng(devices=[]):

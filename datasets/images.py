@@ -7,42 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.preprocessing import INTERPOLATIONS, read_picture
 
-INTERPOLATIONS = {
-    "bilinear": T.InterpolationMode.BILINEAR,
-    "bicubic": T.InterpolationMode.BICUBIC,
-    "nearest": T.InterpolationMode.NEAREST,
-}
 TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
 
 Transform = Callable[[Image.Image], Tensor]
-
-
-def load_image(path: str, *, draft: bool = False) -> Image.Image:
-    """An image file as RGB, upright (EXIF), the first frame of an animation.
-
-    Args:
-        draft: let JPEG be decoded at reduced size, for a quick look.
-
-    Raises:
-        InputError: the file cannot be read as an image, with its name and the reason.
-    """
-    try:
-        with Image.open(path) as image:
-            if draft:
-                image.draft("RGB", (1, 1))
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error})") from None
 
 
 def test_transform(cfg: CfgNode) -> Transform:
@@ -78,7 +54,8 @@ def interpolation(cfg: CfgNode) -> T.InterpolationMode:
 def preprocessing_key(cfg: CfgNode) -> str:
     """What determines the pixels that an encoder sees, as one line."""
     fields = "SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS_TEST"
-    return "; ".join(f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields)
+    given = [f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields]
+    return "; ".join([*given, "transparent parts white"])
 
 
 def list_or_value(value: Any) -> Any:
@@ -113,7 +90,7 @@ class _Pixels:
         self.transform = transform
 
     def __call__(self, path: str) -> Tensor:
-        return self.transform(load_image(path))
+        return self.transform(read_picture(path))
 
 
 def image_batches(
@@ -155,7 +132,7 @@ def unreadable_images(paths: Sequence[str], *, workers: int) -> dict[int, str]:
 
 
 def _probe(path: str) -> None:
-    load_image(path, draft=True)
+    read_picture(path, glance=True)
 
 
 def _read_ahead(

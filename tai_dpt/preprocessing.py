@@ -121,8 +121,11 @@ def as_picture(value: Picture) -> Image.Image:
     )
 
 
-def read_picture(path: str | os.PathLike[str]) -> Image.Image:
+def read_picture(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
     """A picture file as RGB, upright (EXIF), the first frame of an animation.
+
+    Args:
+        glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
     Raises:
         InputError: the file cannot be read as a picture, with its name and the reason.
@@ -132,7 +135,9 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
             # Pillow warns of large pictures; one that is too large is an error all the same
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                if picture.width * picture.height > _DRAFT_PIXELS:
+                if glance:
+                    picture.draft("RGB", (1, 1))
+                elif picture.width * picture.height > _DRAFT_PIXELS:
                     picture.draft("RGB", (picture.width // 2, picture.height // 2))
                 return _upright_rgb(picture)
     except FileNotFoundError:

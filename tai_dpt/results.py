@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,19 @@ def load_results(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{path}: no such file; an evaluation writes it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); evaluate the run again") from None
+
+
+def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by their dotted names.
+
+    >>> flat_config({"OPTIM": {"LR": 0.1}, "SEED": 1})
+    {'OPTIM.LR': 0.1, 'SEED': 1}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        flat |= flat_config(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _without_nan(value: Any) -> Any:

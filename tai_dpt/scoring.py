@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -113,6 +114,41 @@ def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
     """Each local position's similarity to each class, (B, N, C); NaN where masked (figure 4)."""
     similarity = features.local @ local_embeddings.T
     return similarity.masked_fill(~features.mask[..., None], torch.nan)
+
+
+def fine_map(
+    encode: Callable[[Tensor], Features],
+    pixels: Tensor,
+    local_embeddings: Tensor,
+    *,
+    cell: int,
+    shifts: int,
+) -> Tensor:
+    """A picture's similarity to ``k`` classes, ``shifts`` times finer than the encoder's cells.
+
+    The picture is looked at ``shifts``² times, moved by fractions of a cell.
+
+    Args:
+        encode: pixels (1, 3, H, W) to features.
+        pixels: the picture (1, 3, H, W); H and W are multiples of ``cell``.
+        local_embeddings: (k, D).
+        cell: pixels a side of what one local position sees.
+
+    Returns: (k, H / cell · shifts, W / cell · shifts), on the CPU.
+    """
+    height, width = pixels.shape[2:]
+    rows, columns = height // cell, width // cell
+    fine = torch.zeros(len(local_embeddings), rows * shifts, columns * shifts)
+    padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate") if shifts > 1 else pixels
+    # where views begin in the padded picture, so that their cells' middles are evenly spread
+    offsets = [round(cell / 2 + ((step + 0.5) / shifts - 0.5) * cell) for step in range(shifts)]
+    offsets = offsets if shifts > 1 else [0]
+    for down, top in enumerate(offsets):
+        for right, left in enumerate(offsets):
+            view = padded[..., top : top + height, left : left + width]
+            values = heat_map(encode(view), local_embeddings)[0]  # (N, k)
+            fine[:, down::shifts, right::shifts] = values.T.view(-1, rows, columns).cpu()
+    return fine
 
 
 def _similarity(features: AnyFeatures, embeddings: Tensor) -> Tensor:

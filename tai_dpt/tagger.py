@@ -8,9 +8,7 @@ costs one pass of the image encoder and two small matrix products.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,7 +25,8 @@ from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 from tai_dpt.metrics import top_k
 from tai_dpt.preprocessing import Picture, Preprocessing, as_picture, as_pictures
-from tai_dpt.scoring import Scores, heat_map, score
+from tai_dpt.read_ahead import read_ahead
+from tai_dpt.scoring import Scores, fine_map, heat_map, score
 from tai_dpt.words import words_of
 
 OUTPUTS = ("labels", "indicator")
@@ -203,7 +202,9 @@ class PromptTagger:
         indices: list[int] = []
         pixels: list[Tensor] = []
         errors: dict[int, str] = {}
-        for index, item in enumerate(_read_ahead(pictures, self._read, batch_size, workers)):
+        for index, item in enumerate(
+            read_ahead(pictures, self._read, at_most=2 * batch_size, workers=workers)
+        ):
             if isinstance(item, str):
                 errors[index] = item
             else:
@@ -310,15 +311,7 @@ class PromptTagger:
         cell = self.backbone.image_size // self.backbone.image.grid
         pixels = self.preprocessing.all_of(picture, multiple=cell)[None].to(self.backbone.device)
         embeddings = self.embeddings["local"][columns]
-        rows, cells = pixels.shape[2] // cell, pixels.shape[3] // cell
-        fine = torch.zeros(len(columns), rows * shifts, cells * shifts)
-        padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate") if shifts > 1 else pixels
-        for down in range(shifts):
-            for right in range(shifts):
-                top, left = (_offset(i, shifts, cell) for i in (down, right))
-                view = padded[..., top : top + pixels.shape[2], left : left + pixels.shape[3]]
-                values = heat_map(self._features(view), embeddings)[0]  # (N, k)
-                fine[:, down::shifts, right::shifts] = values.T.view(-1, rows, cells).cpu()
+        fine = fine_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
         if full_size:
             fine = F.interpolate(
                 fine[None], size=picture.size[::-1], mode="bicubic", align_corners=False
@@ -384,31 +377,3 @@ class PromptTagger:
         parts = tagger_folder.load(folder, device=device, backbone=backbone)
         scoring = Scoring(**parts.pop("scoring"))
         return cls(scoring=scoring, **parts)
-
-
-def _offset(step: int, shifts: int, cell: int) -> int:
-    """Where a view begins in the padded picture, so that its cells' middles are evenly spread."""
-    if shifts == 1:
-        return 0
-    return round(cell / 2 + ((step + 0.5) / shifts - 0.5) * cell)
-
-
-def _read_ahead(
-    pictures: Iterable[Picture], read: Any, batch_size: int, workers: int
-) -> Iterator[Tensor | str]:
-    """``read`` of each picture in turn, at most two batches ahead."""
-    if workers < 1:
-        yield from map(read, pictures)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
-        try:
-            for picture in pictures:
-                waiting.append(pool.submit(read, picture))
-                if len(waiting) >= 2 * batch_size:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

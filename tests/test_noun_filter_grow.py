@@ -4,7 +4,8 @@ import pytest
 
 from tai_dpt.errors import InputError
 from tai_dpt.noun_filter import NounFilter
-from tai_dpt.noun_filter.grow import grow, grow_where_possible, present_participles
+from tai_dpt.noun_filter.grow import grow, grow_where_possible
+from tai_dpt.noun_filter.lexicon import present_participles
 from tai_dpt.noun_filter.nltk_door import has_wordnet
 from tai_dpt.tools.grow_vocabulary import earn_stop_list, to_yaml
 from tai_dpt.vocabulary import Vocabulary

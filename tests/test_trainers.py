@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import worlds
+from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.results import ScoreTable
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.run import build_parser, main, run, setup_cfg
+from tai_dpt.trainers.tai_dpt import TaIDPT
 
 TRAINERS = ("ZSCLIP", "TaIDPT")
 
@@ -92,6 +94,18 @@ def test_caching_changes_no_number(world, tmp_path, cache):
     options = ("FEATURES.CACHE", cache, "FEATURES.DIR", tmp_path / "cache")
     other = trained(world, tmp_path / cache, *options)
     torch.testing.assert_close(other.model.ctx_local, memory.model.ctx_local)
+
+
+def test_captions_are_encoded_before_the_first_epoch_is_timed(world, tmp_path, monkeypatch):
+    calls = []
+    encode, begin = TextEncoder.encode_packed, TaIDPT.before_epoch
+    monkeypatch.setattr(
+        TextEncoder, "encode_packed", lambda *a, **k: (calls.append("encode"), encode(*a, **k))[1]
+    )
+    monkeypatch.setattr(TaIDPT, "before_epoch", lambda self: (calls.append("epoch"), begin(self)))
+    trained(world, tmp_path, "OPTIM.MAX_EPOCH", 2)
+    assert calls[0] == "encode"
+    assert calls[-2:] == ["epoch", "epoch"]
 
 
 def test_the_evaluator_is_ours_even_where_the_config_names_dassls(world, tmp_path):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +11,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from tai_dpt.errors import InputError
 from tai_dpt.files import atomic_write
-from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, load_results
+from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, flat_config, load_results
 from tai_dpt.tools import html
 from tai_dpt.tools.console import CONTEXT, one_line_warnings, quiet_option, say
 from tai_dpt.tools.html_charts import STYLE as CHART_STYLE
 from tai_dpt.tools.html_charts import bars, line_chart
+from tai_dpt.tools.html_pictures import pictures
+from tai_dpt.tools.run_again import RunAgain, open_again
 
-_THUMB = 176  # pixels
 _MOST_PAIRS = 15
 
 _STYLE = (
@@ -43,15 +39,6 @@ summary { cursor: pointer; padding: 0.5rem 0; }
 .shots .pair img { width: 100%; aspect-ratio: 1; object-fit: cover; }
 """
 )
-
-
-@dataclass(frozen=True)
-class Reach:
-    """What could be opened again of a run: its data, and its model where there is one."""
-
-    paths: dict[str, str]  # image id -> file
-    corpus: Any  # LabelledCorpus, None where the method learned from no captions
-    tagger: Any  # PromptTagger for heat maps, None where there is no local prompt
 
 
 @click.command(context_settings=CONTEXT)
@@ -102,15 +89,15 @@ def report_page(
     """
     results = load_results(run / RESULTS_FILE)
     table = ScoreTable.load(run / SCORES_FILE)
-    reach, missing = _reach(run, results, root)
+    again, missing = open_again(run, results, root)
     scores = table.of(results["prediction"])
     title = f"{results['trainer']} on {_dataset_name(results)}, seed {results['seed']}"
     sections = {
         "Curves": _curves(run),
-        "Classes": _classes(results, table, reach),
+        "Classes": _classes(results, table, again),
         "Confused": _confused(table, scores),
-        "Pictures": _pictures(table, scores, reach, per_class, say) if per_class else "",
-        "Corpus": _corpus(table.class_names, reach),
+        "Pictures": pictures(table, scores, again, per_class, say) if per_class else "",
+        "Corpus": _corpus(table.class_names, again),
         "Configuration": _configuration(results),
     }
     links = "".join(f'<li><a href="#{n.lower()}">{n}</a></li>' for n, s in sections.items() if s)
@@ -191,11 +178,11 @@ def _curves(run: Path) -> str:
 # -- the scores --------------------------------------------------------------------------------
 
 
-def _classes(results: dict[str, Any], table: ScoreTable, reach: Reach) -> str:
+def _classes(results: dict[str, Any], table: ScoreTable, again: RunAgain) -> str:
     merged = results["metrics"][results["prediction"]]["per_class_ap"]
     ap = np.array([np.nan if v is None else v for v in merged])
     images = (table.labels > 0).sum(0)
-    captions = None if reach.corpus is None else reach.corpus.per_class_counts
+    captions = None if again.corpus is None else again.corpus.per_class_counts
     headers = ["class", "AP", "images", *([] if captions is None else ["texts"])]
     rows = []
     for index in np.argsort(-np.nan_to_num(ap, nan=-1), kind="stable"):
@@ -252,89 +239,11 @@ def _confused(table: ScoreTable, scores: NDArray[np.floating]) -> str:
     return bars(caption, ["pair", "%", "images"], rows, most=100)
 
 
-# -- pictures ----------------------------------------------------------------------------------
-
-
-def _pictures(
-    table: ScoreTable, scores: NDArray[np.floating], reach: Reach, per_class: int, say: Any
-) -> str:
-    if not reach.paths:
-        return ""
-    say("drawing pictures …")
-    blocks = []
-    for index, name in enumerate(table.class_names):
-        truth, column = table.labels[:, index], scores[:, index]
-        order = np.argsort(-column, kind="stable")
-        kinds = {
-            "right and surest": [r for r in order if truth[r] > 0][:per_class],
-            "missed": [r for r in order[::-1] if truth[r] > 0][:per_class],
-            "false alarm": [r for r in order if truth[r] < 0][:per_class],
-        }
-        shots = []
-        for kind, rows in kinds.items():
-            for row in rows:
-                shots.append(_shot(table, column, int(row), index, kind, reach))
-        drawn = [shot for shot in shots if shot]
-        if drawn:
-            count = int((truth > 0).sum())
-            blocks.append(
-                f"<details><summary>{html.text(name)} <span class='soft'>in {count:,} images"
-                f"</span></summary><div class='shots'>{''.join(drawn)}</div></details>"
-            )
-    if not blocks:
-        return ""
-    blocks[0] = blocks[0].replace("<details>", "<details open>", 1)
-    heat = (
-        " Beside each: the local score of the class at every place, from the least to the most "
-        "similar place of that picture."
-        if reach.tagger is not None
-        else ""
-    )
-    return (
-        "<p>Of each class the images that have it and score highest, those that have it and "
-        f"score lowest, and those that lack it and score highest.{heat}</p>{''.join(blocks)}"
-    )
-
-
-def _shot(
-    table: ScoreTable,
-    column: NDArray[np.floating],
-    row: int,
-    index: int,
-    kind: str,
-    reach: Reach,
-) -> str:
-    from tai_dpt.preprocessing import read_picture
-    from tai_dpt.tools.heatmaps import overlay
-
-    path = reach.paths.get(table.ids[row])
-    if path is None:
-        return ""
-    try:
-        picture = read_picture(path)
-    except InputError:
-        return ""
-    name = table.class_names[index]
-    small = picture.copy()
-    small.thumbnail((_THUMB, _THUMB))
-    truth = ", ".join(n for n, t in zip(table.class_names, table.labels[row], strict=True) if t > 0)
-    alt = f"{kind}: image {table.ids[row]}, which shows {truth or 'none of the classes'}"
-    images = html.picture(small, alt, quality=75)
-    if reach.tagger is not None:
-        heat = reach.tagger.heatmap(picture, name, shifts=2)
-        drawn = overlay(small, heat, float(heat.min()), float(heat.max()))
-        images += html.picture(drawn, f"where {name} scores in it", quality=75)
-    return (
-        f"<figure><div class='pair'>{images}</div><figcaption><strong>{html.text(kind)}</strong> "
-        f"{column[row]:.2f} · {html.text(truth or 'none of the classes')}</figcaption></figure>"
-    )
-
-
 # -- the corpus and the configuration ----------------------------------------------------------
 
 
-def _corpus(class_names: Sequence[str], reach: Reach) -> str:
-    corpus = reach.corpus
+def _corpus(class_names: Sequence[str], again: RunAgain) -> str:
+    corpus = again.corpus
     if corpus is None:
         return ""
     per_text = corpus.labels.sum(1)
@@ -378,7 +287,7 @@ def _corpus(class_names: Sequence[str], reach: Reach) -> str:
 
 
 def _configuration(results: dict[str, Any]) -> str:
-    flat = _flat(results["config"])
+    flat = flat_config(results["config"])
     mine = f"TRAINER.{results['trainer'].upper()}."
     own = {k: v for k, v in flat.items() if not k.startswith("TRAINER.") or k.startswith(mine)}
     first = ("MODEL.BACKBONE.NAME", "OPTIM.", "DATALOADER.TRAIN_X.BATCH", "INPUT.SIZE", mine)
@@ -403,98 +312,3 @@ def _key_table(values: dict[str, Any]) -> str:
         '<div class="scroll" tabindex="0" role="group" aria-label="options">'
         f"<table>{rows}</table></div>"
     )
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in node.items():
-        key = f"{prefix}{name}"
-        result.update(_flat(value, f"{key}.") if isinstance(value, dict) else {key: value})
-    return result
-
-
-# -- opening a run again -----------------------------------------------------------------------
-
-
-def _reach(run: Path, results: dict[str, Any], root: Path | None) -> tuple[Reach, str]:
-    """What of the run can be opened again, and what not and why."""
-    missing = []
-    tagger = corpus = None
-    paths: dict[str, str] = {}
-    try:
-        trainer = _trainer_of(run, results, root)
-    except (InputError, OSError) as error:
-        return Reach({}, None, None), f"pictures and the corpus ({error})"
-    split = trainer.images[results["split"]]
-    paths = dict(zip(split.ids, split.paths, strict=True))
-    if trainer.cfg.DATASET.CORPUS.FILES and results["trainer"] == "TaIDPT":
-        corpus = trainer.dataset.corpus
-    embeddings = _local_embeddings(trainer)
-    if embeddings is None:
-        missing.append(f"heat maps ({results['trainer']} has no local prompt to draw)")
-    elif trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
-        missing.append("heat maps (the backbone's weights have changed since the run)")
-    else:
-        tagger = _tagger_of(trainer, embeddings)
-    return Reach(paths, corpus, tagger), "; ".join(missing)
-
-
-def _trainer_of(run: Path, results: dict[str, Any], root: Path | None) -> Any:
-    """The run's trainer with its final model, silently."""
-    import tai_dpt.datasets  # noqa: F401  (registers them)
-    from tai_dpt.toolbox import build_trainer, get_cfg_default
-    from tai_dpt.trainers import extend_cfg
-    from tai_dpt.trainers.merging import find_key
-
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    for key, value in _flat(results["config"]).items():
-        with contextlib.suppress(InputError):  # an option of another version
-            node, leaf = find_key(cfg, key, "results")
-            node[leaf] = tuple(value) if isinstance(value, list) else value
-    if root is not None:
-        cfg.DATASET.ROOT = str(root)
-    with _silent(), tempfile.TemporaryDirectory() as scratch:
-        cfg.OUTPUT_DIR = scratch
-        cfg.freeze()
-        trainer = build_trainer(cfg)
-        if trainer.get_model_names():
-            trainer.load_model(str(run))
-    return trainer
-
-
-def _local_embeddings(trainer: Any) -> Any:
-    """Local class embeddings (C, D); None where the method has none, or not just one."""
-    import torch
-
-    if hasattr(trainer, "embeddings"):
-        return trainer.embeddings
-    if "local" not in getattr(getattr(trainer, "model", None), "names", ()):
-        return None
-    with torch.no_grad():
-        return trainer.model()["local"]
-
-
-def _tagger_of(trainer: Any, embeddings: Any) -> Any:
-    from tai_dpt.preprocessing import Preprocessing
-    from tai_dpt.tagger import PromptTagger
-
-    cfg = trainer.cfg
-    return PromptTagger(
-        backbone=trainer.backbone,
-        class_names=trainer.dataset.classnames,
-        embeddings={"global": embeddings, "local": embeddings},
-        contexts={},
-        preprocessing=Preprocessing(
-            size=tuple(cfg.INPUT.SIZE),
-            interpolation=cfg.INPUT.INTERPOLATION,
-            mean=tuple(cfg.INPUT.PIXEL_MEAN),
-            std=tuple(cfg.INPUT.PIXEL_STD),
-        ),
-    )
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -25,7 +25,7 @@ from tai_dpt.ensemble import (
     read_component,
 )
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.results import RESULTS_FILE, SCORES_FILE, load_results
+from tai_dpt.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
 from tai_dpt.scoring import Scores
 from tai_dpt.toolbox import (
     TRAINER_REGISTRY,
@@ -38,7 +38,7 @@ from tai_dpt.toolbox import (
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
-from tai_dpt.trainers.merging import find_key, merge_file, merge_pairs
+from tai_dpt.trainers.merging import merge_file, merge_pairs, restore
 from tai_dpt.trainers.multilabel import (
     MultiLabelTrainer,
     cardinality_threshold,
@@ -52,6 +52,15 @@ AUTO = "auto"
 _NO_MATTER = (
     *("OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"),
     *("FEATURES.", "TRAINER.TAIDPTENSEMBLE.", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
+)
+
+# settings that decide which training images and labels a run has seen
+_SAME_IMAGES = tuple(
+    f"DATASET.{name}"
+    for name in (
+        *("NAME", "COCO.TRAIN", "VOC2007.FOLDER", "NUSWIDE.", "IMAGE_LIST.IMAGES"),
+        *("IMAGE_LIST.TRAIN", "IMAGE_LIST.ZERO", "HOLDOUT", "PARTIAL"),
+    )
 )
 
 
@@ -237,7 +246,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         """A finished component's trainer with its model, to evaluate with."""
         folder = self._folders[role]
         cfg = _defaults()
-        _restore(cfg, load_results(folder / RESULTS_FILE)["config"])
+        restore(cfg, load_results(folder / RESULTS_FILE)["config"])
         cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.RESUME = self.cfg.DATASET.ROOT, str(output), ""
         cfg.USE_CUDA, cfg.FEATURES = self.cfg.USE_CUDA, self.cfg.FEATURES.clone()
         cfg.TEST.SPLIT, cfg.TEST.NO_TEST = split, False
@@ -284,13 +293,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         """The image-learned run must not have seen what λ is to be chosen on."""
         theirs = load_results(self._folders["image"] / RESULTS_FILE)["config"]
         ours = plain_config(self.cfg)
-        differ = [
-            line
-            for line in _differences(theirs, ours)
-            if line.startswith(
-                tuple(f"DATASET.{n}" for n in ("NAME", "COCO", "HOLDOUT", "PARTIAL"))
-            )
-        ]
+        differ = [line for line in _differences(theirs, ours) if line.startswith(_SAME_IMAGES)]
         if differ:
             raise InputError(
                 f"WEIGHT auto: {self._folders['image']} was trained with other labels "
@@ -312,29 +315,11 @@ def _defaults() -> CfgNode:
     return cfg
 
 
-def _restore(cfg: CfgNode, saved: dict[str, Any]) -> None:
-    """Set what ``results.json`` says of a run's config; keys of other versions are passed over."""
-    for key, value in _flat(saved).items():
-        try:
-            node, leaf = find_key(cfg, key, "results")
-        except InputError:
-            continue
-        node[leaf] = tuple(value) if isinstance(value, list) else value
-
-
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     """What differs between two configs and can change a figure, a line a key."""
-    one, two = _flat(theirs), _flat(ours)
+    one, two = flat_config(theirs), flat_config(ours)
     return [
         f"{key}: {one.get(key)} there, {value} here"
         for key, value in two.items()
         if not key.startswith(_NO_MATTER) and one.get(key) != value
     ]
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in node.items():
-        key = f"{prefix}{name}"
-        result.update(_flat(value, f"{key}.") if isinstance(value, dict) else {key: value})
-    return result

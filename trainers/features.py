@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.augment import ViewReader, augmentation_key, train_transform
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.images import (
@@ -62,7 +63,7 @@ def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> Fea
         lengths=[len(ids) for ids in tokens],
         global_is_last=True,
         encode=lambda rows: backbone.text.encode_packed([tokens[row] for row in rows]),
-        batch_rows=2048,
+        batch_rows=TOKENS_AT_ONCE,
         name="captions",
         **_options(cfg),
     )
@@ -178,10 +179,11 @@ class Piece:
 class FeatureLoader:
     """Batches of stored features with labels: what a trainer iterates over.
 
-    The store is opened, and what it lacks encoded, at the first iteration. A shuffled loader's
-    order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes on as it would
-    have. No sample is left out: the last batch may be smaller. Of several processes each gets its
-    piece of every batch; ``share`` is the weight of its mean loss in the whole batch's.
+    The store is opened, and what it lacks encoded, by ``prepare`` or at the first iteration. A
+    shuffled loader's order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes
+    on as it would have. No sample is left out: the last batch may be smaller. Of several
+    processes each gets its piece of every batch; ``share`` is the weight of its mean loss in the
+    whole batch's.
     """
 
     def __init__(
@@ -209,6 +211,10 @@ class FeatureLoader:
         if self._store is None:
             self._store = self._open_store()
         return self._store
+
+    def prepare(self) -> None:
+        """Encode what is lacking now, so that no epoch's time contains it."""
+        _ = self.store
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)

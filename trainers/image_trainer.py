@@ -168,6 +168,9 @@ class FreshLoader(FeatureLoader):
         self._workers = workers
         self._position_embedding = position_embedding
 
+    def prepare(self) -> None:
+        """There is nothing to encode beforehand."""
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         pieces = self._pieces()
         items = [(path, self.epoch) for path in self._paths]

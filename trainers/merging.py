@@ -12,6 +12,7 @@ import yaml
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.results import flat_config
 
 PathLike = str | os.PathLike[str]
 
@@ -32,7 +33,7 @@ def merge_file(cfg: CfgNode, path: PathLike) -> None:
         return
     if not isinstance(content, Mapping):
         raise InputError(f"{path} is not a config: its top level must be 'SECTION:' lines")
-    for key, value in _leaves(content):
+    for key, value in flat_config(content).items():
         _set(cfg, key, value, str(path))
 
 
@@ -44,12 +45,12 @@ def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
         _set(cfg, str(key), value, "KEY VALUE options")
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for name, value in content.items():
-        key = f"{prefix}{name}"
-        pairs += _leaves(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]
-    return pairs
+def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
+    """Set what ``results.json`` says of a run's config; keys of other versions are passed over."""
+    for key, value in flat_config(saved).items():
+        with suppress(InputError):
+            node, leaf = find_key(cfg, key, "results")
+            node[leaf] = tuple(value) if isinstance(value, list) else value
 
 
 def find_key(cfg: CfgNode, key: str, where: str) -> tuple[CfgNode, str]:

@@ -113,6 +113,11 @@ class MultiLabelTrainer(TrainerX):
             device=self.device,
         )
 
+    def before_train(self) -> None:
+        super().before_train()
+        if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
+            self.train_loader_x.prepare()
+
     def before_epoch(self) -> None:
         super().before_epoch()
         if hasattr(self.train_loader_x, "epoch"):

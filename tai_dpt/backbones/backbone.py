@@ -27,6 +27,10 @@ PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 _SOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
+# oneDNN keeps a compiled product of every shape it has met, 1,024 of them unless told otherwise:
+# captions come in so many shapes that bf16 would hold gigabytes of those.
+_COMPILED_PRODUCTS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
 
 class Backbone:
     """CLIP's two towers, frozen: eval mode, no gradients, features in fp32 and L2-normalised.
@@ -55,6 +59,7 @@ class Backbone:
         """
         if dtype not in _DTYPES:
             raise InputError(f"CLIP runs in {', '.join(map(str, _DTYPES))}, not in {dtype}")
+        os.environ.setdefault(*_COMPILED_PRODUCTS)  # read when the first product is computed
         state = clip_model.state_dict()
         self.name = name
         self.weights_hash = weights_hash(state)

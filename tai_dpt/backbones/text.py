@@ -20,6 +20,9 @@ from tai_dpt.features.types import Features
 # the layers around it, and one fused operation is left.
 _QUICK_GELU = 1.702
 
+# Tokens of many texts that are run together: enough for full speed, few enough for the caches.
+TOKENS_AT_ONCE = 2048
+
 
 class TextBlock(nn.Module):
     """One frozen residual attention block, in the pieces that prompt encoding needs."""
@@ -154,7 +157,9 @@ class TextEncoder(nn.Module):
             x = block(x)
         return x
 
-    def encode(self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = 2048) -> Features:
+    def encode(
+        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
+    ) -> Features:
         """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS.
 
         Arguments as of ``encode_packed``.
@@ -163,7 +168,7 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_packed(
-        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = 2048
+        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
     ) -> PackedFeatures:
         """Features of tokenised texts, without padding.
 

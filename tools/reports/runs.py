@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tai_dpt.errors import InputError
-from tai_dpt.results import RESULTS_FILE, load_results
+from tai_dpt.results import RESULTS_FILE, flat_config, load_results
 
 # options that change no figure, or (the seeds) are what a mean is taken over
 _IDLE = frozenset(
@@ -101,7 +101,7 @@ def whole_results(path: str | os.PathLike[str]) -> dict[str, Any]:
 def read_run(path: Path) -> RunResult:
     """The run whose ``results.json`` is ``path``. Raises InputError as ``whole_results``."""
     results = whole_results(path)
-    trainer, options = results["trainer"], _flat(results["config"])
+    trainer, options = results["trainer"], flat_config(results["config"])
     parts = path.absolute().parent.parts
     place = len(parts) - 1 - parts[::-1].index(trainer) if trainer in parts else None
     below = parts[place + 1 : -1] if place is not None else ()
@@ -237,14 +237,3 @@ def _progress(folder: Path) -> str:
     minutes = int(time.time() - newest.stat().st_mtime) // 60
     age = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
     return f"no {RESULTS_FILE}; {reached}, log written {age} ago"
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{key}.")
-        else:
-            flat[key] = value
-    return flat
