@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -286,3 +287,13 @@ def test_images_of_another_shape_are_refused(resnet, shape):
 def test_an_integer_dtype_is_refused():
     with pytest.raises(InputError, match=r"not in torch\.int64"):
         Backbone(tiny_clip("vit"), name="vit", dtype=torch.int64)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, 64), ("7", 7)])
+def test_few_compiled_products_are_kept_unless_the_user_says_otherwise(monkeypatch, given, kept):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.delenv(name, raising=False)
+    if given:
+        monkeypatch.setenv(name, given)
+    Backbone(tiny_clip("vit"), name="vit", dtype=torch.bfloat16)
+    assert os.environ[name] == str(kept)
