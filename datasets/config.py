@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from yacs.config import CfgNode
 
 
@@ -68,3 +71,11 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     cfg.FEATURES.DIR = ""  # default: $TAI_DPT_CACHE, else ~/.cache/tai-dpt
     cfg.FEATURES.PRECISION = "fp16"  # what is stored: "fp16" or "fp32"
     cfg.FEATURES.MAX_GB = 100.0  # refuse to write more than this
+
+
+def cache_folder(cfg: CfgNode) -> Path | None:
+    """Where features and what leads to them are kept; None unless ``FEATURES.CACHE`` is disk."""
+    if cfg.FEATURES.CACHE != "disk":
+        return None
+    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
+    return Path(folder).expanduser()

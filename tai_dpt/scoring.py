@@ -139,10 +139,11 @@ def fine_map(
     height, width = pixels.shape[2:]
     rows, columns = height // cell, width // cell
     fine = torch.zeros(len(local_embeddings), rows * shifts, columns * shifts)
-    padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate") if shifts > 1 else pixels
-    # where views begin in the padded picture, so that their cells' middles are evenly spread
-    offsets = [round(cell / 2 + ((step + 0.5) / shifts - 0.5) * cell) for step in range(shifts)]
-    offsets = offsets if shifts > 1 else [0]
+    padded, offsets = pixels, [0]
+    if shifts > 1:
+        padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate")
+        # where views begin in it, so that their cells' middles are evenly spread
+        offsets = [round(cell / 2 + ((i + 0.5) / shifts - 0.5) * cell) for i in range(shifts)]
     for down, top in enumerate(offsets):
         for right, left in enumerate(offsets):
             view = padded[..., top : top + height, left : left + width]

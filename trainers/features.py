@@ -19,6 +19,7 @@ from tai_dpt.backbones import Backbone, load_backbone
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.augment import ViewReader, augmentation_key, train_transform
 from tai_dpt.datasets.base import ImageSplit
+from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.images import (
     image_batches,
     pixel_batches,
@@ -52,10 +53,7 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
 def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> FeatureStore:
     """The features of the training captions."""
     digest = _digest(texts)
-    keep = cfg.FEATURES.CACHE == "disk"
-    tokens = cached_tokens(
-        backbone, texts, digest=digest, folder=_cache_folder(cfg) if keep else None
-    )
+    tokens = cached_tokens(backbone, texts, digest=digest, folder=cache_folder(cfg))
     return build_store(
         key=_key(backbone, kind="captions", texts=digest),
         count=len(tokens),
@@ -266,17 +264,12 @@ def _key(backbone: Backbone, **parts: str | bool) -> dict[str, str | bool]:
 def _options(cfg: CfgNode) -> dict[str, Any]:
     return {
         "cache": cfg.FEATURES.CACHE,
-        "root": _cache_folder(cfg),
+        "root": cache_folder(cfg),
         "precision": cfg.FEATURES.PRECISION,
         "max_bytes": int(cfg.FEATURES.MAX_GB * 1e9),
         "shards": (distributed.rank(), distributed.world()),
         "barrier": distributed.barrier,
     }
-
-
-def _cache_folder(cfg: CfgNode) -> Path:
-    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
-    return Path(folder).expanduser()
 
 
 def _digest(lines: Sequence[str]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from yacs.config import CfgNode
 
+from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, limit_per_class
 from tai_dpt.datasets.vocabularies import template_texts
@@ -44,7 +44,7 @@ def corpus_from_config(cfg: CfgNode, vocabulary: Vocabulary) -> LabelledCorpus:
         field=int(options.FIELD) if options.FIELD.isdigit() else options.FIELD or None,
         one_per_image=options.ONE_PER_IMAGE,
         on_bad_line=options.ON_BAD_LINE,
-        cache_folder=_cache_folder(cfg),
+        cache_folder=cache_folder(cfg),
     )
     if options.PER_CLASS_LIMIT:
         corpus = limit_per_class(corpus, options.PER_CLASS_LIMIT)
@@ -61,10 +61,3 @@ def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCo
     return LabelledCorpus(
         [*corpus.texts, *texts], np.concatenate([corpus.labels, labels]), corpus.dropped
     )
-
-
-def _cache_folder(cfg: CfgNode) -> Path | None:
-    if cfg.FEATURES.CACHE != "disk":
-        return None
-    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
-    return Path(folder).expanduser()
