@@ -4,6 +4,8 @@ A top-level installed package called ``datasets`` would overwrite Hugging Face's
 ``datasets/`` is installed as ``tai_dpt.datasets``, ``trainers/`` as ``tai_dpt.trainers``, etc.
 """
 
+import sys
+
 from setuptools import find_packages, setup
 
 # folder in the repository -> package it is installed as
@@ -11,21 +13,25 @@ FOLDERS = {
     "tai_dpt": "tai_dpt",
     "trainers": "tai_dpt.trainers",
     "datasets": "tai_dpt.datasets",
-    "tools": "tai_dpt.tools",
     "configs": "tai_dpt.configs",
     "data": "tai_dpt.data",
 }
+
+# the maker of the small world is for a checkout; what it made ships
+NOT_SHIPPED = () if "editable_wheel" in sys.argv else ("tai_dpt.emoji_scenes",)
 
 packages = []
 for folder, package in FOLDERS.items():
     packages.append(package)
     packages += [f"{package}.{name}" for name in find_packages(folder)]
+packages = [package for package in packages if package not in NOT_SHIPPED]
 
 setup(
     packages=packages,
     package_dir={package: folder for folder, package in FOLDERS.items()},
     package_data={
         "tai_dpt": ["py.typed"],
+        "tai_dpt.labels": ["vocabularies/*.yaml"],
         "tai_dpt.datasets": ["**/*.yaml", "**/*.txt", "**/*.json"],
         "tai_dpt.configs": ["**/*.yaml"],
         "tai_dpt.data": ["**/*"],

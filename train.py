@@ -1,4 +1,4 @@
-"""Train or evaluate, with the flags of CoOp's ``train.py``.
+"""Train or evaluate, with the flags of CoOp's ``train.py``; the same as ``tai-dpt train``.
 
 python train.py --trainer TaIDPT --seed 1 --root data --output-dir output/seed1 \\
     --dataset-config-file configs/datasets/emoji_scenes.yaml \\
@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import sys
 
-from tai_dpt.trainers.run import main, setup_cfg
+from tai_dpt.io.module_alias import hide_checkout
+
+hide_checkout()
+
+from tai_dpt.cli.train import main  # noqa: E402
+from tai_dpt.trainers.run import setup_cfg  # noqa: E402
 
 __all__ = ["main", "setup_cfg"]
 

@@ -21,9 +21,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
-from tai_dpt.datasets.vocabularies import load_vocabulary
-from tai_dpt.files import atomic_write
-from tai_dpt.prompts import PromptEncoder, PromptLearner, class_tokens
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.labels.class_lists import load_vocabulary
+from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
 
 PAGE = Path(__file__).with_name("RESULTS.md")
 

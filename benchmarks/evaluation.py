@@ -25,8 +25,8 @@ from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
 from tai_dpt.datasets.images import image_batches
 from tai_dpt.features import FeatureStore
-from tai_dpt.metrics import evaluate
-from tai_dpt.scoring import score
+from tai_dpt.scoring.metrics import evaluate
+from tai_dpt.scoring.scores import score
 
 CELLS = 49  # of a ResNet's map at 224 px
 

@@ -27,9 +27,9 @@ from benchmarks.common import (
 from benchmarks.plain import PlainTraining
 from benchmarks.step import OurTraining, plain_of
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
-from tai_dpt.datasets.vocabularies import load_vocabulary
 from tai_dpt.features import FeatureStore, build_store
-from tai_dpt.noun_filter import NounFilter
+from tai_dpt.labels import NounFilter
+from tai_dpt.labels.class_lists import load_vocabulary
 
 CLASSES = 80
 

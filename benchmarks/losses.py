@@ -8,8 +8,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from benchmarks.common import BATCH, Section, command, random_labels, side_by_side
-from tai_dpt.losses import ranking_loss
-from tai_dpt.metrics import average_precisions
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.metrics import average_precisions
 
 
 def dense_loss(scores: Tensor, labels: Tensor) -> Tensor:

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from tai_dpt.datasets.vocabularies import load_vocabulary
+from tai_dpt.cli.grow_vocabulary import read_evidence
 from tai_dpt.errors import InputError
-from tai_dpt.noun_filter import PRESETS, NounFilter
-from tai_dpt.tools.grow_vocabulary import read_evidence
+from tai_dpt.labels import PRESETS, NounFilter
+from tai_dpt.labels.class_lists import load_vocabulary
 
 
 def counts(

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from benchmarks.common import Section, command
 from tai_dpt.backbones import Backbone, load_backbone
-from tai_dpt.losses import ranking_loss
-from tai_dpt.prompts import PromptEncoder, PromptLearner, class_tokens
-from tai_dpt.scoring import score
+from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.scores import score
 
-GOLDEN = Path(__file__).resolve().parents[1] / "tests/golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "tests/reference/golden"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

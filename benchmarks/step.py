@@ -24,9 +24,9 @@ from benchmarks.common import (
 from benchmarks.plain import PlainTraining
 from tai_dpt.backbones import Backbone
 from tai_dpt.features import PackedFeatures
-from tai_dpt.losses import ranking_loss
-from tai_dpt.prompts import PromptLearner, class_tokens
-from tai_dpt.scoring import score
+from tai_dpt.prompts.learner import PromptLearner, class_tokens
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.scores import score
 
 _EXTRAPOLATED = (
     " † It does not fit in memory: extrapolated from the time for 80 classes, of which the "

@@ -17,9 +17,9 @@ from torch import Tensor
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
+from tai_dpt.backbones.preprocessing import read_picture
 from tai_dpt.datasets.images import Transform, interpolation, list_or_value
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.preprocessing import read_picture
 
 AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")

@@ -15,8 +15,9 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
 from tai_dpt.errors import InputError
+from tai_dpt.labels.class_lists import load_vocabulary
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DatasetBase
-from tai_dpt.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,11 @@ def _check_files(name: str, split: ImageSplit) -> None:
 
 def _names_in(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def vocabulary_from_config(cfg: CfgNode) -> Vocabulary:
+    """``DATASET.VOCABULARY``: a built-in name, or a file relative to ``DATASET.ROOT``."""
+    name = cfg.DATASET.VOCABULARY
+    if Path(name).suffix:
+        return Vocabulary.from_file(dataset_path(cfg, name))
+    return load_vocabulary(name, names=cfg.DATASET.CLASS_NAMES)

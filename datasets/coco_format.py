@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset, dataset_path
-from tai_dpt.datasets.vocabularies import load_vocabulary
+from tai_dpt.datasets.base import (
+    ImageSplit,
+    MultiLabelDataset,
+    dataset_path,
+    vocabulary_from_config,
+)
 from tai_dpt.errors import InputError
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
-from tai_dpt.vocabulary import Vocabulary
 
 
 @DATASET_REGISTRY.register()
@@ -54,14 +58,6 @@ class CocoFormat(MultiLabelDataset):
             for split, (path, images) in files.items()
         }
         super().__init__(cfg, vocabulary=vocabulary, **splits)
-
-
-def vocabulary_from_config(cfg: CfgNode) -> Vocabulary:
-    """``DATASET.VOCABULARY``: a built-in name, or a file relative to ``DATASET.ROOT``."""
-    name = cfg.DATASET.VOCABULARY
-    if Path(name).suffix:
-        return Vocabulary.from_file(dataset_path(cfg, name))
-    return load_vocabulary(name, names=cfg.DATASET.CLASS_NAMES)
 
 
 def read_coco_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.datasets.base import ImageSplit
-from tai_dpt.datasets.partial import uniform_hash
+from tai_dpt.datasets.hashing import uniform_hash
 from tai_dpt.errors import InputError
 
 

@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset, dataset_path
-from tai_dpt.datasets.coco_format import vocabulary_from_config
+from tai_dpt.datasets.base import (
+    ImageSplit,
+    MultiLabelDataset,
+    dataset_path,
+    vocabulary_from_config,
+)
 from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
-from tai_dpt.vocabulary import Vocabulary
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLITS = ("TRAIN", "VAL", "TEST")

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
+from tai_dpt.backbones.preprocessing import INTERPOLATIONS, read_picture
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.preprocessing import INTERPOLATIONS, read_picture
 
 TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
 

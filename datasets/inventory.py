@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tai_dpt.datasets import nuswide, voc2007
-from tai_dpt.datasets.vocabularies import load_vocabulary
 from tai_dpt.errors import InputError
-from tai_dpt.text_files import read_lines
+from tai_dpt.io.text import read_lines
+from tai_dpt.labels.class_lists import load_vocabulary
 
 
 @dataclass(frozen=True)

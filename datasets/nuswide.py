@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset, dataset_path
-from tai_dpt.datasets.coco_format import vocabulary_from_config
+from tai_dpt.datasets.base import (
+    ImageSplit,
+    MultiLabelDataset,
+    dataset_path,
+    vocabulary_from_config,
+)
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.text_files import read_lines
+from tai_dpt.io.text import read_lines
+from tai_dpt.labels.vocabulary import Vocabulary, normalise
 from tai_dpt.toolbox import DATASET_REGISTRY
-from tai_dpt.vocabulary import Vocabulary, normalise
 
 UNLABELLED = ("keep", "drop")
 _PLACES = {"Concepts81.txt": "ConceptsList", "TrainTestLabels": "Groundtruth"}

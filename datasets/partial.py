@@ -7,7 +7,6 @@ subset of what a larger one knows.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 import zipfile
@@ -20,23 +19,13 @@ from numpy.typing import NDArray
 from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, dataset_path
+from tai_dpt.datasets.hashing import uniform_hash
 from tai_dpt.errors import InputError
-from tai_dpt.files import atomic_write
+from tai_dpt.io.atomic import atomic_write
 
 MASK_FORMATS = (".npz", ".npy", ".txt")
 # how far a given mask may be from DATASET.PARTIAL.PROPORTION, where both are set, besides chance
 _TOLERANCE = 0.02
-
-
-def uniform_hash(seed: int, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
-    """A number in [0, 1) for every (row, column), (n, C), from the names and the seed alone."""
-    row_bits, column_bits = _hash64(seed, "row", rows), _hash64(seed, "column", columns)
-    mixed = row_bits[:, None] + column_bits[None, :]  # wraps around
-    # the output function of the generator splitmix64
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)) * 2.0**-53
 
 
 def draw_mask(
@@ -254,11 +243,3 @@ def _positions(there: Sequence[str], wanted: Sequence[str], complaint: str) -> l
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise InputError(f"{complaint} {len(missing):,} of {len(wanted):,}: {shown}")
     return [position[name] for name in wanted]
-
-
-def _hash64(seed: int, kind: str, names: Sequence[str]) -> NDArray[np.uint64]:
-    digests = b"".join(
-        hashlib.blake2b(f"{seed}\t{kind}\t{name}".encode(), digest_size=8).digest()
-        for name in names
-    )
-    return np.frombuffer(digests, "<u8").astype(np.uint64)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.base import MultiLabelDataset
-from tai_dpt.datasets.coco_format import vocabulary_from_config
+from tai_dpt.datasets.base import MultiLabelDataset, vocabulary_from_config
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config, with_templates
-from tai_dpt.datasets.vocabularies import template_texts
+from tai_dpt.labels.class_lists import template_texts
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
-from tai_dpt.vocabulary import Vocabulary
 
 WRITTEN_PER_CLASS = 100
 

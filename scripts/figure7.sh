@@ -10,4 +10,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${PYTHON:-}" ] || source scripts/env.sh
-exec "$PYTHON" -m tai_dpt.tools.sweep figure7 "$@"
+exec "$PYTHON" -m tai_dpt sweep figure7 "$@"

@@ -9,4 +9,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -n "${PYTHON:-}" ] || source scripts/env.sh
-exec "$PYTHON" -m tai_dpt.tools.sweep table1 "$@"
+exec "$PYTHON" -m tai_dpt sweep table1 "$@"

@@ -3,5 +3,5 @@
 EXTRAS=dev source "$(dirname "$0")/env.sh"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-bash scripts/types.sh
+bash -c "cd .venv && exec bin/python -m mypy --config-file ../pyproject.toml -p tai_dpt"
 "$PYTHON" -m pytest "$@"

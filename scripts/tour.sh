@@ -5,7 +5,7 @@
 source "$(dirname "$0")/env.sh"
 OUT=${OUT:-output/tour}
 world=data/emoji_scenes
-run() { printf '\n$ tai-dpt %s\n' "$*"; "$PYTHON" -m tai_dpt.tools.main "$@"; }
+run() { printf '\n$ tai-dpt %s\n' "$*"; "$PYTHON" -m tai_dpt "$@"; }
 mkdir -p "$OUT"
 
 # learn 64 classes from 6,000 captions; no picture is opened

@@ -9,16 +9,23 @@ class.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tai_dpt.trainers.fitting import Tagger
+    from tai_dpt.tagger.fitting import Tagger
 
 __version__ = "0.1.0"
 
+# In a checkout the folders that setup.py maps into this package stand beside it: whoever starts
+# from there (``python train.py``) sees the same modules as an installation has.
+_BESIDE = Path(__file__).resolve().parents[1]
+if not (Path(__file__).parent / "trainers").exists() and (_BESIDE / "trainers").is_dir():
+    __path__.append(str(_BESIDE))
+
 # Public name -> the module it lives in. Looked up at first use: this file is the front door of
 # the whole package and the root of the core at once, and the core imports nothing above it.
-_EXPORTS = {"Tagger": "tai_dpt.trainers.fitting"}
+_EXPORTS = {"Tagger": "tai_dpt.tagger.fitting"}
 
 __all__ = ["Tagger", "__version__"]
 

@@ -9,27 +9,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import torch
 
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def load_golden(name: str) -> SimpleNamespace:
-    """The figures of ``golden/<name>.npz``, as tensors."""
-    with np.load(GOLDEN / f"{name}.npz") as archive:
-        return SimpleNamespace(**{key: torch.as_tensor(archive[key]) for key in archive.files})
-
-
-def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:
-    """Largest deviation, relative to the largest reference value."""
-    ours, reference = ours.detach().double(), reference.double()
-    assert ours.shape == reference.shape
-    return float((ours - reference).abs().max() / reference.abs().max())
+from reference import GOLDEN, load_golden
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +28,9 @@ def golden_backbone(tmp_path_factory):
     """The random CLIP that the reference figures were made with."""
     from safetensors.torch import save_file
 
-    from clips import golden_state
     from tai_dpt.backbones import load_backbone
+
+    from clips import golden_state
 
     path = tmp_path_factory.mktemp("golden") / "clip.safetensors"
     save_file(golden_state(), path)

@@ -6,12 +6,12 @@ import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
+
 EXPECTED = {
     "step": "of the limit",
     "job": "20 epochs",

@@ -14,14 +14,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-import layouts
+from tai_dpt.cli.main import cli
+from tai_dpt.cli.train import main
 from tai_dpt.datasets.corpora import read_captions
 from tai_dpt.datasets.inventory import SOURCES
-from tai_dpt.results import ScoreTable
-from tai_dpt.tools.main import cli
-from tai_dpt.trainers.run import main
+from tai_dpt.scoring.results import ScoreTable
 
-ROOT = Path(__file__).resolve().parents[1]
+import layouts
+from places import ROOT
+
 SCENES = ROOT / "data" / "emoji_scenes"
 TEXT = (ROOT / "DATASETS.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from conftest import load_golden, relative_error
-from tai_dpt.losses import asymmetric_loss, ranking_loss
-from tai_dpt.metrics import average_precisions
-from tai_dpt.prompts import PromptEncoder, PromptLearner, class_tokens
-from tai_dpt.scoring import dual_scores, score
+from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
+from tai_dpt.scoring.losses import asymmetric_loss, ranking_loss
+from tai_dpt.scoring.metrics import average_precisions
+from tai_dpt.scoring.scores import dual_scores, score
+
+from reference import load_golden, relative_error
 
 FORWARD, GRADIENT = 1e-5, 1e-4
 

@@ -1,49 +1,60 @@
-"""Imports point one way: train.py, tools → trainers → datasets → tai_dpt, without a circle."""
+"""Imports point down the floors that docs/ARCHITECTURE.md draws, without a circle."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-# top-level folder -> the package it is installed as, and its storey
-FOLDERS = {
-    "tools": ("tai_dpt.tools", 3),
-    "trainers": ("tai_dpt.trainers", 2),
-    "datasets": ("tai_dpt.datasets", 1),
-    "tai_dpt": ("tai_dpt", 0),
-}
-ENTRY_POINT = "train"
+from places import ROOT
+
+# top-level folder -> the package it is installed as
+FOLDERS = {"trainers": "tai_dpt.trainers", "datasets": "tai_dpt.datasets", "tai_dpt": "tai_dpt"}
+# stand in the hall and open onto higher floors: the front door's lazy ``Tagger``, ``python -m``
+FRONT_DOORS = ("tai_dpt", "tai_dpt.__main__")
+
+
+def drawn_floors() -> dict[str, int]:
+    """Wing -> floor, as ``docs/ARCHITECTURE.md`` draws them."""
+    page = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
+    (drawing,) = re.findall(r"```floors\n(.*?)```", page, flags=re.DOTALL)
+    return {
+        wing: int(line.split()[0]) for line in drawing.splitlines() for wing in line.split()[1:]
+    }
+
+
+FLOORS = drawn_floors()
+HALL = 0
 # package -> the only part of the project that imports it
-DOORS = {"dassl": "tai_dpt.toolbox", "clip": "tai_dpt.backbones"}
-# what the method (tai_dpt less its door to the toolbox) does without
+DOORS = {"dassl": "tai_dpt.toolbox", "clip": "tai_dpt.backbones", "open_clip": "tai_dpt.backbones"}
+DOORS |= {"transformers": "tai_dpt.backbones"}
+# the wings that take tensors and plain values, and what they do without
+THE_METHOD = ("io", "labels", "features", "backbones", "scoring", "prompts")
 NOT_IN_THE_METHOD = ("yacs", "tai_dpt.toolbox")
 
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    package = FOLDERS[parts[0]][0] if parts[0] in FOLDERS else parts[0]
-    return ".".join([package, *parts[1:]]).removesuffix(".__init__")
+    return ".".join([FOLDERS[parts[0]], *parts[1:]]).removesuffix(".__init__")
 
 
-FILES = {
-    module_name(path): path
-    for path in [ROOT / "train.py", *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
-    if path.is_file()
-}
+FILES = {module_name(path): path for f in FOLDERS for path in sorted((ROOT / f).rglob("*.py"))}
 
 
 def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def storey(module: str) -> int:
-    if module == ENTRY_POINT:
-        return 3
-    return next(level for package, level in FOLDERS.values() if within(module, package))
+def wing(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else ""
+
+
+def floor(module: str) -> int:
+    return FLOORS.get(wing(module), HALL)
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -93,15 +104,19 @@ def places(module: str) -> Iterator[tuple[str, str]]:
         yield imported, f"{FILES[module].relative_to(ROOT)}:{line} imports {imported}"
 
 
+def test_every_wing_is_drawn() -> None:
+    folders = {m.split(".")[1] for m, p in FILES.items() if p.name == "__init__.py" and "." in m}
+    assert folders == set(FLOORS)
+
+
 @pytest.mark.parametrize("module", FILES)
-def test_imports_point_one_way(module: str) -> None:
+def test_imports_point_down(module: str) -> None:
     for imported, place in places(module):
         top = imported.split(".")[0]
-        assert top not in ("datasets", "trainers", "tools", ENTRY_POINT), (
-            f"{place}: say tai_dpt.{imported}"
-        )
-        if top == "tai_dpt":
-            assert storey(imported) <= storey(module), f"{place}, which stands above it"
+        assert top not in ("datasets", "trainers", "train"), f"{place}: say tai_dpt.{imported}"
+        if top != "tai_dpt" or module in FRONT_DOORS or wing(imported) == wing(module):
+            continue
+        assert floor(imported) < floor(module), f"{place}, which does not stand below it"
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -111,9 +126,7 @@ def test_a_door_is_the_only_way(module: str) -> None:
             assert not within(imported, package) or within(module, door), f"{place}: not by {door}"
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in FILES if storey(m) == 0 and not within(m, "tai_dpt.toolbox")]
-)
+@pytest.mark.parametrize("module", [m for m in FILES if wing(m) in THE_METHOD])
 def test_the_method_knows_no_config_and_no_toolbox(module: str) -> None:
     for imported, place in places(module):
         assert not any(within(imported, banned) for banned in NOT_IN_THE_METHOD), place
@@ -140,4 +153,5 @@ def test_the_rules_see_what_they_should() -> None:
     assert module_name(ROOT / "tai_dpt" / "toolbox" / "stock.py") == "tai_dpt.toolbox.stock"
     assert "tai_dpt.errors" in {name for name, _ in imports("tai_dpt.toolbox.choice")}
     assert "dassl.engine" in {name for name, _ in imports("tai_dpt.toolbox.stock")}
-    assert (storey("train"), storey("tai_dpt.datasets.base"), storey("tai_dpt.files")) == (3, 1, 0)
+    assert floor("tai_dpt.errors") < floor("tai_dpt.io.atomic") < floor("tai_dpt.datasets.base")
+    assert floor("tai_dpt.trainers") < floor("tai_dpt.cli.main")

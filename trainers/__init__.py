@@ -1,5 +1,6 @@
 """The trainers; importing this package registers all of them with the toolbox."""
 
+from tai_dpt.io.module_alias import alias_package
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.dualcoop import DualCoOp
 from tai_dpt.trainers.ensemble import TaIDPTEnsemble
@@ -8,3 +9,6 @@ from tai_dpt.trainers.tai_dpt import TaIDPT
 from tai_dpt.trainers.zsclip import ZSCLIP
 
 __all__ = ["ZSCLIP", "DualCoOp", "MLCoOp", "TaIDPT", "TaIDPTEnsemble", "extend_cfg"]
+
+if __name__ == "trainers":  # imported from a checkout, as CoOp's scripts do
+    alias_package("trainers", "tai_dpt.trainers")

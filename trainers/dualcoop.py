@@ -14,13 +14,13 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
-from tai_dpt.losses import asymmetric_loss
-from tai_dpt.prompts import PromptLearner, adapt_state_dict
-from tai_dpt.scoring import Scores, dual_scores
+from tai_dpt.prompts.learner import PromptLearner, adapt_state_dict
+from tai_dpt.scoring.losses import asymmetric_loss
+from tai_dpt.scoring.scores import Scores, dual_scores
 from tai_dpt.toolbox import TRAINER_REGISTRY, build_lr_scheduler, build_optimizer
 from tai_dpt.trainers.image_trainer import ImageTrainer
 from tai_dpt.trainers.multilabel import Scorer
-from tai_dpt.trainers.tai_dpt import build_prompt_learner, check_prompt_options
+from tai_dpt.trainers.prompt_trainer import build_prompt_learner, check_prompt_options
 
 # the public code's names of what is learned besides the contexts
 _PUBLIC_NAMES = {"temperature": "log_scale", "spatial_T": "log_sharpness"}

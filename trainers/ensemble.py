@@ -14,7 +14,8 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.partial import known_cardinality
-from tai_dpt.ensemble import (
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.scoring.fusion import (
     NORMALISATIONS,
     Component,
     align,
@@ -24,9 +25,8 @@ from tai_dpt.ensemble import (
     fusion_summary,
     read_component,
 )
-from tai_dpt.errors import InputError, unknown
-from tai_dpt.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
-from tai_dpt.scoring import Scores
+from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
+from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (
     TRAINER_REGISTRY,
     build_dataset,

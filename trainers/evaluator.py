@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from yacs.config import CfgNode
 
 from tai_dpt.errors import unknown
-from tai_dpt.metrics import MultiLabelResult, evaluate
-from tai_dpt.scoring import Scores
+from tai_dpt.scoring.metrics import MultiLabelResult, evaluate
+from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import EVALUATOR_REGISTRY, EvaluatorBase
 from tai_dpt.trainers.config import PREDICTIONS
 

@@ -12,7 +12,7 @@ import yaml
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.results import flat_config
+from tai_dpt.scoring.results import flat_config
 
 PathLike = str | os.PathLike[str]
 

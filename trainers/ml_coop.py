@@ -10,13 +10,13 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt.features import AnyFeatures
-from tai_dpt.losses import ranking_loss
-from tai_dpt.prompts import PromptLearner, adapt_state_dict
-from tai_dpt.scoring import Scores, global_scores, score
+from tai_dpt.prompts.learner import PromptLearner, adapt_state_dict
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.scores import Scores, global_scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY, build_lr_scheduler, build_optimizer
 from tai_dpt.trainers.image_trainer import ImageTrainer
 from tai_dpt.trainers.multilabel import Scorer
-from tai_dpt.trainers.tai_dpt import build_prompt_learner, check_prompt_options
+from tai_dpt.trainers.prompt_trainer import build_prompt_learner, check_prompt_options
 
 
 @TRAINER_REGISTRY.register()

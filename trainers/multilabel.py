@@ -17,9 +17,9 @@ from tai_dpt.backbones import Backbone
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
-from tai_dpt.metrics import best_f1_threshold
-from tai_dpt.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
-from tai_dpt.scoring import Scores
+from tai_dpt.scoring.metrics import best_f1_threshold
+from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
+from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
 from tai_dpt.trainers.config import PREDICTIONS
 from tai_dpt.trainers.evaluator import MultiLabelEvaluator

@@ -1,13 +1,12 @@
 """From flags or keywords to a config, and from a config to a finished run.
 
-``train.py`` is a thin file over ``main``; other tools call ``make_cfg`` and ``run``.
+``tai-dpt train`` calls ``setup_cfg`` and ``run``; other callers ``make_cfg`` and ``run``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
@@ -17,7 +16,6 @@ from yacs.config import CfgNode
 
 import tai_dpt.datasets  # noqa: F401  (registers the datasets)
 from tai_dpt import distributed
-from tai_dpt.errors import InputError
 from tai_dpt.toolbox import (
     TOOLBOX,
     build_trainer,
@@ -145,26 +143,6 @@ def run(
         elif not no_train:
             trainer.train()
     return trainer
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 2, with one line on stderr, for bad input."""
-    args = build_parser().parse_args(argv)
-    listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
-    try:
-        run(
-            setup_cfg(args),
-            eval_only=args.eval_only,
-            model_dir=args.model_dir,
-            load_epoch=args.load_epoch,
-            no_train=args.no_train,
-            header=f"** Arguments **\n{listed}",
-        )
-    except InputError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 2
-    distributed.shutdown()
-    return 0
 
 
 @contextmanager

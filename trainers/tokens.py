@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tai_dpt.backbones import Backbone
-from tai_dpt.files import atomic_write
+from tai_dpt.io.atomic import atomic_write
 
 
 def cached_tokens(

@@ -6,7 +6,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
-from tai_dpt.scoring import Scores, score
+from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
 

@@ -15,8 +15,8 @@ import numpy as np
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn_of_silent_classes
 from tai_dpt.datasets.corpora.readers import read_caption_file
 from tai_dpt.errors import InputError
-from tai_dpt.files import atomic_write, file_sha256
-from tai_dpt.noun_filter import NounFilter
+from tai_dpt.io.atomic import atomic_write, file_sha256
+from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
 _VERSION = 1

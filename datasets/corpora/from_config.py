@@ -10,11 +10,11 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, limit_per_class
-from tai_dpt.datasets.vocabularies import template_texts
 from tai_dpt.errors import InputError
-from tai_dpt.noun_filter import NounFilter
-from tai_dpt.noun_filter.grow import grow_where_possible
-from tai_dpt.vocabulary import Vocabulary
+from tai_dpt.labels import NounFilter
+from tai_dpt.labels.class_lists import template_texts
+from tai_dpt.labels.grow import grow_where_possible
+from tai_dpt.labels.vocabulary import Vocabulary
 
 
 def corpus_from_config(cfg: CfgNode, vocabulary: Vocabulary) -> LabelledCorpus:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tai_dpt.errors import InputError
-from tai_dpt.noun_filter import NounFilter
+from tai_dpt.labels import NounFilter
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.text_files import read_lines, read_text
+from tai_dpt.io.text import read_lines, read_text
 
 ON_BAD_LINE = ("error", "skip")
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
-from tai_dpt.files import atomic_write, file_sha256
+from tai_dpt.io.atomic import atomic_write, file_sha256
 
 logger = logging.getLogger(__name__)
 

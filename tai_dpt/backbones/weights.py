@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tai_dpt.errors import InputError
-from tai_dpt.files import file_sha256
+from tai_dpt.io.atomic import file_sha256
 
 VOCABULARY_SIZE = 49408  # of CLIP's tokenizer
 # what OpenAI's archives hold beside the weights: sizes, which the shapes say anyway

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features.encode import Encode, Encoder, Load, Target
-from tai_dpt.features.lock import locked
 from tai_dpt.features.progress import Progress, Report, format_bytes
 from tai_dpt.features.shards import (
     MISSING,
@@ -32,6 +31,7 @@ from tai_dpt.features.shards import (
     require_same,
 )
 from tai_dpt.features.store import FeatureStore, OnDemandStore
+from tai_dpt.io.lock import locked
 
 Cache = Literal["disk", "memory", "off"]
 

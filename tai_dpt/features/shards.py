@@ -32,7 +32,7 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features.packed import row_offsets
-from tai_dpt.files import atomic_write
+from tai_dpt.io.atomic import atomic_write
 
 KeyValue = str | int | float | bool
 

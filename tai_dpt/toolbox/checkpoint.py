@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.errors import InputError
-from tai_dpt.files import atomic_write
+from tai_dpt.io.atomic import atomic_write
 
 BEST = "model-best.pth.tar"
 EPOCH_PREFIX = "model.pth.tar-"

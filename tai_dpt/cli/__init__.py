@@ -1,0 +1,1 @@
+"""The subcommands of ``tai-dpt``, a file each."""

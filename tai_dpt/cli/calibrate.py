@@ -1,0 +1,172 @@
+"""``tai-dpt calibrate``: probabilities and a threshold from pictures of the user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from tai_dpt.cli.picture_files import picture_files
+from tai_dpt.errors import InputError
+from tai_dpt.io.console import (
+    CONTEXT,
+    backbone_file_option,
+    bar,
+    one_line_warnings,
+    quiet_option,
+    say,
+)
+
+if TYPE_CHECKING:
+    from tai_dpt.scoring.calibration import Calibration
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("tagger", type=click.Path(path_type=Path))
+@click.option(
+    "--labelled",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV, TSV or JSON lines of pictures and what is in them: columns file and labels "
+    "('dog;car'), or a column a class. Paths are relative to the file.",
+)
+@click.option(
+    "--captions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Other captions than those held out when it was fitted.",
+)
+@click.option(
+    "--pictures",
+    multiple=True,
+    metavar="FOLDER",
+    help="Unlabelled pictures of the kind that will be tagged; again for more.",
+)
+@click.option(
+    "--expect",
+    type=float,
+    metavar="N",
+    help="With --pictures: how many of the classes a picture shows on average.  [default: as many "
+    "as a caption names]",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would come out.")
+@click.option("--json", "as_json", is_flag=True, help="The calibration as JSON.")
+@backbone_file_option
+@quiet_option
+def calibrate(
+    tagger: Path,
+    labelled: Path | None,
+    captions: Path | None,
+    pictures: tuple[str, ...],
+    expect: float | None,
+    dry_run: bool,
+    as_json: bool,
+    backbone: str | None,
+    quiet: bool,
+) -> None:
+    """Fit a tagger's probabilities and its threshold, from examples.
+
+    \b
+    Examples:
+      tai-dpt calibrate my-tagger --labelled labels.csv
+      tai-dpt calibrate my-tagger --pictures photos/
+      tai-dpt calibrate my-tagger --pictures photos/ --expect 1.5
+
+    'fit' calibrates on captions held out, which only stand in for pictures. Best are a few dozen
+    labelled pictures; next best, ten or more unlabelled ones of the kind that will be tagged:
+    captions then say how the scores of classes that are there and those that are not differ, and
+    how many classes to expect, and the pictures say where their scores lie.
+    """
+    if labelled is None and captions is None and not pictures:
+        raise InputError("give --labelled, --pictures or --captions")
+    if labelled is not None and (pictures or captions):
+        raise InputError("--labelled needs neither --pictures nor --captions: leave them out")
+    if expect is not None and not pictures:
+        raise InputError("--expect goes with --pictures")
+    from tai_dpt.cli.loading import load_tagger
+    from tai_dpt.tagger import folder as tagger_folder
+
+    with one_line_warnings():
+        loaded = load_tagger(tagger, backbone=backbone)
+        if labelled is not None:
+            result = _on_labelled_pictures(loaded, labelled, quiet)
+        else:
+            result = _on_captions(loaded, captions, pictures, expect, quiet)
+    if not dry_run:
+        tagger_folder.write_calibration(tagger, result)
+    if as_json:
+        click.echo(json.dumps(result.as_dict()))
+    elif not quiet:
+        click.echo(result.account(loaded.classes_))
+        before = loaded.calibration
+        if before is not None:
+            click.echo(f"(before: threshold {before.threshold:.2f}, from {before.source})")
+
+
+def _vocabulary(tagger: Any) -> Any:
+    from tai_dpt.labels.vocabulary import Vocabulary
+
+    names = tagger.classes_.tolist()
+    return Vocabulary(tuple(names), tuple(map(tuple, tagger.about.get("synonyms", ()))))
+
+
+def _on_labelled_pictures(tagger: Any, table: Path, quiet: bool) -> Calibration:
+    from tai_dpt.datasets.label_files import read_label_file
+    from tai_dpt.scoring.calibration import SOURCES
+    from tai_dpt.scoring.calibration import calibrate as fit
+
+    names, labels = read_label_file(table, _vocabulary(tagger))
+    paths = [table.parent / name for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{table} names {path}, which is not there")
+    rows, scores = _scores(tagger, paths, quiet)
+    return fit(scores, labels[rows], source=SOURCES[2])
+
+
+def _on_captions(
+    tagger: Any,
+    path: Path | None,
+    pictures: tuple[str, ...],
+    expect: float | None,
+    quiet: bool,
+) -> Calibration:
+    from tai_dpt.datasets.corpora import load_corpus
+    from tai_dpt.labels import NounFilter
+    from tai_dpt.scoring.calibration import Calibration, calibrate_on_captions
+
+    if path is None:
+        kept = tagger.about.get("calibration_on_captions")
+        if kept is None:
+            raise InputError("the tagger keeps no calibration on captions: add --captions")
+        usable = to_align = Calibration.from_dict(kept)
+    else:
+        with warnings.catch_warnings():
+            # that a class has no caption is said by the account
+            warnings.filterwarnings("ignore", message=".*classes have no caption")
+            corpus = load_corpus([path], NounFilter(vocabulary=_vocabulary(tagger)))
+        scores = tagger.caption_scores(corpus.texts)
+        usable, to_align = calibrate_on_captions(scores, corpus.labels)
+        share = len(corpus) / (len(corpus) + corpus.dropped)
+        to_align = dataclasses.replace(to_align, cardinality=to_align.cardinality * share)
+    if not pictures:
+        return usable
+    scores = _scores(tagger, picture_files(pictures), quiet)[1]
+    return to_align.aligned(scores, expected=expect)
+
+
+def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray]:
+    """Rows of the pictures that can be read, and their scores; the others are named."""
+    rows: list[int] = []
+    parts = [np.zeros((0, len(tagger.classes_)), np.float32)]
+    with bar(quiet=quiet, desc="scoring", unit=" pictures", total=len(paths)) as progress:
+        for batch in tagger.stream(paths):
+            rows += batch.indices
+            parts.append(batch.scores.merged.numpy())
+            for error in batch.errors.values():
+                say(f"left out: {error}", quiet=quiet)
+            progress.update(len(batch.indices) + len(batch.errors))
+    return rows, np.concatenate(parts)

@@ -1,0 +1,143 @@
+"""``tai-dpt check-data``: what of the benchmarks and corpora is there, and what to do."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.console import CONTEXT, one_line_warnings
+
+if TYPE_CHECKING:
+    from tai_dpt.datasets.inventory import Part
+
+INCOMPLETE = 1  # exit code
+_HEADERS = ("data", "what", "where", "found", "expected", "")
+
+
+@click.command(context_settings=CONTEXT)
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="The data folder.")
+@click.option(
+    "--dataset-config-file",
+    "configs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Also check what this config names (your own data).",
+)
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+def check_data(root: Path, configs: tuple[Path, ...], datasets: tuple[str, ...]) -> None:
+    """Say what of each DATASET is under --root, what is missing, and where to get it.
+
+    \b
+    DATASET is one of
+      voc2007 coco2014 nuswide                                 benchmarks
+      captions_train2014 captions_val2014 captions_train2017   captions of COCO
+      openimages flickr8k flickr30k                            other captions
+    Without any, all of them are checked (with --dataset-config-file, that alone).
+
+    \b
+    Examples:
+      tai-dpt check-data --root DATA
+      tai-dpt check-data --root DATA voc2007 captions_train2014
+      tai-dpt check-data --root DATA --dataset-config-file mydata.yaml
+
+    Exit codes: 0 all of it is complete; 1 something is missing or damaged; 2 wrong input.
+    """
+    from tai_dpt.datasets.inventory import SOURCES
+
+    if not root.is_dir():
+        raise InputError(f"--root {root} is no folder")
+    for name in datasets:
+        if name not in SOURCES:
+            raise unknown("dataset", name, SOURCES)
+    names = datasets or (() if configs else tuple(SOURCES))
+    found = {name: SOURCES[name].check(root) for name in names}
+    to_do = {
+        name: SOURCES[name].advice.format(root=root)
+        for name, parts in found.items()
+        if not all(part.complete for part in parts)
+    }
+    with one_line_warnings():
+        for config in configs:
+            found[config.stem] = _check_config(config, root)
+    _print(found, to_do)
+    if not all(part.complete for parts in found.values() for part in parts):
+        sys.exit(INCOMPLETE)
+
+
+def _print(found: dict[str, list[Part]], to_do: dict[str, str]) -> None:
+    from tabulate import tabulate
+
+    rows: list[Sequence[object]] = []
+    notes = []
+    for name, parts in found.items():
+        if all(part.found is None and not part.note for part in parts):
+            rows.append((name, "everything", "", "", "", "missing"))
+            continue
+        for index, part in enumerate(parts):
+            rows.append(
+                (
+                    name if index == 0 else "",
+                    part.what,
+                    part.path,
+                    _number(part.found),
+                    _number(part.expected),
+                    part.state,
+                )
+            )
+            if part.note:
+                notes.append(f"{name}, {part.what.removeprefix('… ')}: {part.note}")
+    align = ("left", "left", "left", "right", "right", "left")
+    click.echo(tabulate(rows, _HEADERS, colalign=align, disable_numparse=True))
+    if notes:
+        click.echo("\nWhat is wrong:\n" + "\n".join(f"  {note}" for note in notes))
+    if to_do:
+        click.echo("\nWhat to do (DATASETS.md shows the folders):")
+        click.echo("\n".join(f"  {name}: {advice}" for name, advice in to_do.items()))
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _check_config(config: Path, root: Path) -> list[Part]:
+    """The images, labels and captions that a dataset's config names."""
+    import tai_dpt.datasets  # noqa: F401  (registers the datasets)
+    from tai_dpt.cli.dataset_cfg import captions_of, dataset_cfg
+    from tai_dpt.datasets.base import MultiLabelDataset
+    from tai_dpt.datasets.inventory import Part, first_of, missing_files
+    from tai_dpt.toolbox import build_dataset
+
+    cfg = dataset_cfg(config=config, root=root)
+    parts = []
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*images are not on disk")
+            dataset = build_dataset(cfg)
+            if not isinstance(dataset, MultiLabelDataset):
+                raise InputError(f"dataset '{cfg.DATASET.NAME}' is not one of this project")
+            splits = {split: dataset.images(split) for split in ("train", "val", "test")}
+    except InputError as error:
+        return [Part("config", str(config), None, None, str(error))]
+    classes = len(dataset.classnames)
+    parts.append(Part("classes", cfg.DATASET.VOCABULARY, classes, classes))
+    for split, images in splits.items():
+        if not len(images):
+            continue
+        missing = missing_files(images.paths)
+        note = f"{len(missing):,} are not on disk: {first_of(missing)}" if missing else ""
+        there = len(images) - len(missing)
+        parts.append(Part(f"{split} images", "", there, len(images), note))
+        positives = int((images.labels > 0).any(0).sum())
+        parts.append(Part("… classes seen in them", "", positives, None))
+    for name in cfg.DATASET.CORPUS.FILES:
+        try:
+            parts.append(Part("captions", name, len(captions_of(cfg, name)), None))
+        except InputError as error:
+            parts.append(Part("captions", name, None, None, str(error)))
+    return parts

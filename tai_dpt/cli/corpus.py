@@ -1,0 +1,181 @@
+"""``tai-dpt corpus``: what the prompts will learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.console import CONTEXT, one_line_warnings
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+    from tai_dpt.datasets.corpora import LabelledCorpus
+    from tai_dpt.labels.vocabulary import Vocabulary
+
+
+@click.command(context_settings=CONTEXT)
+@click.option("--dataset-config-file", "config", type=click.Path(path_type=Path))
+@click.option("--root", type=click.Path(path_type=Path), help="The data folder of the config.")
+@click.option(
+    "--captions", multiple=True, metavar="FILE", help="Instead of a config: caption files,"
+)
+@click.option("--vocabulary", help="and voc2007, coco2014, nuswide or a class list's file.")
+@click.option("--class", "class_name", metavar="NAME", help="Show captions of this class.")
+@click.option("--dropped", is_flag=True, help="Show captions that name no class.")
+@click.option("--examples", type=click.IntRange(1), default=10, help="How many of them.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for pictures.")
+@click.argument("opts", nargs=-1, metavar="[KEY VALUE]...")
+def corpus(
+    config: Path | None,
+    root: Path | None,
+    captions: tuple[str, ...],
+    vocabulary: str | None,
+    class_name: str | None,
+    dropped: bool,
+    examples: int,
+    out: Path | None,
+    opts: tuple[str, ...],
+) -> None:
+    """Show a corpus of captions as the noun filter reads it.
+
+    Prints captions per class, classes per caption, which classes are named together and how many
+    captions are dropped. With --out it also draws them. KEY VALUE are config options.
+
+    \b
+    Examples:
+      tai-dpt corpus --root DATA --dataset-config-file configs/datasets/voc2007.yaml
+      tai-dpt corpus --captions captions.txt --vocabulary my-classes.txt --out pictures
+      tai-dpt corpus --captions captions.txt --vocabulary coco2014 --class dog
+      tai-dpt corpus --captions captions.txt --vocabulary coco2014 DATASET.CORPUS.PRESET paper
+    """
+    from tai_dpt.cli.dataset_cfg import dataset_cfg
+
+    if bool(config) == bool(captions):
+        raise InputError("give --dataset-config-file, or --captions and --vocabulary")
+    if bool(captions) != bool(vocabulary):
+        raise InputError("--captions and --vocabulary go together")
+    named = ("DATASET.CORPUS.FILES", captions, "DATASET.VOCABULARY", vocabulary)
+    cfg = dataset_cfg(config=config, root=root, opts=[*(named if captions else ()), *opts])
+    with one_line_warnings():
+        classes = _vocabulary(cfg)
+        index = None if class_name is None else _class_index(classes, class_name)
+        everything, used = _read(cfg, classes)
+        for line in _summary(everything, used, classes):
+            click.echo(line)
+        if index is not None:
+            _show_class(used, classes, index, examples)
+        if dropped:
+            _show_dropped(cfg, everything, examples)
+        if out is not None:
+            from tai_dpt.reports.corpus_plots import draw_corpus
+
+            for path in draw_corpus(out, used.labels, classes.names):
+                click.echo(f"picture: {path}")
+
+
+def _vocabulary(cfg: CfgNode) -> Vocabulary:
+    import tai_dpt.datasets  # noqa: F401  (registers the datasets)
+    from tai_dpt.datasets.base import vocabulary_from_config
+    from tai_dpt.toolbox import build_dataset
+
+    return vocabulary_from_config(cfg) if cfg.DATASET.VOCABULARY else build_dataset(cfg).vocabulary
+
+
+def _class_index(vocabulary: Vocabulary, name: str) -> int:
+    from tai_dpt.labels.vocabulary import normalise
+
+    found = vocabulary.index_by_any_name().get(normalise(name))
+    if found is None:
+        raise unknown("class", name, vocabulary.names)
+    return found
+
+
+def _read(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[LabelledCorpus, LabelledCorpus]:
+    """All captions that name a class, and those of them that training would use."""
+    from tai_dpt.datasets.corpora.from_config import corpus_from_config
+
+    options = cfg.DATASET.CORPUS
+    options.TEMPLATES = False
+    limits = options.PER_CLASS_LIMIT, options.MAX_CAPTIONS
+    options.PER_CLASS_LIMIT = options.MAX_CAPTIONS = 0
+    everything = corpus_from_config(cfg, vocabulary)
+    options.PER_CLASS_LIMIT, options.MAX_CAPTIONS = limits
+    return everything, corpus_from_config(cfg, vocabulary) if any(limits) else everything
+
+
+def _summary(
+    everything: LabelledCorpus, used: LabelledCorpus, vocabulary: Vocabulary
+) -> Sequence[str]:
+    from tabulate import tabulate
+
+    from tai_dpt.reports.corpus_plots import co_occurrence
+
+    read = len(everything) + everything.dropped
+    lines = [
+        f"{read:,} captions read",
+        f"{everything.dropped:,} ({everything.dropped / read:.1%}) name no class: dropped",
+    ]
+    if len(used) < len(everything):
+        lines.append(f"{len(everything) - len(used):,} are over the config's limits: left out")
+    lines.append(f"{len(used):,} are learned from")
+    sizes = used.labels.sum(1)
+    counts = np.bincount(sizes)
+    shares = ", ".join(f"{n}: {counts[n] / len(used):.1%}" for n in range(1, len(counts)))
+    lines += ["", f"classes per caption: {sizes.mean():.2f} on average ({shares})", ""]
+    pairs = co_occurrence(used.labels)
+    per_class = pairs.diagonal()
+    alone = used.labels[sizes == 1].sum(0)
+    rows = [
+        (
+            vocabulary.names[index],
+            f"{per_class[index]:,}",
+            f"{per_class[index] / len(used):.1%}",
+            f"{alone[index]:,}",
+            _companions(pairs[index], index, vocabulary.names),
+        )
+        for index in np.argsort(-per_class, kind="stable")
+    ]
+    headers = ("class", "captions", "share", "alone", "most often with")
+    align = ("left", "right", "right", "right", "left")
+    return [*lines, tabulate(rows, headers, colalign=align, disable_numparse=True)]
+
+
+def _companions(together: NDArray[np.int64], index: int, names: Sequence[str]) -> str:
+    others = [i for i in np.argsort(-together, kind="stable") if i != index and together[i]]
+    return ", ".join(f"{names[i]} {together[i]:,}" for i in others[:3])
+
+
+def _show_class(corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, count: int) -> None:
+    rows = np.flatnonzero(corpus.labels[:, index])
+    words = (*vocabulary.synonyms[index], *vocabulary.grown[index])
+    more = ", …" if len(words) > 20 else ""
+    click.echo(f"\n{vocabulary.names[index]} is read off: {', '.join(words[:20])}{more}")
+    click.echo(f"{len(rows):,} captions name it" + (", such as" if len(rows) else ""))
+    for row in _spread(rows, count):
+        named = ", ".join(vocabulary.names[i] for i in np.flatnonzero(corpus.labels[row]))
+        click.echo(f"  {corpus.texts[row]}  [{named}]")
+
+
+def _show_dropped(cfg: CfgNode, everything: LabelledCorpus, count: int) -> None:
+    from tai_dpt.cli.dataset_cfg import captions_of
+
+    named = set(everything.texts)
+    files = cfg.DATASET.CORPUS.FILES
+    dropped = [text for file in files for text in captions_of(cfg, file) if text not in named]
+    click.echo(f"\n{len(dropped):,} captions name no class" + (", such as" if dropped else ""))
+    for row in _spread(np.arange(len(dropped)), count):
+        click.echo(f"  {dropped[row]}")
+
+
+def _spread(rows: NDArray[np.integer], count: int) -> NDArray[np.integer]:
+    """``count`` of ``rows``, evenly over the whole corpus."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]

@@ -1,0 +1,230 @@
+"""``tai-dpt explain``: where in a picture, or in which words of a caption, a class is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from tabulate import tabulate
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.console import (
+    CONTEXT,
+    backbone_file_option,
+    one_line_warnings,
+    quiet_option,
+    say,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from tai_dpt.reports.heatmaps import CaptionExplanation, PictureExplanation
+
+_SUFFIXES = (".png", ".html")
+_SHIFTS = 4
+_LIKELIEST = 3
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("tagger", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, metavar="[PICTURE]...")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    help="A class to look for; again for more.  [default: the three likeliest]",
+)
+@click.option("--text", "captions", multiple=True, help="A caption, in place of a picture.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .html.")
+@click.option("--json", "as_json", is_flag=True, help="The numbers, on stdout.")
+@backbone_file_option
+@quiet_option
+def explain(
+    tagger: Path,
+    pictures: tuple[str, ...],
+    classes: tuple[str, ...],
+    captions: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    backbone: str | None,
+    quiet: bool,
+) -> None:
+    """Show where the local prompt of a class answers, in pictures and in captions.
+
+    \b
+    Examples:
+      tai-dpt explain my-tagger photo.jpg --class dog --class car --out why.png
+      tai-dpt explain my-tagger a.jpg b.jpg --class dog --out why.html
+      tai-dpt explain my-tagger --text "two dogs chase a red car" --class dog --class car
+
+    A heat map shows the similarity of every place of the picture to the class, on one scale for
+    all panels of a picture; the number beside a class is its probability. In a caption each word
+    is shaded by its similarity. Captions without --out are shown as a table.
+    """
+    if not pictures and not captions:
+        raise InputError("give a picture, or a caption with --text")
+    if out is not None and out.suffix.lower() not in _SUFFIXES:
+        raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
+    if pictures and out is None and not as_json:
+        raise InputError("say where the picture goes: --out why.png or --out why.html")
+    from tai_dpt.cli.loading import load_tagger
+
+    with one_line_warnings():
+        loaded = load_tagger(tagger, backbone=backbone)
+    loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
+    seen = [explain_picture(loaded, path, classes) for path in pictures]
+    read = [explain_caption(loaded, caption, classes) for caption in captions]
+    if out is not None:
+        _write(out, seen, read)
+        say(f"wrote {out}", quiet=quiet)
+    if as_json:
+        click.echo(json.dumps(_numbers(seen, read), ensure_ascii=False))
+    elif out is None:
+        for caption in read:
+            click.echo(_table(caption))
+
+
+def explain_picture(tagger: Any, path: str, classes: tuple[str, ...]) -> PictureExplanation:
+    """Heat maps of ``classes`` over a picture; of the likeliest where none are given."""
+    from tai_dpt.backbones.preprocessing import as_picture
+    from tai_dpt.reports.heatmaps import PictureExplanation
+
+    picture = as_picture(path)
+    scores = tagger.scores(picture)
+    values = tagger.ranking(scores)[0]
+    columns = tagger.class_indices(classes) if classes else _best(values)
+    names = tuple(str(tagger.classes_[c]) for c in columns)
+    return PictureExplanation(
+        name=shown(Path(path).name),
+        picture=picture,
+        classes=names,
+        heat=tagger.heatmap(picture, names, shifts=_SHIFTS),
+        probabilities=values[columns] if tagger.calibration else np.full(len(columns), np.nan),
+    )
+
+
+def explain_caption(tagger: Any, caption: str, classes: tuple[str, ...]) -> CaptionExplanation:
+    """The words of a caption for ``classes``; for the likeliest where none are given."""
+    from tai_dpt.reports.heatmaps import CaptionExplanation
+
+    columns = (
+        tagger.class_indices(classes) if classes else _best(tagger.caption_scores([caption])[0])
+    )
+    names = tuple(str(tagger.classes_[c]) for c in columns)
+    words, values, whole = tagger.words(caption, names)
+    return CaptionExplanation(tuple(words), names, values, whole)
+
+
+def _best(values: np.ndarray) -> list[int]:
+    return [int(i) for i in np.argsort(-values, kind="stable")[:_LIKELIEST]]
+
+
+def _write(
+    out: Path, pictures: list[PictureExplanation], captions: list[CaptionExplanation]
+) -> None:
+    from tai_dpt.io.atomic import atomic_write
+    from tai_dpt.reports.heatmaps import draw
+
+    try:
+        if out.suffix.lower() == ".html":
+            with atomic_write(out, "w", encoding="utf-8") as stream:
+                stream.write(_page(pictures, captions))
+        else:
+            figure = draw(pictures, captions)
+            with atomic_write(out) as stream:
+                figure.savefig(stream, dpi=110, format="png")
+    except OSError as error:
+        raise InputError(f"cannot write {out} ({error.strerror or error})") from None
+
+
+_STYLE = """
+.panels { display: grid; gap: 0.8rem;
+  grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
+.panels img { width: 100%; image-rendering: auto; }
+.caption { font: 1.1rem/2 ui-monospace, monospace; }
+.caption .word { padding: 0.1em 0.3em; border-radius: 4px; margin-right: 0.15em; }
+.scale { height: 0.7rem; border-radius: 4px; max-width: 20rem;
+  background: linear-gradient(90deg, #240b4e, #781c6d, #bc3754, #ed6925, #fbb41a); }
+.ends { display: flex; justify-content: space-between; max-width: 20rem; font-size: 0.8rem; }
+"""
+
+
+def _page(pictures: list[PictureExplanation], captions: list[CaptionExplanation]) -> str:
+    from tai_dpt.reports import page as html
+    from tai_dpt.reports.heatmaps import shade
+
+    parts = ["<h1>Where the classes are</h1>"]
+    for item in pictures:
+        low, high = item.limits
+        panels = [
+            f"<figure>{html.picture(item.shown_picture(), item.name)}"
+            "<figcaption>the picture</figcaption></figure>"
+        ]
+        for index, name in enumerate(item.classes):
+            alt = f"heat map of {name} over {item.name}"
+            panels.append(
+                f"<figure>{html.picture(item.overlaid(index), alt)}"
+                f"<figcaption>{html.text(item.title(index))}</figcaption></figure>"
+            )
+        parts.append(
+            f"<h2>{html.text(item.name)}</h2><div class='panels'>{''.join(panels)}</div>"
+            f"<p>Similarity of each place to the class, from {low:.3f} (dark) to {high:.3f} "
+            "(bright), the same scale in every panel. The number is the class's probability.</p>"
+            f"<div class='scale' aria-hidden='true'></div>"
+        )
+    for caption in captions:
+        parts.append(f"<h2>“{html.text(' '.join(caption.words))}”</h2>")
+        for column, name in enumerate(caption.classes):
+            words = []
+            for word, values in zip(caption.words, caption.values, strict=True):
+                color, ink = shade(values[column], *caption.limits)
+                words.append(
+                    f"<span class='word' style='background:{color};color:{ink}' "
+                    f"title='{values[column]:.3f}'>{html.text(word)}</span>"
+                )
+            parts.append(
+                f"<h3>{html.text(name)}</h3><p class='caption'>{' '.join(words)}</p>"
+                f"<p>The whole caption: {caption.whole[column]:.3f}</p>"
+            )
+    return html.document("Where the classes are", "\n".join(parts), style=_STYLE)
+
+
+def _numbers(
+    pictures: list[PictureExplanation], captions: list[CaptionExplanation]
+) -> dict[str, Any]:
+    return {
+        "pictures": [
+            {
+                "picture": item.name,
+                "classes": [
+                    {
+                        "class": name,
+                        "probability": None if np.isnan(p) else round(float(p), 4),
+                        "heat": np.round(heat.astype(float), 4).tolist(),
+                    }
+                    for name, p, heat in zip(
+                        item.classes, item.probabilities, item.heat, strict=True
+                    )
+                ],
+            }
+            for item in pictures
+        ],
+        "captions": [
+            {
+                "words": list(item.words),
+                "classes": list(item.classes),
+                "similarity": np.round(item.values.astype(float), 4).tolist(),
+                "whole": np.round(item.whole.astype(float), 4).tolist(),
+            }
+            for item in captions
+        ],
+    }
+
+
+def _table(caption: CaptionExplanation) -> str:
+    rows = [[w, *map(float, v)] for w, v in zip(caption.words, caption.values, strict=True)]
+    rows.append(["(whole caption)", *map(float, caption.whole)])
+    return tabulate(rows, ["word", *caption.classes], floatfmt=".3f", tablefmt="simple") + "\n"

@@ -1,0 +1,188 @@
+"""``tai-dpt export``: what another service needs to tag without this package."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import inspect
+import json
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tai_dpt.errors import InputError
+from tai_dpt.features import Features
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.console import (
+    CONTEXT,
+    backbone_file_option,
+    one_line_warnings,
+    quiet_option,
+    say,
+)
+from tai_dpt.scoring.scores import score
+from tai_dpt.tagger.tagger import PromptTagger
+
+EMBEDDINGS_FILE = "class_embeddings.safetensors"
+ABOUT_FILE = "service.json"
+ONNX_FILE = "image.onnx"
+_OPSET = 18
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("tagger", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder.")
+@click.option("--onnx", is_flag=True, help="The image side too, as ONNX (extra 'onnx').")
+@backbone_file_option
+@quiet_option
+def export(tagger: Path, out: Path, onnx: bool, backbone: str | None, quiet: bool) -> None:
+    """Write a tagger in forms that need no Python package of this project.
+
+    \b
+    Examples:
+      tai-dpt export my-tagger --out service/
+      tai-dpt export my-tagger --out service/ --onnx
+
+    class_embeddings.safetensors holds 'global' and 'local' (classes × width), service.json the
+    class names, the preprocessing and how scores become probabilities. image.onnx goes from
+    pixels (batch, 3, height, width), preprocessed as service.json says, to 'scores' (batch,
+    classes), and to the features 'global' and 'local' for other class embeddings. Where ONNX
+    Runtime is installed the two are compared.
+    """
+    from tai_dpt.cli.loading import load_tagger
+
+    with one_line_warnings():
+        loaded = load_tagger(tagger, backbone=backbone)
+    tensors = {k: v.cpu().contiguous() for k, v in loaded.embeddings.items()}
+    with atomic_write(out / EMBEDDINGS_FILE) as stream:
+        stream.write(save(tensors))
+    with atomic_write(out / ABOUT_FILE, "w", encoding="utf-8") as stream:
+        json.dump(service_facts(loaded), stream, indent=1, ensure_ascii=False)
+        stream.write("\n")
+    say(f"wrote {out / EMBEDDINGS_FILE} and {out / ABOUT_FILE}", quiet=quiet)
+    if onnx:
+        path = out / ONNX_FILE
+        export_onnx(loaded, path)
+        say(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB", quiet=quiet)
+        if importlib.util.find_spec("onnxruntime") is None:
+            say(
+                "not compared: ONNX Runtime is not installed (pip install onnxruntime)", quiet=quiet
+            )
+        else:
+            worst = compare_onnx(loaded, path)
+            say(f"ONNX Runtime's scores differ by {worst:.1e} at most", quiet=quiet)
+
+
+def service_facts(tagger: PromptTagger) -> dict[str, Any]:
+    """All that a service must know beside tensors; plain values."""
+    scoring = tagger.scoring
+    return {
+        "class_names": tagger.classes_.tolist(),
+        "preprocessing": tagger.preprocessing.as_dict(),
+        "scores": {
+            "global": "scale * g @ G.T",
+            "local": "scale * sum_j softmax_j(sharpness * F_j @ L.T) * (F_j @ L.T)",
+            "merged": "(global + local) / 2",
+            "scale": scoring.scale,
+            "sharpness": scoring.sharpness_image,
+        },
+        "calibration": tagger.calibration
+        and {
+            "probability": "1 / (1 + exp(-(slope * merged + offsets)))",
+            "standardise_each_image_over_classes_first": tagger.calibration.standardised,
+            "slope": tagger.calibration.slope,
+            "offsets": list(tagger.calibration.offsets),
+            "threshold": tagger.calibration.threshold,
+        },
+        "backbone": {
+            "name": tagger.backbone.name,
+            "weights_sha256": tagger.backbone.weights_hash,
+        },
+    }
+
+
+class ImageSide(nn.Module):
+    """Pixels to merged scores and normalised features: what is exported."""
+
+    def __init__(self, tagger: PromptTagger) -> None:
+        super().__init__()
+        self.tower = copy.deepcopy(tagger.backbone.image).cpu()
+        self.position_embedding = tagger.scoring.position_embedding
+        self.scale = tagger.scoring.scale
+        self.sharpness = tagger.scoring.sharpness_image
+        self.register_buffer("global_embeddings", tagger.embeddings["global"].cpu())
+        self.register_buffer("local_embeddings", tagger.embeddings["local"].cpu())
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (B, C), global (B, D) and local features (B, N, D) of pixels (B, 3, H, W)."""
+        global_, local = self.tower(pixels, position_embedding=self.position_embedding)
+        global_, local = F.normalize(global_, dim=-1), F.normalize(local, dim=-1)
+        mask = torch.ones_like(local[..., 0], dtype=torch.bool)
+        scores = score(
+            Features(global_, local, mask),
+            self.get_buffer("global_embeddings"),
+            self.get_buffer("local_embeddings"),
+            scale=self.scale,
+            sharpness=self.sharpness,
+        )
+        return scores.merged, global_, local
+
+
+def export_onnx(tagger: PromptTagger, path: Path) -> None:
+    """Write the image side of a tagger as ONNX, with a batch axis of any length.
+
+    Raises:
+        InputError: the packages for it are not installed, or the backbone is not in fp32.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise InputError("ONNX needs the package onnx: pip install 'tai-dpt[onnx]'")
+    if tagger.backbone.dtype != torch.float32:
+        raise InputError(f"ONNX is exported in fp32, the backbone is in {tagger.backbone.dtype}")
+    # the exporter that traces: the other one cannot follow the hook that ends the ResNets' pass
+    known = inspect.signature(torch.onnx.export).parameters
+    tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in known else {}
+    pixels = torch.zeros(2, 3, *tagger.preprocessing.size)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")
+            written = Path(folder) / path.name
+            torch.onnx.export(
+                ImageSide(tagger).eval(),
+                (pixels,),
+                str(written),
+                input_names=["pixels"],
+                output_names=["scores", "global", "local"],
+                dynamic_axes={n: {0: "batch"} for n in ("pixels", "scores", "global", "local")},
+                opset_version=_OPSET,
+                **tracing,
+            )
+            with atomic_write(path) as stream:
+                stream.write(written.read_bytes())
+    finally:
+        quiet.setLevel(level)
+
+
+def compare_onnx(tagger: PromptTagger, path: Path) -> float:
+    """The largest difference between the scores of ONNX Runtime and the tagger's own."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(3, 3, *tagger.preprocessing.size, generator=generator)
+    runtime = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(["scores"], {"pixels": pixels.numpy()})
+    features = tagger.backbone.encode_images(
+        pixels, position_embedding=tagger.scoring.position_embedding
+    )
+    ours = tagger.score_features(features, sharpness=tagger.scoring.sharpness_image).merged
+    return float(np.abs(theirs - ours.numpy()).max())

@@ -1,0 +1,165 @@
+"""``tai-dpt fit``: a tagger from class names and captions."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from tai_dpt.errors import InputError
+from tai_dpt.io.console import CONTEXT, bar, one_line_warnings, quiet_option, say
+from tai_dpt.io.shipped import shipped_data
+
+#: the backbone that ships, by the name of its small world
+SHIPPED = "emoji_scenes"
+
+
+@click.command(context_settings=CONTEXT)
+@click.option(
+    "--classes",
+    required=True,
+    metavar="FILE",
+    help="Class names, one a line; or YAML with synonyms; or voc2007, coco2014, nuswide.",
+)
+@click.option(
+    "--captions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Captions, one a line (or COCO, JSON lines, CSV, Flickr). Left out: written from "
+    "templates for the class names.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The tagger's folder, new."
+)
+@click.option(
+    "--backbone",
+    default="RN50",
+    help=f"A published CLIP by name, a weight file, or '{SHIPPED}' (the tiny one that ships).",
+)
+@click.option("--epochs", type=click.IntRange(1), help="Default: as many as make 400 steps.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="A trainer's yaml to replace the recipe, e.g. configs/trainers/TaIDPT/rn50.yaml.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1)
+@click.option("--overwrite", is_flag=True, help="Replace a tagger that is there.")
+@click.option(
+    "--include-backbone/--no-backbone",
+    "include_backbone",
+    default=None,
+    show_default="included unless published",
+    help="Whether the folder contains the backbone's weights.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The account as JSON.")
+@quiet_option
+@click.argument("options", nargs=-1, metavar="[KEY VALUE]...")
+def fit(
+    classes: str,
+    captions: Path | None,
+    out: Path,
+    backbone: str,
+    epochs: int | None,
+    config: Path | None,
+    seed: int,
+    overwrite: bool,
+    include_backbone: bool | None,
+    as_json: bool,
+    quiet: bool,
+    options: tuple[str, ...],
+) -> None:
+    """Learn to recognise classes in pictures, from text alone.
+
+    \b
+    Examples:
+      tai-dpt fit --classes classes.txt --captions corpus.txt --out my-tagger
+      tai-dpt fit --classes classes.txt --out my-tagger --backbone ViT-B/16
+      tai-dpt fit --classes coco2014 --captions captions_train2014.json --out coco \\
+          --config configs/trainers/TaIDPT/rn50.yaml TRAINER.TAIDPT.N_CTX 8
+
+    No picture is needed. The labels of a caption are the classes it names; more captions, in the
+    words people use for your kind of pictures, make a better tagger. KEY VALUE pairs set options
+    of the configuration, as they do for train.py.
+    """
+    from tai_dpt.tagger import folder as tagger_folder
+    from tai_dpt.tagger.fitting import Progress, Tagger
+
+    tagger_folder.check_free(out, overwrite=overwrite)
+    if backbone == SHIPPED:
+        backbone = os.fspath(shipped_data() / "emoji_scenes" / "clip.safetensors")
+    pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
+    if captions is None:
+        say(
+            "no --captions: learning from captions that are written from templates for the "
+            "class names; real ones make a better tagger",
+            quiet=quiet,
+        )
+    with one_line_warnings(), bar(quiet=quiet, desc="learning", unit=" steps") as progress:
+
+        def step(done: int, total: int, loss: float) -> None:
+            progress.total = total
+            progress.set_postfix_str(f"loss {loss:.2f}", refresh=False)
+            progress.update(done - progress.n)
+
+        tagger = Tagger.from_captions(
+            classes=classes,
+            captions=captions,
+            backbone=backbone,
+            config=config,
+            options=[*pairs, *options],
+            seed=seed,
+            progress=Progress(line=lambda text: say(text, quiet=quiet), step=step),
+        )
+    try:
+        tagger.save(out, overwrite=overwrite, include_backbone=include_backbone)
+    except OSError as error:
+        raise InputError(f"cannot write {out} ({error.strerror}): choose another --out") from None
+    click.echo(json.dumps(_facts(tagger, out), ensure_ascii=False) if as_json else "", nl=as_json)
+    if not as_json and not quiet:
+        click.echo(_account(tagger, out))
+
+
+def _facts(tagger: Any, out: Path) -> dict[str, Any]:
+    return {
+        "tagger": str(out),
+        "classes": tagger.classes_.tolist(),
+        "captions": tagger.about["captions"],
+        "backbone": {
+            "name": tagger.backbone.name,
+            "weights_sha256": tagger.backbone.weights_hash,
+        },
+        "calibration": tagger.calibration.as_dict(),
+    }
+
+
+def _account(tagger: Any, out: Path) -> str:
+    counts = tagger.about["captions"]
+    recipe = tagger.about["recipe"]
+    source = "written from templates" if counts["written_from_templates"] else "of yours"
+    lines = [
+        f"{out}: {len(tagger.classes_)} classes, {tagger.backbone.name}",
+        f"learned from {counts['learned_from']:,} texts in {recipe['steps']:,} steps (captions "
+        f"{source}, and the class names in templates); loss {recipe['loss'][0]:.2f} → "
+        f"{recipe['loss'][-1]:.2f}",
+    ]
+    if counts["naming_no_class"]:
+        lines.append(f"{counts['naming_no_class']:,} captions name none of the classes: left out")
+    ranked = sorted(
+        zip(tagger.classes_, counts["per_class"], strict=True), key=lambda pair: -pair[1]
+    )
+    if len(ranked) > 12:
+        most = ", ".join(f"{name} {count:,}" for name, count in ranked[:5])
+        fewest = ", ".join(f"{name} {count:,}" for name, count in ranked[-5:])
+        lines.append(f"texts of a class: most {most}; fewest {fewest}")
+    else:
+        table = tabulate(ranked, ["class", "texts"], tablefmt="plain", intfmt=",")
+        lines += ["", table, ""]
+    lines += ["", tagger.calibration.account(tagger.classes_), ""]
+    lines.append(
+        f"Next: tai-dpt tag {out} PHOTO…    tai-dpt explain {out} PHOTO --class "
+        f"'{tagger.classes_[0]}' --out why.png"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""``tai-dpt grow-vocabulary``: more words for each class of a vocabulary, from WordNet."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.text import read_lines, read_text
+from tai_dpt.labels import NounFilter, singular
+from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
+from tai_dpt.labels.grow import grow
+from tai_dpt.labels.vocabulary import Vocabulary
+
+_MIN_CAPTIONS = 3
+_MIN_PRECISION = 0.5
+
+
+@click.command("grow-vocabulary")
+@click.argument("vocabulary")
+@click.option("--out", type=click.Path(path_type=Path), help="The YAML file to write.")
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path),
+    help="JSON lines of {caption, image_id, labels}: words that mislead there are stopped.",
+)
+@click.option(
+    "--half",
+    type=click.Choice(["even", "odd", "all"]),
+    default="even",
+    show_default=True,
+    help="The images of the evidence that count, so that the others can be measured on.",
+)
+def grow_vocabulary(vocabulary: str, out: Path | None, evidence: Path | None, half: str) -> None:
+    """Grow VOCABULARY (a built-in name or a class list) and write it as YAML.
+
+    Prints the WordNet sense chosen for each class; give another one with a 'sense:' line in the
+    class list ('sense: none' grows nothing). Needs NLTK and its WordNet.
+    """
+    source = vocabulary_file(vocabulary)
+    given = load_vocabulary(vocabulary)
+    grown = grow(given, report=click.echo)
+    if evidence is not None:
+        stop = earn_stop_list(grown, read_evidence(evidence, half=half))
+        for index, words in enumerate(stop):
+            if words:
+                click.echo(f"{grown.names[index]}: stopped by evidence: {', '.join(words)}")
+        merged = tuple(
+            tuple(sorted({*old, *new})) for old, new in zip(given.stop, stop, strict=True)
+        )
+        grown = grow(replace(given, stop=merged))
+    if out is None:
+        click.echo("not written; name a file with --out")
+        return
+    header, entries = _source_entries(source)
+    with atomic_write(out, "w", encoding="utf-8") as stream:
+        stream.write(header + to_yaml(entries, grown))
+    click.echo(f"wrote {out}")
+
+
+def read_evidence(path: Path, *, half: str = "all") -> list[tuple[str, set[int]]]:
+    """Captions and the classes that are really in their images."""
+    rows = []
+    for number, line in read_lines(path):
+        try:
+            row = json.loads(line)
+            rows.append((row["image_id"], row["caption"], set(row["labels"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}, line {number}: an object with caption, image_id and labels is needed "
+                f"({type(error).__name__}: {error})"
+            ) from None
+    if half != "all":
+        images = sorted({image for image, _, _ in rows})
+        chosen = set(images[half == "odd" :: 2])
+        rows = [row for row in rows if row[0] in chosen]
+    return [(caption, labels) for _, caption, labels in rows]
+
+
+def earn_stop_list(vocabulary: Vocabulary, evidence: list[tuple[str, set[int]]]) -> list[list[str]]:
+    """Per class the grown words that are wrong more often than right, met three times or more.
+
+    A word is judged only where no other grown word of its class is in the caption.
+    """
+    counts: dict[tuple[int, str], list[int]] = {}
+    forms: dict[str, list[tuple[int, str]]] = {}
+    for index, words in enumerate(vocabulary.grown):
+        for word in words:
+            if " " not in word:
+                forms.setdefault(singular(word), []).append((index, word))
+    labels = NounFilter(vocabulary=vocabulary).labels([caption for caption, _ in evidence])
+    for (caption, truth), found in zip(evidence, labels, strict=True):
+        met = {singular(word) for word in re.findall(r"\w+", caption.lower())}
+        named: dict[int, list[str]] = {}
+        for form in met:
+            for index, word in forms.get(form, ()):
+                if index in found:
+                    named.setdefault(index, []).append(word)
+        for index, suspects in named.items():
+            if len(suspects) == 1:
+                counts.setdefault((index, suspects[0]), [0, 0])[index in truth] += 1
+    stop: list[list[str]] = [[] for _ in vocabulary.names]
+    for (index, word), (wrong, right) in sorted(counts.items()):
+        if wrong + right >= _MIN_CAPTIONS and right < _MIN_PRECISION * (wrong + right):
+            stop[index].append(word)
+    return stop
+
+
+def _source_entries(source: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The comment at the head of a class list, and what it says of each class."""
+    if source.suffix.lower() not in (".yaml", ".yml"):
+        return "", [{"name": name} for name in Vocabulary.from_file(source).names]
+    text = read_text(source)
+    header = re.match(r"(#.*\n|\s*\n)*", text)
+    content = yaml.safe_load(text)
+    if isinstance(content, dict) and isinstance(content.get("classes"), list):
+        content = content["classes"]
+    if isinstance(content, dict):
+        content = [{"name": name, "synonyms": words or []} for name, words in content.items()]
+    entries = [{"name": item} if isinstance(item, str) else dict(item) for item in content]
+    return header[0] if header else "", entries
+
+
+def to_yaml(entries: list[dict[str, Any]], vocabulary: Vocabulary) -> str:
+    """A class list in YAML: what it said of each class, and what it has grown."""
+    classes = []
+    for index, entry in enumerate(entries):
+        kept: dict[str, Any] = {
+            key: entry[key] for key in ("name", "readable", "dataset_name") if key in entry
+        }
+        kept["synonyms"] = entry.get("synonyms") or list(vocabulary.synonyms[index])
+        kept["sense"] = vocabulary.senses[index]
+        for key, words in (("stop", vocabulary.stop[index]), ("grown", vocabulary.grown[index])):
+            if words:
+                kept[key] = list(words)
+        classes.append(kept)
+    content: dict[str, Any] = {"classes": classes}
+    for key in ("modifiers", "verbs", "blocked"):
+        if getattr(vocabulary, key):
+            content[key] = list(getattr(vocabulary, key))
+    return yaml.dump(
+        content,
+        Dumper=_Dumper,
+        sort_keys=False,
+        width=98,
+        allow_unicode=True,
+        default_flow_style=False,
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of words on flowing lines, everything else as blocks."""
+
+
+def _list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    flow = all(isinstance(item, str) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
+
+_Dumper.add_representer(list, _list)

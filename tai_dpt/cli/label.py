@@ -1,0 +1,105 @@
+"""``tai-dpt label``: read class labels off captions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from tai_dpt.datasets.corpora import FORMATS, ON_BAD_LINE, read_captions
+from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
+from tai_dpt.labels.class_lists import load_vocabulary
+from tai_dpt.labels.grow import grow_where_possible
+from tai_dpt.labels.vocabulary import NAME_STYLES
+
+_LONG = 50_000  # captions that take more than a moment
+
+
+@click.command()
+@click.argument("captions")
+@click.option(
+    "--vocabulary", required=True, help="voc2007, coco2014, nuswide, or your class list's file."
+)
+@click.option("--names", type=click.Choice(NAME_STYLES), default="paper", show_default=True)
+@click.option("--preset", type=click.Choice(PRESETS), default="default", show_default=True)
+@click.option(
+    "--lemmatizer", type=click.Choice(LEMMATIZERS), help="Left out: what the preset needs."
+)
+@click.option(
+    "--grow/--no-grow",
+    default=True,
+    show_default=True,
+    help="Find more words for your own classes where NLTK's WordNet is installed.",
+)
+@click.option("--format", "format_", type=click.Choice(["auto", *FORMATS]), default="auto")
+@click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
+@click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Left out: standard output.")
+def label(
+    captions: str,
+    vocabulary: str,
+    names: str,
+    preset: str,
+    lemmatizer: str | None,
+    grow: bool,
+    format_: str,
+    field: str | None,
+    on_bad_line: str,
+    out: Path | None,
+) -> None:
+    """Label CAPTIONS (a file, or - for lines of standard input).
+
+    Writes a JSON line per caption, in their order: {"caption": …, "labels": [class names]}.
+    Blank lines are no captions.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classes = load_vocabulary(vocabulary, names=names)
+        if grow and preset == "default":
+            classes = grow_where_possible(classes, report=lambda line: click.echo(line, err=True))
+        noun_filter = NounFilter(vocabulary=classes, preset=preset, lemmatizer=lemmatizer)
+        if captions == "-":
+            texts = _from_stdin()
+        else:
+            texts = read_captions(
+                captions,
+                format=format_,
+                field=int(field) if field and field.isdigit() else field,
+                on_bad_line=on_bad_line,
+            )
+    for warning in caught:
+        click.echo(f"tai-dpt: warning: {warning.message}", err=True)
+    shown: Iterable[str] = texts
+    if len(texts) >= _LONG and sys.stderr.isatty():
+        shown = tqdm(texts, desc="labelling", unit=" captions")
+    try:
+        opened = atomic_write(out, "w", encoding="utf-8") if out else nullcontext(sys.stdout)
+        with opened as stream:
+            for text, found in zip(shown, noun_filter.stream(texts), strict=True):
+                line = {"caption": text, "labels": [classes.names[index] for index in found]}
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {out or 'standard output'}: {error.strerror}") from None
+
+
+def _from_stdin() -> list[str]:
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"standard input is not UTF-8: byte {error.start} cannot be decoded"
+        ) from None
+    texts = [line.strip() for line in text.split("\n") if line.strip()]
+    if not texts:
+        raise InputError("standard input has no captions")
+    return texts

@@ -1,0 +1,85 @@
+"""``tai-dpt``: one command, a subcommand for everything a person does."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+import tai_dpt
+from tai_dpt.errors import InputError
+
+# subcommand -> the module and the name of its click command; imported when it is called, so
+# that `tai-dpt --help` does not wait for torch
+COMMANDS = {
+    "demo": ("tai_dpt.cli.demo", "demo", "Learn from captions, recognise in images; a minute."),
+    "train": (
+        "tai_dpt.cli.train",
+        "train",
+        "Train or evaluate, with CoOp's flags.",
+    ),
+    "sweep": ("tai_dpt.cli.sweep", "sweep", "The runs of a table or figure of the paper."),
+    "fit": ("tai_dpt.cli.fit", "fit", "Learn to recognise classes of your own, from text."),
+    "tag": ("tai_dpt.cli.tag", "tag", "Say which classes are in each picture."),
+    "explain": (
+        "tai_dpt.cli.explain",
+        "explain",
+        "Show where in a picture or caption a class is.",
+    ),
+    "calibrate": ("tai_dpt.cli.calibrate", "calibrate", "Make a tagger's probabilities better."),
+    "export": ("tai_dpt.cli.export", "export", "A tagger for services without this package."),
+    "page": ("tai_dpt.reports.run_page", "page", "An HTML page of a training run."),
+    "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
+    "grow-vocabulary": (
+        "tai_dpt.cli.grow_vocabulary",
+        "grow_vocabulary",
+        "Find further words for classes in WordNet.",
+    ),
+    "label": ("tai_dpt.cli.label", "label", "Read class labels off captions."),
+    "corpus": ("tai_dpt.cli.corpus", "corpus", "Show what a corpus of captions teaches."),
+    "fuse": ("tai_dpt.cli.fuse", "fuse", "Fuse two runs' scores; no model, milliseconds."),
+    "report": ("tai_dpt.cli.report", "report", "Tables and figures of finished runs."),
+    "emoji-scenes": (
+        "tai_dpt.emoji_scenes.cli",
+        "emoji_scenes",
+        "Make the small world that ships with the project.",
+    ),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        return getattr(importlib.import_module(module), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tai_dpt.__version__, prog_name="tai-dpt")
+def cli() -> None:
+    """Prompts learned from captions that recognise many objects in images (TaI-DPT).
+
+    Exit codes: 0 done, 1 something broke, 2 the input is wrong (one line says what).
+    """
+
+
+def main() -> None:
+    """The console entry point: bad input is one line on stderr and exit code 2."""
+    try:
+        cli.main(prog_name="tai-dpt")
+    except InputError as error:
+        print(f"tai-dpt: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

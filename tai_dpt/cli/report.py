@@ -1,0 +1,93 @@
+"""``tai-dpt report``: the paper's tables and figures from finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tai_dpt.errors import InputError
+from tai_dpt.reports.render import FORMATS, render
+from tai_dpt.reports.runs import find_runs, group_runs
+from tai_dpt.reports.tables import (
+    TABLES,
+    Table,
+    expected_seeds,
+    list_groups,
+    nothing_for,
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("places", nargs=-1, metavar="[FOLDER|PATTERN]...")
+@click.option("--table", type=click.Choice(["1", "2", "3"]), help="this table of the paper only")
+@click.option("--figure", type=click.Choice(["6", "7"]), help="the figures of this plot only")
+@click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")
+@click.option("--out", type=click.Path(path_type=Path), help="draw --figure: .png, .pdf or .svg")
+@click.option("--format", "style", type=click.Choice(FORMATS), default="text")
+@click.option("--ci95", is_flag=True, help="95 % interval of the mean, not standard deviation")
+@click.option("--seeds", type=click.IntRange(1), help="expected number of seeds  [default: most]")
+@click.option("--html", type=click.Path(path_type=Path), help="a page of one run, see tai-dpt page")
+def report(
+    places: tuple[str, ...],
+    table: str | None,
+    figure: str | None,
+    every_run: bool,
+    out: Path | None,
+    style: str,
+    ci95: bool,
+    seeds: int | None,
+    html: Path | None,
+) -> None:
+    """Gather finished runs over their seeds and print the paper's tables.
+
+    Looks for results.json in and below the folders (default: output); a pattern may be quoted.
+    Without --table or --figure it prints all that there are runs for. The paper's own figures
+    stand beneath where the benchmark is the paper's. What is unfinished or broken is listed
+    beneath the tables (with --format csv on stderr). Exit code 2 where nothing was found.
+
+    \b
+    tai-dpt report output/voc2007 --table 1
+    tai-dpt report 'output/*/TaIDPT' --format latex --ci95
+    tai-dpt report output/coco2014 --figure 6 --out figure6.png
+    tai-dpt report output/demo/TaIDPT/seed1 --html run.html
+    """
+    if html is not None:
+        if len(places) != 1:
+            raise click.UsageError("--html takes the folder of one run")
+        from tai_dpt.reports.run_page import write_page  # needs torch, tables do not
+
+        write_page(Path(places[0]), html)
+        return
+    kinds = [f"table {table}"] if table else []
+    kinds += [f"figure {figure}"] if figure else []
+    if len(kinds) + every_run > 1:
+        raise click.UsageError("--table, --figure and --runs exclude each other")
+    if out is not None and figure is None:
+        raise click.UsageError("--out needs --figure 6 or --figure 7")
+
+    runs, remarks = find_runs(places or ("output",))
+    groups, left_out = group_runs(runs)
+    remarks += left_out
+    number = seeds or expected_seeds(groups)
+    tables: list[Table] = []
+    for kind in kinds or ([] if every_run else TABLES):
+        tables += TABLES[kind](groups, number)
+    if not kinds:
+        shown = {group for table in tables for row in table.rows for group in row.groups}
+        if others := [group for group in groups if group not in shown]:
+            tables.append(list_groups(others, number))
+    if not tables:
+        lacking = nothing_for(kinds[0] if kinds else "")
+        if not remarks:
+            raise InputError(lacking)
+        remarks.insert(0, lacking)
+    click.echo(render(tables, remarks, style=style, ci95=ci95))
+    if style == "csv":
+        for remark in [*(r for shown_table in tables for r in shown_table.remarks), *remarks]:
+            click.echo(remark, err=True)
+    if out is not None:
+        from tai_dpt.reports.figures import draw  # here: matplotlib takes a second
+
+        draw(tables, out, ci95=ci95)
+        click.echo(f"\npicture: {out}", err=style != "text")

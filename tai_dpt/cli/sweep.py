@@ -1,0 +1,199 @@
+"""The sweeps behind ``scripts/table1.sh`` and its like: ``python -m tai_dpt.cli.sweep``."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.shipped import config_path, shipped_data
+from tai_dpt.sweeps.driver import (
+    FINISHED,
+    Interrupted,
+    run_all,
+    share_of,
+    share_of_slurm,
+    state_of,
+)
+from tai_dpt.sweeps.plans import PLANS, Recipe, Run
+
+
+class _Words(click.ParamType):
+    """Words between blanks or commas."""
+
+    name = "words"
+
+    def convert(self, value: object, *_: object) -> tuple[str, ...]:
+        return tuple(value) if isinstance(value, tuple) else tuple(re.split(r"[\s,]+", str(value)))
+
+
+_WORDS = _Words()
+
+
+def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that may also come from the environment, in capitals: ``JOBS=2``."""
+    variable = name.removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, **settings)
+
+
+@click.command(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "ignore_unknown_options": True,  # an option's value may be a negative number
+    }
+)
+@click.argument("name", type=click.Choice(list(PLANS)), metavar="|".join(PLANS))
+@click.argument("dataset")
+@click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")
+@click.option("--dry-run", is_flag=True, help="list what would run, and how")
+@_option("--data", help="folder the datasets are in; emoji_scenes has its own")
+@_option("--seeds", type=_WORDS, default="1 2 3")
+@_option("--jobs", type=click.IntRange(1), default=1, help="runs at once")
+@_option("--out", type=click.Path(path_type=Path), default="output", help="folder of all runs")
+@_option("--text-config", default="rn50", help="of ZSCLIP and TaIDPT")
+@_option("--image-config", default="", help="of the others  [default: rn101; figure6: rn50]")
+@_option("--proportions", type=_WORDS, help="table2: known labels, above 0 to 1")
+@_option("--shots", type=_WORDS, help="figure6: labelled images of each class")
+@_option("--captions", type=_WORDS, help="figure7: number of captions; 0: all")
+@_option("--train", help="the command that starts a run  [default: tai-dpt train]")
+def sweep(
+    name: str,
+    dataset: str,
+    extra: tuple[str, ...],
+    dry_run: bool,
+    data: str | None,
+    seeds: tuple[str, ...],
+    jobs: int,
+    out: Path,
+    text_config: str,
+    image_config: str,
+    proportions: tuple[str, ...] | None,
+    shots: tuple[str, ...] | None,
+    captions: tuple[str, ...] | None,
+    train: str | None,
+) -> None:
+    """Run a table or a figure of the paper on DATASET, a yaml file of configs/datasets.
+
+    Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
+    will. Exit codes: 0 all finished, 1 some run failed, 2 wrong input, 130 interrupted.
+    """
+    recipe = Recipe(
+        dataset=dataset,
+        seeds=list(dict.fromkeys(map(_seed, seeds))),
+        out=out,
+        text_config=text_config,
+        image_config=image_config,
+        proportions=proportions or (),
+        shots=shots or (),
+        captions=captions or (),
+    )
+    root = _data_root(dataset, data)
+    dataset_config = _dataset_config(dataset)
+    launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
+    plan = PLANS[name](recipe)
+    _check_extra(extra, plan)
+    index, count = share_of_slurm(os.environ)
+    runs = share_of(plan, index, count)
+
+    def command(run: Run) -> list[str]:
+        config = config_path("trainers", run.trainer, f"{run.config}.yaml")
+        flags = {
+            "--root": root,
+            "--seed": run.seed,
+            "--trainer": run.trainer,
+            "--dataset-config-file": _short(dataset_config),
+            "--config-file": _short(config),
+            "--output-dir": run.folder,
+        }
+        words = [str(word) for pair in flags.items() for word in pair]
+        return [*launcher, *words, *run.options, *extra]
+
+    if dry_run:
+        _list(runs, command, extra)
+        return
+    try:
+        outcome = run_all(runs, command=command, extra=extra, jobs=jobs)
+    except Interrupted as stop:
+        click.echo(f"stopped by {stop}; the same command goes on from here", err=True)
+        sys.exit(128 + stop.number)
+    _report(name, out / dataset, seeds=len(recipe.seeds))
+    if outcome.failed:
+        click.echo(f"\n{len(outcome.failed)} of {len(runs)} runs failed:", err=True)
+        for run, why in outcome.failed.items():
+            click.echo(f"  {run}: {why}", err=True)
+        sys.exit(1)
+
+
+def _list(runs: Sequence[Run], command: Callable[[Run], list[str]], extra: Sequence[str]) -> None:
+    counts: dict[str, int] = {}
+    for run in runs:
+        state, why = state_of(run, extra)
+        counts[state] = counts.get(state, 0) + 1
+        click.echo(f"{state:9} {run}" + (f"  ({why})" if why else ""))
+        if state != FINISHED:
+            click.echo(f"          {shlex.join(command(run))}")
+    listed = ", ".join(f"{state} {number}" for state, number in counts.items())
+    click.echo(f"{len(runs)} runs: {listed}; nothing was started")
+
+
+def _report(name: str, folder: Path, *, seeds: int) -> None:
+    """Print the table or figure, as ``tai-dpt report`` does."""
+    from tai_dpt.cli.report import report
+
+    kind, number = name[:-1], name[-1]
+    arguments = [str(folder), f"--{kind}", number, "--seeds", str(seeds)]
+    if kind == "figure":
+        arguments += ["--out", str(folder / f"{name}.png")]
+    click.echo(f"$ tai-dpt report {shlex.join(arguments)}\n")
+    try:
+        report.main(arguments, prog_name="tai-dpt report", standalone_mode=False)
+    except InputError as error:  # nothing finished: the failures are what there is to tell
+        click.echo(f"no {kind} {number}: {error}", err=True)
+
+
+def _seed(word: str) -> int:
+    if not word.isdigit():
+        raise InputError(f"SEEDS: '{word}' is not a seed, a whole number from 0")
+    return int(word)
+
+
+def _data_root(dataset: str, data: str | None) -> str:
+    if data is None and dataset == "emoji_scenes":
+        return _short(shipped_data())
+    if data is None:
+        raise InputError(f"say where {dataset} lies: DATA=/path/to/datasets bash scripts/…")
+    if not Path(data).is_dir():
+        raise InputError(f"DATA: there is no folder {Path(data).absolute()}")
+    return data
+
+
+def _dataset_config(dataset: str) -> Path:
+    path = config_path("datasets", f"{dataset}.yaml")
+    if not path.is_file():
+        raise unknown("dataset", dataset, sorted(p.stem for p in path.parent.glob("*.yaml")))
+    return path
+
+
+def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:
+    for key in extra[::2]:
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*", key):
+            raise InputError(f"'{key}' is neither an option of the sweep nor a KEY of the config")
+    if len(extra) % 2:
+        raise InputError(f"options come in KEY VALUE pairs; '{extra[-1]}' stands alone")
+    own = {"SEED", "OUTPUT_DIR"}.union(*(run.options[::2] for run in plan))
+    for key in extra[::2]:
+        if key in own:
+            raise InputError(f"{key} is set by the sweep itself")
+
+
+def _short(path: Path) -> str:
+    """``path``, relative to the current folder where it lies in it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,219 @@
+"""``tai-dpt tag``: the classes in every picture of a heap of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+import numpy as np
+
+from tai_dpt.cli.loading import load_tagger
+from tai_dpt.cli.picture_files import picture_files
+from tai_dpt.cli.tag_output import FORMATS, Tag, header, lines_for, lines_for_error, take_up
+from tai_dpt.errors import InputError
+from tai_dpt.io.console import (
+    CONTEXT,
+    backbone_file_option,
+    bar,
+    one_line_warnings,
+    quiet_option,
+    say,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from tai_dpt.tagger.tagger import PromptTagger
+
+SOME_UNREADABLE = 3  # exit code
+_WIDEST_NAME = 60
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("tagger", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, metavar="PICTURE|FOLDER|PATTERN...")
+@click.option("--list", "lists", multiple=True, metavar="FILE", help="A text file of paths.")
+@click.option("--top", type=click.IntRange(1), help="At most so many classes a picture.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability from which on a class counts.  [default: the calibrated one; none with "
+    "--top]",
+)
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="[default: table]")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
+@click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
+@click.option("--overwrite", is_flag=True, help="Replace the file --out.")
+@click.option("--view", type=click.Choice(("center", "whole")), help="See help text.")
+@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read pictures.")
+@click.option("--device", default="cpu", help="cpu or cuda.")
+@backbone_file_option
+@quiet_option
+def tag(
+    tagger: Path,
+    pictures: tuple[str, ...],
+    lists: tuple[str, ...],
+    top: int | None,
+    threshold: float | None,
+    format_: str | None,
+    as_json: bool,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    view: str | None,
+    batch_size: int,
+    workers: int,
+    device: str,
+    backbone: str | None,
+    quiet: bool,
+) -> None:
+    """Say which classes are in each picture, with probabilities.
+
+    \b
+    Examples:
+      tai-dpt tag my-tagger photo.jpg holiday/ 'scans/*.png'
+      tai-dpt tag my-tagger photo.jpg --top 5
+      tai-dpt tag my-tagger archive/ --format csv --out tags.csv
+      tai-dpt tag my-tagger archive/ --format csv --out tags.csv --resume
+      find . -name '*.jpg' | tai-dpt tag my-tagger --list - --json | jq .labels
+
+    The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
+    CLIP sees the middle square of a picture; --view whole shows it all of it, squeezed.
+
+    Exit codes: 0 done; 3 done, but some pictures could not be read (listed at the end on
+    stderr); 2 wrong input.
+    """
+    if as_json and format_ not in (None, "jsonl"):
+        raise InputError(f"--json and --format {format_} contradict each other")
+    format_ = "jsonl" if as_json else format_ or _format_of(out)
+    if resume and out is None:
+        raise InputError("--resume needs --out, the file to go on with")
+    names = picture_files(pictures, lists=[_stdin_list(name) for name in lists])
+    sink = _Sink(out, format_, resume=resume, overwrite=overwrite)
+    rest = [name for name in names if name not in sink.done]
+    if sink.done:
+        say(f"{out}: {len(names) - len(rest):,} of {len(names):,} done already", quiet=quiet)
+
+    with one_line_warnings():
+        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view)
+    if top is None and threshold is None and loaded.calibration is None:
+        top = 5
+        say("this tagger is not calibrated: the best five by score", quiet=quiet)
+    width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
+    errors: list[str] = []
+    progress = bar(quiet=quiet, desc="tagging", unit=" pictures", total=len(rest))
+    with sink as stream, progress:
+        for batch in loaded.stream(rest, batch_size=batch_size, workers=workers):
+            texts = dict(_batch_lines(loaded, batch, rest, format_, top, threshold, width))
+            for index, error in batch.errors.items():
+                texts[index] = lines_for_error(format_, rest[index], error)
+                errors.append(error)
+            for index in sorted(texts):
+                stream.write(texts[index])
+            stream.flush()
+            progress.update(len(texts))
+    if errors:
+        word = "picture" if len(errors) == 1 else "pictures"
+        click.echo(f"{len(errors):,} {word} could not be read:", err=True)
+        for error in errors:
+            click.echo(f"  {shown(error)}", err=True)
+    if out is not None:
+        say(f"{out}: {len(names) - len(errors):,} pictures", quiet=quiet)
+    if errors:
+        sys.exit(SOME_UNREADABLE)
+
+
+def _batch_lines(
+    tagger: PromptTagger,
+    batch: Any,
+    names: list[str],
+    format_: str,
+    top: int | None,
+    threshold: float | None,
+    width: int,
+) -> Iterator[tuple[int, str]]:
+    scores = batch.scores.merged.numpy()
+    decided = tagger.decide(scores, threshold=threshold, top=top)
+    calibrated = tagger.calibration is not None
+    values = tagger.ranking(scores)
+    order = np.argsort(-values, axis=1, kind="stable")
+    for row, index in enumerate(batch.indices):
+        tags = [
+            Tag(
+                str(tagger.classes_[c]),
+                float(values[row, c]) if calibrated else None,
+                float(scores[row, c]),
+            )
+            for c in order[row]
+            if decided[row, c]
+        ]
+        yield index, lines_for(format_, names[index], tags, width=width)
+
+
+def _format_of(out: Path | None) -> str:
+    endings = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
+    return "table" if out is None else endings.get(out.suffix.lower(), "table")
+
+
+def _stdin_list(name: str) -> str:
+    return "/dev/stdin" if name == "-" else name
+
+
+class _Sink(contextlib.AbstractContextManager):
+    """Where the lines go: stdout, or a ``.part`` file that gets its name when it is whole."""
+
+    def __init__(self, out: Path | None, format_: str, *, resume: bool, overwrite: bool) -> None:
+        self.out, self.format = out, format_
+        self.done: set[str] = set()
+        if out is None:
+            return
+        self.part = out.with_name(f"{out.name}.part")
+        if out.exists() and not (resume or overwrite):
+            raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")
+        if resume and self.part.exists():
+            self.done = take_up(self.part, format_)
+        elif resume and out.exists():
+            self.done = take_up(out, format_)
+            os.replace(out, self.part)
+        elif self.part.exists() and not overwrite:
+            raise InputError(
+                f"{self.part} is what an interrupted run left; add --resume to go on with it, or "
+                "--overwrite"
+            )
+        elif overwrite:
+            self.part.unlink(missing_ok=True)
+
+    def __enter__(self) -> TextIO:
+        if self.out is None:
+            # a file name may hold bytes that are no text; they come out as they went in
+            if hasattr(sys.stdout, "reconfigure"):
+                sys.stdout.reconfigure(errors="surrogateescape")
+            sys.stdout.write(header(self.format))
+            return sys.stdout
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.stream = self.part.open(
+                "a", encoding="utf-8", errors="surrogateescape", newline=""
+            )
+        except OSError as error:
+            raise InputError(f"cannot write {self.out} ({error.strerror})") from None
+        if self.stream.tell() == 0:
+            self.stream.write(header(self.format))
+        return self.stream
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if self.out is None:
+            return
+        self.stream.close()
+        if kind is None:
+            os.replace(self.part, self.out)
+        else:
+            click.echo(
+                f"interrupted; the same command with --resume goes on with {self.part}", err=True
+            )

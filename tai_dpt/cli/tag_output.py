@@ -1,0 +1,128 @@
+"""How tags are written: as a table, JSON lines or CSV, and how an interrupted file goes on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tai_dpt.errors import InputError
+from tai_dpt.io.console import shown
+
+FORMATS = ("table", "jsonl", "csv")
+_CSV_HEADER = ("image", "class", "probability", "score")
+
+
+class Tag(NamedTuple):
+    """A class that is in a picture."""
+
+    name: str
+    probability: float | None  # None: the tagger is not calibrated
+    score: float
+
+
+def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> str:
+    """The lines of one picture, with their ends.
+
+    Args:
+        width: of the first column of a table.
+    """
+    if format == "table":
+        said = "  ".join(f"{tag.name} {_short(tag)}" for tag in tags) or "–"
+        return f"{shown(image):<{width}}  {said}\n"
+    if format == "csv":
+        rows = [(image, t.name, _round(t.probability), _round(t.score)) for t in tags]
+        return _csv_lines(rows or [(image, "", "", "")])
+    labels = [
+        {"class": t.name, "probability": _round(t.probability), "score": _round(t.score)}
+        for t in tags
+    ]
+    return _json_line({"image": image, "labels": labels})
+
+
+def lines_for_error(format: str, image: str, error: str) -> str:
+    """The lines of a picture that cannot be read: only JSON lines have room for it."""
+    return _json_line({"image": image, "error": error}) if format == "jsonl" else ""
+
+
+def header(format: str) -> str:
+    """What a file of the format begins with."""
+    return _csv_lines([_CSV_HEADER]) if format == "csv" else ""
+
+
+def take_up(path: Path, format: str) -> set[str]:
+    """The pictures that an interrupted file holds; what it holds of a torn last one is cut off.
+
+    A picture that could not be read counts as not done, so it is tried again.
+
+    Raises:
+        InputError: it is a file of another format.
+    """
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    text = whole.decode("utf-8", "surrogateescape")
+    if format == "csv":
+        done, kept = _taken_from_csv(path, text)
+    elif format == "jsonl":
+        done, kept = _taken_from_jsonl(path, text)
+    else:
+        raise InputError("--resume goes with --format jsonl or csv: a table cannot be read back")
+    if kept != text or whole != content:
+        with path.open("r+b") as stream:
+            stream.write(kept.encode("utf-8", "surrogateescape"))
+            stream.truncate()
+            os.fsync(stream.fileno())
+    return done
+
+
+def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
+    if not text:
+        return set(), ""
+    rows = list(csv.reader(io.StringIO(text)))
+    if tuple(rows[0]) != _CSV_HEADER:
+        raise InputError(f"{path} is no CSV of tags (its first line is {','.join(rows[0])!r})")
+    rows = rows[1:]
+    last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
+    rows = [row for row in rows if row[0] != last]
+    return {row[0] for row in rows}, _csv_lines([_CSV_HEADER, *map(tuple, rows)])
+
+
+def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
+    done: set[str] = set()
+    kept = []
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        try:
+            record = json.loads(line)
+            image = record["image"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise InputError(f"{path}, line {number}: not a line of tags; start afresh") from None
+        if "labels" in record:
+            done.add(image)
+            kept.append(line)
+    return done, "".join(kept)
+
+
+def _csv_lines(rows: list[tuple]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def _json_line(record: dict) -> str:
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is no text: its bytes as \udc…
+        text = json.dumps(record)
+    return f"{text}\n"
+
+
+def _short(tag: Tag) -> str:
+    return f"{tag.score:.2f}" if tag.probability is None else f"{tag.probability:.2f}"
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)

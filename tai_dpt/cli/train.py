@@ -1,0 +1,43 @@
+"""``tai-dpt train``, and ``train.py``: train or evaluate, with the flags of CoOp's ``train.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tai_dpt.errors import InputError
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train(arguments: tuple[str, ...]) -> None:
+    """Train or evaluate, with the flags of CoOp's train.py."""
+    sys.exit(main(arguments))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 2, with one line on stderr, for bad input."""
+    from tai_dpt import distributed
+    from tai_dpt.trainers.run import build_parser, run, setup_cfg
+
+    args = build_parser().parse_args(argv)
+    listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
+    try:
+        run(
+            setup_cfg(args),
+            eval_only=args.eval_only,
+            model_dir=args.model_dir,
+            load_epoch=args.load_epoch,
+            no_train=args.no_train,
+            header=f"** Arguments **\n{listed}",
+        )
+    except InputError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    distributed.shutdown()
+    return 0

@@ -1,0 +1,97 @@
+"""``tai-dpt emoji-scenes``: make the small world that ships with the project."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from tai_dpt.io.shipped import shipped_data
+
+_HOME = shipped_data() / "emoji_scenes"
+
+_sprites_option = click.option(
+    "--sprites",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=_HOME / "sprites",
+    help="Folder of sprites (default: those that ship).",
+)
+
+
+@click.group("emoji-scenes")
+def emoji_scenes() -> None:
+    """Make the small world that ships with the project."""
+
+
+@emoji_scenes.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Data folder; sprites go to OUT/sprites, where they come from to OUT/ATTRIBUTION.md.",
+)
+def sprites(out: Path) -> None:
+    """Fetch the emoji with npm and keep small sprites of the classes."""
+    from tai_dpt.emoji_scenes.sprites import fetch_sprites
+
+    count = fetch_sprites(out / "sprites")
+    click.echo(f"{count} sprites in {out / 'sprites'}")
+
+
+@emoji_scenes.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Make this share of the scenes and captions.",
+)
+@_sprites_option
+def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
+    """Write captions, annotations and pictures; about half a minute."""
+    from tai_dpt.emoji_scenes.build import Counts
+    from tai_dpt.emoji_scenes.build import build as write
+
+    counts = Counts().scaled(scale)
+    write(out=out, sprites=sprites, seed=seed, counts=counts)
+    click.echo(
+        f"{counts.captions} captions, {counts.train} + {counts.val} + {counts.test} "
+        f"scenes (train, val, test) in {out}"
+    )
+
+
+@emoji_scenes.command("train-clip")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The weights, a safetensors file.",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for drawn scenes (1.5 GB) and the checkpoint; the same folder resumes.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Default: the shipped weights' recipe.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
+@_sprites_option
+def train_clip(
+    out: Path, work: Path, steps: int | None, seed: int, threads: int | None, sprites: Path
+) -> None:
+    """Train the tiny CLIP from nothing; about 45 minutes on one core."""
+    import torch
+
+    from tai_dpt.emoji_scenes.train_clip import Recipe, train
+    from tai_dpt.labels.class_lists import imagenet_templates
+
+    if threads:
+        torch.set_num_threads(threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    loss = train(recipe=recipe, sprites=sprites, work=work, out=out, templates=imagenet_templates())
+    click.echo(f"final loss {loss:.4f}; weights in {out}")

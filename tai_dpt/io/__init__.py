@@ -1,0 +1,1 @@
+"""Files, text, locks, the console: what knows nothing of the method."""

@@ -1,0 +1,203 @@
+"""The default preset: one trie of phrases over singular words, and rules for the context."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tai_dpt.labels.lemmas import word_set
+from tai_dpt.labels.vocabulary import Vocabulary
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_CLASSES = ""  # the key under which a node of the trie keeps its classes: no token is empty
+
+
+# Closed lists of English, the same for every vocabulary.
+COLOURS = word_set(
+    "black white grey gray red green blue yellow orange brown purple pink beige tan gold golden "
+    "silver turquoise violet"
+)
+_DETERMINERS = word_set(
+    "a an the this that these those his her its their my your our some any each every another no "
+    "two three four five six seven eight nine ten several many few both all one"
+)
+_PREPOSITIONS = word_set(
+    "of in on at by with from to for into onto over under above below near beside besides next "
+    "behind between among around along across through against inside outside off up down out "
+    "about after before during like as atop upon toward towards past underneath beneath within "
+    "without"
+)
+_AUXILIARIES = word_set(
+    "is are was were be been being am has have had do does did can could will would may might "
+    "must shall should"
+)
+_JOINING = word_set("and or but that which who while where when with as than so if because nor")
+FUNCTION_WORDS = _DETERMINERS | _PREPOSITIONS | _AUXILIARIES | _JOINING
+_BEFORE_VERB = word_set(
+    "i you he she we they it who which will would can could may might must shall should not "
+    "don't t cannot let lets"
+)
+_NEAR = word_set("next close closer up adjacent attached due similar")  # "next to people"
+_BEFORE_COLOUR = word_set("in is are was were very bright dark light pale deep wearing painted")
+_OBJECTS = word_set("a an the this his her its their my your our him them it me us you")
+_SIDES = word_set("left right")
+_BESIDE_SIDE = word_set("next behind beside in on by here there side hand handed")
+
+
+class DefaultMatcher:
+    """Finds the words and phrases of a vocabulary, the longest first, and weighs each one.
+
+    A stretch of the caption is used once. A match counts for nothing where it is
+
+    * a phrase on the vocabulary's list of blocked ones ("bus stop"),
+    * followed at once by a word of another class, not of people: it then says what kind ("baby
+      elephant", "orange cat"; but "motorcycle cop"),
+    * one of the vocabulary's adjectives, used as one ("orange shirt", "bright orange"),
+    * one of the vocabulary's verbs, used as one ("to book a table", "the road bears right").
+
+    A name of two words also counts where they stand apart ("a tennis player swings a racket"),
+    unless the second word names another class ("hot dog").
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        lemma: Callable[[str], str],
+        max_tokens: int | None,
+    ) -> None:
+        self._lemma = lemma
+        self._max_tokens = max_tokens
+        self._trie: dict[str, Any] = {}
+        words: dict[str, tuple[int, ...]] = {}  # synonyms first: where lemmas collide they win
+        for lists in (vocabulary.synonyms, vocabulary.grown):
+            for index, phrases in enumerate(lists):
+                for phrase in phrases:
+                    words[phrase] = (*words.get(phrase, ()), index)
+        for phrase, classes in words.items():
+            self._add(phrase, classes)
+        for phrase in vocabulary.blocked:
+            self._add(phrase, ())
+        self._modifiers = {lemma(word) for word in vocabulary.modifiers}
+        self._verbs = {lemma(word) for word in vocabulary.verbs}
+        self._apart = self._pairs(vocabulary)
+        self._people = {
+            index
+            for index, phrases in enumerate(vocabulary.synonyms)
+            if not {"person", "people"}.isdisjoint(phrases)
+        }
+        self._keys: dict[str, str] = {}
+
+    def _add(self, phrase: str, classes: tuple[int, ...]) -> None:
+        words = _TOKEN.findall(phrase.lower())
+        for spelling in (words, ["".join(words)]):
+            node = self._trie
+            for word in spelling:
+                node = node.setdefault(self._lemma(word), {})
+            node.setdefault(_CLASSES, classes)
+
+    def _pairs(self, vocabulary: Vocabulary) -> dict[str, list[tuple[str, int]]]:
+        """Second word -> (first word, class) of the names of two words."""
+        pairs: dict[str, list[tuple[str, int]]] = {}
+        for index, phrases in enumerate(vocabulary.synonyms):
+            for phrase in phrases:
+                words = [self._lemma(word) for word in phrase.split()]
+                if len(words) != 2:
+                    continue
+                named = self._trie.get(words[1], {}).get(_CLASSES)
+                if named is None:
+                    pairs.setdefault(words[1], []).append((words[0], index))
+        return pairs
+
+    def __call__(self, caption: str) -> tuple[int, ...]:
+        tokens = _TOKEN.findall(caption.lower())
+        if self._max_tokens is not None:
+            tokens = tokens[: self._max_tokens]
+        known = self._keys
+        try:
+            keys = [known[token] for token in tokens]
+        except KeyError:
+            for token in tokens:
+                if token not in known:
+                    known[token] = self._lemma(token)
+            keys = [known[token] for token in tokens]
+        found: set[int] = set()
+        spans = self._spans(keys)
+        follows = -1  # where the match to the right begins, and its classes
+        following: tuple[int, ...] = ()
+        for start, end, classes in reversed(spans):
+            # "baby elephant": the second word says what it is, the first what kind
+            is_kind = end == follows and not tokens[follows].endswith("ing")
+            if is_kind and following and self._people.isdisjoint(following):
+                found.update(set(classes).intersection(following))
+            elif end - start > 1 or not self._is_other_word(tokens, keys, start):
+                found.update(classes)
+            follows, following = start, classes
+        for at, key in enumerate(keys):
+            for first, index in self._apart.get(key, ()):
+                # side by side they are a phrase, found above unless it lost to a longer one
+                if first in keys and not (at and keys[at - 1] == first):
+                    found.add(index)
+        return tuple(sorted(found))
+
+    def _spans(self, keys: Sequence[str]) -> list[tuple[int, int, tuple[int, ...]]]:
+        """The matches (start, end, classes) that remain when the longest go first."""
+        trie = self._trie
+        spans: list[tuple[int, int, tuple[int, ...]]] = []
+        overlap = False
+        reached = 0
+        count = len(keys)
+        for start, key in enumerate(keys):
+            node = trie.get(key)
+            if node is None:
+                continue
+            at = start + 1
+            while True:
+                classes = node.get(_CLASSES)
+                if classes is not None:
+                    overlap = overlap or start < reached
+                    reached = max(reached, at)
+                    spans.append((start, at, classes))
+                    overlap = overlap or (len(spans) > 1 and spans[-2][0] == start)
+                if at < count - 1 and keys[at] == "-":
+                    at += 1
+                if at == count:
+                    break
+                node = node.get(keys[at])
+                if node is None:
+                    break
+                at += 1
+        if overlap:
+            taken: list[tuple[int, int, tuple[int, ...]]] = []
+            for span in sorted(spans, key=lambda s: (s[0] - s[1], s[0])):
+                if all(span[1] <= other[0] or other[1] <= span[0] for other in taken):
+                    taken.append(span)
+            spans = sorted(taken)
+        return spans
+
+    def _is_other_word(self, tokens: Sequence[str], keys: Sequence[str], at: int) -> bool:
+        """Whether the word is an adjective or a verb here and no noun."""
+        key = keys[at]
+        before = tokens[at - 1] if at else ""
+        after = tokens[at + 1] if at + 1 < len(tokens) else ""
+        then = tokens[at + 2] if at + 2 < len(tokens) else ""
+        if key in self._modifiers and tokens[at] == key:
+            if before in _BEFORE_COLOUR or before in COLOURS:
+                return True
+            if after in ("and", "or", ",") and (then in COLOURS):
+                return True
+            if before in ("and", "or") and at > 1 and tokens[at - 2] in COLOURS:
+                return True
+            if after.isalpha() and after not in FUNCTION_WORDS and not after.endswith("ing"):
+                return True
+        if key in self._verbs:
+            if before in _BEFORE_VERB:
+                return True
+            if before == "to" and tokens[at] == key and (at < 2 or tokens[at - 2] not in _NEAR):
+                return True
+            if after in _SIDES and tokens[at] != key and then not in _BESIDE_SIDE:
+                return True
+            if after in _OBJECTS and (not before or before in ("and", "then")):
+                return True
+        return False

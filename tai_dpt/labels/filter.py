@@ -1,0 +1,108 @@
+"""The noun filter: captions in, class indices out."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.labels.default import DefaultMatcher
+from tai_dpt.labels.lemmas import singular
+from tai_dpt.labels.paper import PaperMatcher
+from tai_dpt.labels.vocabulary import Vocabulary
+
+PRESETS = ("default", "paper")
+LEMMATIZERS = ("builtin", "nltk")
+
+# raise it whenever labels of the same captions and vocabulary may change: caches are keyed by it
+VERSION = 1
+
+
+class NounFilter:
+    """Reads class labels off captions by the words and phrases of a vocabulary.
+
+    Lower-case, tokenise, lemmatise; then the longest phrases first, each stretch of the caption
+    used once (paper, section 3.1 and supplementary material). Deterministic.
+
+    Args:
+        vocabulary: the classes and their words.
+        preset: "paper" gives the labels of the public pipeline; "default" adds irregular
+            plurals, the vocabulary's grown words and the rules that tell nouns from adjectives
+            and verbs.
+        lemmatizer: "builtin" (nothing to download), "nltk", or a function from a lower-case word
+            to its lemma. Left out: what the preset needs, "builtin" for the default and "nltk"
+            for "paper", which with any other lemmatiser is only an approximation (a warning
+            says so).
+        max_tokens: read only so many tokens of a caption; the public code reads 77 of each
+            OpenImages narrative and all of a COCO caption.
+
+    Raises:
+        InputError: unknown preset or lemmatiser, or NLTK or its data are missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary: Vocabulary,
+        preset: str = "default",
+        lemmatizer: str | Callable[[str], str] | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        if preset not in PRESETS:
+            raise unknown("preset of the noun filter", preset, PRESETS)
+        if max_tokens is not None and max_tokens < 1:
+            raise InputError(f"max_tokens must be at least 1, got {max_tokens}")
+        if lemmatizer is None:
+            lemmatizer = "nltk" if preset == "paper" else "builtin"
+        if isinstance(lemmatizer, str) and lemmatizer not in LEMMATIZERS:
+            raise unknown("lemmatizer", lemmatizer, LEMMATIZERS)
+        self.vocabulary = vocabulary
+        self.preset = preset
+        self.lemmatizer = lemmatizer
+        self.max_tokens = max_tokens
+        self._match: Callable[[str], tuple[int, ...]]
+        if preset == "paper":
+            if lemmatizer != "nltk":
+                warnings.warn(
+                    "the preset 'paper' gives the public pipeline's labels only with the "
+                    "lemmatizer 'nltk'; with another they are an approximation",
+                    stacklevel=2,
+                )
+            lemma = None if lemmatizer == "nltk" else _word_function(lemmatizer)
+            self._match = PaperMatcher(vocabulary, lemma=lemma, max_tokens=max_tokens)
+        else:
+            self._match = DefaultMatcher(
+                vocabulary, lemma=_word_function(lemmatizer), max_tokens=max_tokens
+            )
+
+    def labels(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
+        """The sorted class indices of each caption; () where it names no class."""
+        return list(self.stream(captions))
+
+    def stream(self, captions: Iterable[str]) -> Iterator[tuple[int, ...]]:
+        """As ``labels``, one caption at a time."""
+        if isinstance(captions, str):
+            raise InputError("captions must be a list of texts, not one text")
+        return map(self._match, captions)
+
+    def fingerprint(self) -> str:
+        """A hash of what decides the labels of a caption, for the keys of caches.
+
+        Raises:
+            InputError: the lemmatiser is a function: it has no name that stays the same.
+        """
+        if not isinstance(self.lemmatizer, str):
+            raise InputError("labels of a lemmatizer function cannot be cached; give it by name")
+        parts = (VERSION, self.vocabulary.fingerprint(), self.preset, self.lemmatizer)
+        return hashlib.sha256(repr((*parts, self.max_tokens)).encode()).hexdigest()
+
+
+def _word_function(lemmatizer: str | Callable[[str], str]) -> Callable[[str], str]:
+    if callable(lemmatizer):
+        return lemmatizer
+    if lemmatizer == "nltk":
+        from tai_dpt.labels.wordnet import noun_lemmatizer
+
+        return noun_lemmatizer()
+    return singular

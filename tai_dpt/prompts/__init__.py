@@ -1,0 +1,1 @@
+"""Context vectors and class names to class embeddings: the only thing that is learned."""

@@ -1,0 +1,252 @@
+"""Context vectors and class names become class embeddings.
+
+A class's prompt is [SOS], the ``M`` context vectors, the class name, ".", [EOS]. What all
+classes' prompts begin with — with class-shared context at ``end`` that is [SOS] and the whole
+context — goes through the text encoder once; each class's few own tokens attend to it. All rows
+lie end to end in one matrix, so nothing is padded and every linear layer is one product. The
+encoder is causal, hence none of this changes a class embedding beyond rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.distributed import gather_classes
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.prompts.attention import RowLayout, attend
+from tai_dpt.prompts.chunked import concatenated
+
+CLASS_TOKEN_POSITIONS = ("end", "middle", "front")
+
+
+@dataclass(frozen=True)
+class ClassTokens:
+    """Token ids of one class name, as the prompt needs them."""
+
+    name: str
+    name_ids: tuple[int, ...]
+    tail_ids: tuple[int, ...]  # what follows the name: "." and EOS
+
+
+def class_tokens(
+    names: Sequence[str], tokenize: Callable[[Sequence[str]], list[list[int]]]
+) -> list[ClassTokens]:
+    """Token ids of class names; underscores are spaces, as in CoOp.
+
+    Args:
+        names: class names as the prompts say them.
+        tokenize: texts to ``[SOS … EOS]`` token ids.
+    """
+    spoken = [name.replace("_", " ") for name in names]
+    result = []
+    for name, alone, ended in zip(
+        names, tokenize(spoken), tokenize([f"{name}." for name in spoken]), strict=True
+    ):
+        n_name = len(alone) - 2
+        result.append(ClassTokens(name, tuple(ended[1 : 1 + n_name]), tuple(ended[1 + n_name :])))
+    return result
+
+
+class _GradientScaling:
+    """Keeps gradients inside half precision's range on their way through the frozen encoder.
+
+    A gradient of 1e-8, as a mean over a batch gives, is nothing in fp16. The encoder's backward
+    pass is linear, so the gradient is scaled to a largest element of 1 where it enters and back
+    where it leaves, by a power of two: only what fp16 would have lost changes.
+    """
+
+    factor: Tensor
+
+    def apply(self, embeddings: Tensor) -> Tensor:
+        return cast("Tensor", _ScaleGradient.apply(embeddings, self._enlarge))
+
+    def undo(self, contexts: Tensor) -> Tensor:
+        return cast(
+            "Tensor", _ScaleGradient.apply(contexts, lambda gradient: gradient / self.factor)
+        )
+
+    def _enlarge(self, gradient: Tensor) -> Tensor:
+        exponent = -gradient.abs().amax().clamp(min=1e-30).log2().floor()
+        self.factor = exponent.exp2()
+        return gradient * self.factor
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.change = change
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.change(gradients[0]), None
+
+
+class _Chunk(nn.Module):
+    """Classes that go through the encoder together, behind a prefix of their own."""
+
+    sources: Tensor  # (R,), rows of the source table (see PromptEncoder._sources)
+    positions: Tensor  # (R,), each row's place in its prompt
+    last_rows: Tensor  # (C_chunk,), the row of each class's EOS
+
+    def __init__(self, prefix: list[int], own: list[list[int]]) -> None:
+        """``own``: the source rows of each class after the prefix; like lengths together."""
+        super().__init__()
+        groups = [(len(list(same)), length) for length, same in groupby(map(len, own))]
+        self.layout = RowLayout(len(prefix), tuple(groups))
+        places = [len(prefix) + at for row in own for at in range(len(row))]
+        tables = {
+            "sources": prefix + [source for row in own for source in row],
+            "positions": [*range(len(prefix)), *places],
+            "last_rows": self.layout.last_rows,
+        }
+        for name, values in tables.items():
+            self.register_buffer(name, torch.tensor(values), persistent=False)
+
+
+class PromptEncoder(nn.Module):
+    """Encodes prompts of fixed class names around given context vectors. Has no parameters."""
+
+    token_rows: Tensor  # (U, W), embeddings of the token ids in use
+    order: Tensor  # (C,), where each class is in the chunks' joint output
+
+    def __init__(
+        self,
+        *,
+        text: TextEncoder,
+        classes: Sequence[ClassTokens],
+        start_id: int,
+        n_ctx: int,
+        csc: bool = False,
+        position: str = "end",
+        rows_per_chunk: int = 1024,
+        chunks_kept: int = 5,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """
+        Args:
+            text: the frozen text encoder.
+            classes: the class names' token ids.
+            start_id: token id of [SOS].
+            n_ctx: number of context tokens ``M``.
+            csc: whether every class has a context of its own (class-specific context).
+            position: where the class name stands: ``end``, ``middle`` (half of the context on
+                each side) or ``front``.
+            rows_per_chunk: token positions that are encoded together.
+            chunks_kept: of how many chunks the activations are kept for the backward pass; those
+                of further ones are computed again there, which bounds memory. With RN50's
+                encoder in fp32 and two contexts a chunk of 1,024 keeps 0.48 GB.
+            share: (rank, world) of several processes: each encodes its share of the classes and
+                has the others' from the other ranks, all of which must call ``forward``.
+
+        Raises:
+            InputError: unknown ``position``; a prompt longer than the encoder's context.
+        """
+        super().__init__()
+        if position not in CLASS_TOKEN_POSITIONS:
+            raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
+        self.text = text
+        self.csc = csc
+        self.n_classes = len(classes)
+        self.chunks_kept = chunks_kept
+        prompts = [
+            self._slots(tokens, index * n_ctx if csc else 0, start_id, n_ctx, position)
+            for index, tokens in enumerate(classes)
+        ]
+
+        # Stop before EOS: its output is the class embedding, so every class needs one of its own.
+        shared = 0
+        while all(shared < len(p) - 1 and p[shared] == prompts[0][shared] for p in prompts):
+            shared += 1
+        self.shared = shared
+
+        # The source table is the context's rows, then the rows of the token ids in use.
+        ctx_rows = n_ctx * (len(classes) if csc else 1)
+        used = sorted({row for p in prompts for kind, row in p if kind == "token"})
+        token_row = {token: ctx_rows + i for i, token in enumerate(used)}
+        rows = [[r if kind == "ctx" else token_row[r] for kind, r in p] for p in prompts]
+        token_rows = text.token_table[torch.tensor(used)].clone()
+        self.register_buffer("token_rows", token_rows, persistent=False)
+
+        by_length = sorted(range(len(classes)), key=lambda index: len(rows[index]))
+        rank, world = share if share[1] <= len(classes) else (0, 1)
+        shares = [by_length[r::world] for r in range(world)]
+        self.counts = [len(each) for each in shares]
+        joined = torch.tensor([index for each in shares for index in each])
+        self.register_buffer("order", joined.argsort(), persistent=False)
+        chunks: list[list[list[int]]] = [[]]
+        filled = shared
+        for index in shares[rank]:
+            own = rows[index][shared:]
+            if chunks[-1] and filled + len(own) > rows_per_chunk:
+                chunks.append([])
+                filled = shared
+            chunks[-1].append(own)
+            filled += len(own)
+        self._chunks = nn.ModuleList(_Chunk(rows[0][:shared], chunk) for chunk in chunks)
+
+    def _slots(
+        self, tokens: ClassTokens, first_row: int, start_id: int, n_ctx: int, position: str
+    ) -> list[tuple[str, int]]:
+        """A prompt as ("token", id) and ("ctx", row of the context)."""
+        ctx = [("ctx", first_row + m) for m in range(n_ctx)]
+        before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
+        slots = [("token", start_id), *ctx[:before]]
+        slots += [("token", i) for i in tokens.name_ids] + ctx[before:]
+        slots += [("token", i) for i in tokens.tail_ids]
+        if len(slots) > self.text.context_length:
+            room = self.text.context_length - (len(slots) - len(tokens.name_ids))
+            raise InputError(
+                f"class name '{tokens.name}' has {len(tokens.name_ids)} tokens; with {n_ctx} "
+                f"context tokens there is room for {room}: shorten it or lower N_CTX"
+            )
+        return slots
+
+    @property
+    def chunks(self) -> list[_Chunk]:
+        """The classes, in the pieces that are encoded together."""
+        return cast("list[_Chunk]", list(self._chunks))
+
+    def forward(self, contexts: Tensor) -> Tensor:
+        """Class embeddings (K, C, D), not normalised, fp32, of ``K`` sets of contexts at once.
+
+        Args:
+            contexts: (K, M, W), or (K, C, M, W) with class-specific context.
+        """
+        half = self.token_rows.dtype == torch.float16
+        scaling = _GradientScaling()
+        embeddings = concatenated(
+            [partial(self._encode, chunk) for chunk in self.chunks],
+            scaling.undo(contexts) if half else contexts,
+            sizes=[len(chunk.last_rows) for chunk in self.chunks],
+            kept=self.chunks_kept,
+        )
+        if half:
+            embeddings = scaling.apply(embeddings)
+        if len(self.counts) > 1:
+            embeddings = gather_classes(embeddings, self.counts)
+        return embeddings.index_select(1, self.order)
+
+    def _sources(self, contexts: Tensor) -> Tensor:
+        """The embeddings that prompts are made of (K, rows, W): context, then used tokens."""
+        flat = contexts.flatten(1, -2).to(self.token_rows.dtype)
+        return torch.cat([flat, self.token_rows.expand(len(flat), -1, -1)], dim=1)
+
+    def _encode(self, chunk: _Chunk, contexts: Tensor) -> Tensor:
+        """Class embeddings (K, C_chunk, D) of a chunk's classes."""
+        x = self._sources(contexts).index_select(1, chunk.sources)
+        x = x + self.text.positions[chunk.positions]
+        *blocks, last = self.text.layers
+        for block in blocks:
+            x = block.finish(x, attend(block.qkv(x), chunk.layout, heads=block.heads))
+        attended = attend(last.qkv(x), chunk.layout, heads=last.heads, last_only=True)
+        x = last.finish(x.index_select(1, chunk.last_rows), attended)  # only EOS is read
+        return self.text.project(x)

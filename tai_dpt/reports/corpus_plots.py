@@ -1,0 +1,106 @@
+"""Pictures of a labelled corpus: captions per class, classes per caption, co-occurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
+
+from tai_dpt.io.atomic import atomic_write
+
+_BLUE, _RED = "#0b5fa5", "#d1495b"
+_MOST_CLASSES = 100  # more of them cannot be read in one picture
+
+
+def co_occurrence(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Captions that name both classes, (C, C); the diagonal is the captions of each class."""
+    wide = labels.astype(np.float32)  # counts below 2^24 are exact
+    return (wide.T @ wide).astype(np.int64)
+
+
+def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -> list[Path]:
+    """Write the three pictures of a corpus (N, C) and return where they are."""
+    pairs = co_occurrence(labels)
+    order = np.argsort(-pairs.diagonal(), kind="stable")[:_MOST_CLASSES]
+    chosen = [names[index] for index in order]
+    figures = {
+        "captions_per_class.png": _per_class(pairs.diagonal()[order], chosen, len(names)),
+        "classes_per_caption.png": _per_caption(labels.sum(1)),
+        "co_occurrence.png": _pairs(pairs[np.ix_(order, order)], chosen),
+    }
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / name)
+        with atomic_write(paths[-1]) as stream:
+            figure.savefig(stream, format="png", dpi=130)
+    return paths
+
+
+def _per_class(counts: NDArray[np.int64], names: Sequence[str], classes: int) -> Figure:
+    figure = Figure(figsize=(7, 1.2 + 0.17 * len(names)), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(names))
+    axis.barh(places, np.maximum(counts, 0.5), color=_BLUE, height=0.75)
+    for place, count in zip(places, counts, strict=True):
+        text, colour = (f"{count:,}", "#333333") if count else ("none: templates alone", _RED)
+        axis.annotate(
+            *(text, (max(count, 0.5), place)),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=colour,
+        )
+    axis.set_xscale("log")
+    axis.set_xlim(0.5, max(counts.max(), 1) * 3)
+    axis.set_yticks(places, names, fontsize=7)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_xlabel("captions (logarithmic)")
+    more = f", the {len(names)} commonest of {classes}" if classes > len(names) else ""
+    axis.set_title(f"Captions per class{more}")
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    return figure
+
+
+def _per_caption(sizes: NDArray[np.integer]) -> Figure:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    counts = np.bincount(sizes)[1:]
+    axis.bar(np.arange(1, len(counts) + 1), 100 * counts / counts.sum(), color=_BLUE)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("classes that a caption names")
+    axis.set_ylabel("captions (%)")
+    axis.set_title(f"Classes per caption: {sizes.mean():.2f} on average")
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+    return figure
+
+
+def _pairs(pairs: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    """Of the captions that name the row's class, the share that name the column's too."""
+    own = np.maximum(pairs.diagonal(), 1)
+    shares = 100 * pairs / own[:, None]
+    np.fill_diagonal(shares, np.nan)
+    side = 3 + 0.13 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("#dddddd")
+    # the square root lets rare companions be seen beside the one that goes with everything
+    scale = PowerNorm(0.5, vmin=0, vmax=max(1.0, np.nan_to_num(shares).max()))
+    image = axis.imshow(shares, cmap="Blues", norm=scale, interpolation="nearest")
+    ticks = np.arange(len(names))
+    size = 7 if len(names) <= 40 else 5.5
+    axis.set_xticks(ticks, names, rotation=90, fontsize=size)
+    axis.set_yticks(ticks, names, fontsize=size)
+    axis.set_xlabel("… that name this class too (%)")
+    axis.set_ylabel("of the captions that name this class, those …")
+    axis.set_title("Co-occurrence")
+    figure.colorbar(image, ax=axis, shrink=0.6)
+    return figure

@@ -1,0 +1,92 @@
+"""Pictures of what a model sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tai_dpt.backbones.preprocessing import read_picture
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.scoring.scores import heat_map
+from tai_dpt.trainers.multilabel import MultiLabelTrainer
+
+matplotlib.use("Agg")
+
+RIGHT, WRONG = "#1a7f37", "#b3261e"
+
+
+def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) -> None:
+    """Test scenes with ground truth, the highest predictions and one class's heat map.
+
+    Args:
+        trainer: an evaluated ``TaIDPT`` trainer.
+        path: the PNG to write.
+        count: number of scenes, spread over the test set, those of several classes preferred.
+    """
+    split = trainer.images["test"]
+    scores = trainer.evaluator.scores("merged")
+    names = list(trainer.dataset.classnames)
+    chosen = _spread(split.labels, count)
+    with torch.no_grad():
+        embeddings = trainer.model()["local"]
+
+    figure = Figure(figsize=(2.5 * count, 6.6), layout="constrained")
+    rows_of_axes = figure.subplots(3, count, squeeze=False, height_ratios=(1, 0.36, 1))
+    for column, row in enumerate(chosen):
+        image = read_picture(split.paths[row]).resize(trainer.cfg.INPUT.SIZE[::-1])
+        truth = np.flatnonzero(split.labels[row] > 0)
+        best = np.argsort(-scores[row])[: len(truth) + 1]
+        top, words, bottom = rows_of_axes[:, column]
+        top.imshow(image)
+        top.set_title("in it: " + ", ".join(names[i] for i in truth), fontsize=8)
+        for line, index in enumerate(best):
+            right = index in truth
+            words.text(
+                0.02,
+                0.98 - 0.25 * line,
+                f"{'✓' if right else '✗'} {names[index]}  {scores[row, index]:.2f}",
+                color=RIGHT if right else WRONG,
+                transform=words.transAxes,
+                fontsize=9,
+                va="top",
+            )
+        shown = next((i for i in best if i in truth), best[0])
+        features = trainer.test_loader.store.batch([row]).to(trainer.device)
+        heat = square_map(heat_map(features, embeddings)[0, :, shown])
+        overlay(bottom, np.asarray(image), heat)
+        bottom.set_title(f"local score: {names[shown]}", fontsize=9)
+        for axis in (top, words, bottom):
+            axis.set_axis_off()
+    figure.suptitle("Prompts learned from captions alone, on images: highest scores", fontsize=12)
+    with atomic_write(path) as stream:
+        figure.savefig(stream, dpi=100, format="png")
+
+
+def square_map(values: Tensor) -> NDArray[np.floating]:
+    """Values (N,) of the cells of a square image, as (√N, √N)."""
+    side = round(len(values) ** 0.5)
+    return values.view(side, side).float().cpu().numpy()
+
+
+def overlay(axis: matplotlib.axes.Axes, image: NDArray, heat: NDArray[np.floating]) -> None:
+    """Draw ``heat`` over ``image``, smoothed to its size, from its lowest to its highest value."""
+    height, width = image.shape[:2]
+    extent = (0, width, height, 0)
+    axis.imshow(image, extent=extent)
+    axis.imshow(heat, extent=extent, cmap="jet", alpha=0.5, interpolation="bicubic")
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+
+
+def _spread(labels: NDArray[np.int8], count: int) -> list[int]:
+    """Rows of images with two or three classes, evenly over the set, then any others."""
+    classes = (labels > 0).sum(1)
+    preferred = np.flatnonzero((classes >= 2) & (classes <= 3))
+    rows = preferred if len(preferred) >= count else np.arange(len(labels))
+    return [int(rows[i]) for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]

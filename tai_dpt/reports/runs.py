@@ -1,0 +1,219 @@
+"""Runs on disk: what is finished, what is broken, and which differ in their seed alone."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tai_dpt.errors import InputError
+from tai_dpt.scoring.results import RESULTS_FILE, flat_config, whole_results
+
+# options that change no figure, or (the seeds) are what a mean is taken over
+_IDLE = frozenset(
+    (
+        *("SEED", "OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA"),
+        *("DATASET.ROOT", "DATASET.LABEL", "DATASET.PARTIAL.SEED"),
+        *("FEATURES.CACHE", "FEATURES.DIR", "FEATURES.MAX_GB"),
+        *("DATALOADER.NUM_WORKERS", "DATALOADER.TEST.BATCH_SIZE"),
+        *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
+        *("TEST.PER_CLASS_RESULT", "TEST.PREDICTION"),
+    )
+)
+_EPOCH = re.compile(r"epoch \[(\d+)/(\d+)\]")
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """A whole ``results.json``."""
+
+    folder: Path
+    dataset: str  # the benchmark's name
+    trainer: str
+    config: str  # folders of CoOp's layout dataset/trainer/config/setting/seed; "" without
+    setting: str
+    seed: int
+    split: str
+    images: int
+    mean_ap: Mapping[str, float]  # mAP in percent by prediction; those that are defined
+    options: Mapping[str, Any]  # the config, flat: DATASET.NAME, …
+
+    @property
+    def proportion(self) -> float:
+        return float(self.options.get("DATASET.PARTIAL.PROPORTION", 1.0))
+
+    @property
+    def shots(self) -> int:
+        """Labelled images per class; 0: all."""
+        return max(0, int(self.options.get("DATASET.NUM_SHOTS", 0)))
+
+    @property
+    def captions(self) -> int:
+        """Number of captions learned from; 0: all."""
+        return max(0, int(self.options.get("DATASET.CORPUS.MAX_CAPTIONS", 0)))
+
+    @property
+    def modified(self) -> float:
+        return (self.folder / RESULTS_FILE).stat().st_mtime
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that differ in their seed alone; never empty."""
+
+    runs: tuple[RunResult, ...]  # by seed
+    identity: Mapping[str, Any]  # the options that tell groups apart
+
+    @property
+    def first(self) -> RunResult:
+        return self.runs[0]
+
+    def values(self, prediction: str) -> dict[int, float]:
+        """mAP by seed."""
+        return {r.seed: r.mean_ap[prediction] for r in self.runs if prediction in r.mean_ap}
+
+
+def read_run(path: Path) -> RunResult:
+    """The run whose ``results.json`` is ``path``. Raises InputError as ``whole_results``."""
+    results = whole_results(path)
+    trainer, options = results["trainer"], flat_config(results["config"])
+    parts = path.absolute().parent.parts
+    place = len(parts) - 1 - parts[::-1].index(trainer) if trainer in parts else None
+    below = parts[place + 1 : -1] if place is not None else ()
+    layout = parts[place - 1] if place and len(below) == 2 else ""
+    backbone = results.get("backbone") or {}
+    hashes = str(backbone.get("sha256")).split(" + ")  # an ensemble has two
+    options["images"], options["weights"] = results["images"], " + ".join(h[:8] for h in hashes)
+    return RunResult(
+        folder=path.parent,
+        dataset=options.get("DATASET.LABEL") or layout or results["dataset"],
+        trainer=trainer,
+        config=below[0] if layout else "",
+        setting=below[1] if layout else "",
+        seed=results["seed"],
+        split=results["split"],
+        images=results["images"],
+        mean_ap={
+            prediction: float(metrics["mAP"])
+            for prediction, metrics in results["metrics"].items()
+            if metrics["mAP"] is not None
+        },
+        options=options,
+    )
+
+
+def find_runs(places: Iterable[str]) -> tuple[list[RunResult], list[str]]:
+    """All runs in folders, results files and patterns, and a line for all that is none.
+
+    Raises:
+        InputError: nothing at all was found.
+    """
+    runs: dict[Path, RunResult] = {}
+    remarks: list[str] = []
+    places = list(places)
+    for place in places:
+        matches = [place] if os.path.exists(place) else sorted(glob.glob(place, recursive=True))
+        if not matches:
+            remarks.append(f"missing: nothing is called {place}")
+        for folder in _run_folders(matches):
+            if folder.resolve() in runs:
+                continue
+            if not (folder / RESULTS_FILE).exists():
+                remarks.append(f"unfinished: {folder} ({_progress(folder)})")
+                continue
+            try:
+                runs[folder.resolve()] = run = read_run(folder / RESULTS_FILE)
+            except InputError as error:
+                remarks.append(f"broken: {error}")
+                continue
+            if not run.mean_ap:
+                remarks.append(f"no mAP: {folder} (no class has a positive image)")
+    if not runs and all(remark.startswith("missing:") for remark in remarks):
+        raise InputError(f"no run (results.json or log.txt) in {', '.join(places)}")
+    return list(runs.values()), list(dict.fromkeys(remarks))
+
+
+def group_runs(runs: Iterable[RunResult]) -> tuple[list[Group], list[str]]:
+    """Runs that differ in their seed alone, together; and a line for every run left out.
+
+    Options that some runs of a trainer on a dataset do not have (an older version wrote them)
+    tell nothing apart. Of two runs of one seed the newer one counts.
+    """
+    families: dict[tuple[str, str, str], list[RunResult]] = {}
+    for run in runs:
+        families.setdefault((run.dataset, run.trainer, run.split), []).append(run)
+    groups: list[Group] = []
+    remarks: list[str] = []
+    for _, family in sorted(families.items()):
+        identities = [_identity(run) for run in family]
+        common = set.intersection(*(set(identity) for identity in identities))
+        members: dict[str, list[RunResult]] = {}
+        kept: dict[str, dict[str, Any]] = {}
+        for run, identity in zip(family, identities, strict=True):
+            known = {key: value for key, value in sorted(identity.items()) if key in common}
+            kept[repr(known)] = known
+            members.setdefault(repr(known), []).append(run)
+        for key, same in members.items():
+            by_seed: dict[int, RunResult] = {}
+            for run in sorted(same, key=lambda run: run.modified):
+                if (older := by_seed.get(run.seed)) is not None:
+                    remarks.append(f"left out: {older.folder} (again in {run.folder}, newer)")
+                by_seed[run.seed] = run
+            groups.append(Group(tuple(by_seed[seed] for seed in sorted(by_seed)), kept[key]))
+    return groups, remarks
+
+
+def differences(groups: Sequence[Group], leave_out: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """For each group, the options in which the groups are not all alike."""
+    ignored = set(leave_out)
+    keys = {key for group in groups for key in group.identity if key not in ignored}
+    apart = sorted(k for k in keys if len({repr(g.identity.get(k)) for g in groups}) > 1)
+    return [{key: group.identity.get(key) for key in apart} for group in groups]
+
+
+def _identity(run: RunResult) -> dict[str, Any]:
+    own = f"TRAINER.{run.trainer.upper()}."
+    identity = {}
+    for key, value in run.options.items():
+        others = key.startswith("TRAINER.") and key.count(".") > 1 and not key.startswith(own)
+        if key in _IDLE or others:
+            continue
+        if key.endswith("_RUN"):  # a run of the same seed: the folder above tells which
+            value = re.sub(r"/seed-?\d+/?$", "", str(value))
+        identity[key] = value
+    return identity
+
+
+def _run_folders(matches: Iterable[str]) -> Iterable[Path]:
+    """The folders of runs, finished or not, in and below ``matches``."""
+    for match in matches:
+        path = Path(match)
+        if path.is_file():
+            if path.name == RESULTS_FILE:
+                yield path.parent
+            continue
+        for folder, subfolders, files in os.walk(path):
+            subfolders.sort()
+            logs = [name for name in files if name == "console.txt" or name.startswith("log.txt")]
+            if RESULTS_FILE in files or logs:
+                yield Path(folder)
+
+
+def _progress(folder: Path) -> str:
+    """How far an unfinished run got, from the end of its newest log."""
+    logs = sorted(folder.glob("log.txt*"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        return "it stopped before its first line; see console.txt"
+    newest = logs[-1]
+    with newest.open("rb") as stream:
+        stream.seek(max(0, newest.stat().st_size - 20_000))
+        epochs = _EPOCH.findall(stream.read().decode("utf-8", errors="replace"))
+    reached = f"in epoch {epochs[-1][0]} of {epochs[-1][1]}" if epochs else "before epoch 1"
+    minutes = int(time.time() - newest.stat().st_mtime) // 60
+    age = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    return f"no {RESULTS_FILE}; {reached}, log written {age} ago"

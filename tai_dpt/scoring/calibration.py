@@ -1,0 +1,247 @@
+"""Scores to probabilities, and the threshold from which on a class is said to be there.
+
+Platt scaling, one logistic curve for all classes with an offset a class: the offsets share a
+normal prior, so that a class with few examples stays near the others (Platt, 1999; the shared
+prior is what keeps a class without any positive usable).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tai_dpt.errors import InputError
+from tai_dpt.scoring.metrics import best_f1_threshold, f1_scores
+
+Array = NDArray[Any]
+
+#: where a calibration comes from, the more trustworthy later
+SOURCES = ("captions", "captions and unlabelled pictures", "labelled pictures")
+
+_PRIOR = 1.0  # standard deviation of a class's offset, in logits
+_ENOUGH_CLASSES = 8  # to standardise a sample's scores over its classes
+_ENOUGH_PICTURES = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``P(class in picture) = sigmoid(slope · score + offset of the class)``.
+
+    Scores of captions and of pictures lie elsewhere and spread differently (CLIP's modality
+    gap), so one fitted to captions alone first standardises each sample's scores over its
+    classes, where there are enough of them.
+
+    Args:
+        source: one of ``SOURCES``.
+        slope: of the logistic curve, the same for all classes.
+        offsets: (C,).
+        threshold: the probability with the best F1 (all decisions together) on the samples.
+        samples, positives: how many it was fitted to, and how many of them each class had.
+        precision, recall, f1: at ``threshold`` on those samples, in percent.
+        spread: standard deviation of all scores it was fitted to.
+        cardinality: classes to expect in a picture: as many as the samples have on average,
+            counting captions that name none of the classes, which are not among them.
+        standardised: whether a sample's scores are standardised first.
+        pictures: unlabelled pictures that the captions' scores were aligned with.
+    """
+
+    source: str
+    slope: float
+    offsets: tuple[float, ...]
+    threshold: float
+    samples: int
+    positives: tuple[int, ...]
+    precision: float
+    recall: float
+    f1: float
+    spread: float
+    cardinality: float
+    standardised: bool = False
+    pictures: int = 0
+
+    def probabilities(self, scores: Array) -> NDArray[np.float64]:
+        """(n, C) from merged scores (n, C)."""
+        scores = np.asarray(scores, np.float64)
+        if self.standardised:
+            scores = _standardised(scores)
+        logits = self.slope * scores + np.asarray(self.offsets)
+        return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+
+    def account(self, class_names: Sequence[str]) -> str:
+        """A few lines for people: from what, how well, and what to be wary of."""
+        samples = "pictures" if self.source == SOURCES[2] else "captions"
+        lines = [
+            f"calibrated on {self.source}: {self.samples:,} {samples} with "
+            f"{sum(self.positives) / self.samples:.1f} classes each",
+            f"a class is said to be there from a probability of {self.threshold:.2f} on, where F1 "
+            f"on those {samples} is best: {self.f1:.0f}% (precision {self.precision:.0f}%, recall "
+            f"{self.recall:.0f}%)",
+        ]
+        if self.pictures:
+            lines.insert(
+                1,
+                f"brought into line with {self.pictures:,} unlabelled pictures, expecting "
+                f"{self.cardinality:.2g} of the classes in a picture",
+            )
+        pairs = zip(class_names, self.positives, strict=True)
+        few = [str(name) for name, count in pairs if count < 5]
+        if few:
+            listed = ", ".join(few[:6]) + (", …" if len(few) > 6 else "")
+            lines.append(f"under 5 {samples}, so mostly learned from the other classes: {listed}")
+        if self.source == SOURCES[0]:
+            lines.append(
+                "captions only stand in for pictures; 'tai-dpt calibrate' does better with "
+                f"{_ENOUGH_PICTURES} or more unlabelled pictures, and best with labelled ones"
+            )
+        if self.standardised:
+            lines.append(
+                "until then classes are weighed against each other in every picture, so one that "
+                "shows none of them is often given one"
+            )
+        if self.source == SOURCES[0] and not self.standardised:
+            lines.append(
+                f"with fewer than {_ENOUGH_CLASSES} classes captions say little of where the "
+                "threshold on pictures lies: do calibrate, or ask for the likeliest (--top 1)"
+            )
+        return "\n".join(lines)
+
+    def aligned(self, picture_scores: Array, *, expected: float | None = None) -> Calibration:
+        """A captions' calibration, not standardised, carried over to unlabelled pictures.
+
+        Their scores are stretched to the captions' spread, then shifted so that as many classes
+        are expected in a picture as a caption names. Ten pictures are enough for that.
+
+        Args:
+            expected: classes to expect in a picture, in place of ``cardinality``.
+
+        Raises:
+            InputError: too few pictures, or more classes expected than there are.
+        """
+        expected = self.cardinality if expected is None else expected
+        if not 0 < expected < len(self.offsets):
+            raise InputError(
+                f"{expected:g} classes cannot be expected in a picture; it must be more than 0 and "
+                f"less than {len(self.offsets)}, the number of classes"
+            )
+        if len(picture_scores) < _ENOUGH_PICTURES:
+            raise InputError(
+                f"{len(picture_scores)} pictures are too few to calibrate with; give at least "
+                f"{_ENOUGH_PICTURES} of the kind that will be tagged"
+            )
+        slope = self.slope * self.spread / max(float(np.std(picture_scores)), 1e-9)
+        scores = np.asarray(picture_scores, np.float64)
+        offsets = np.asarray(self.offsets)
+
+        def moved(shift: float) -> Calibration:
+            return replace(self, slope=slope, offsets=tuple(map(float, offsets + shift)))
+
+        low, high = -100 - slope * np.abs(scores).max(), 100 + slope * np.abs(scores).max()
+        for _ in range(80):
+            middle = (low + high) / 2
+            if moved(middle).probabilities(scores).sum(1).mean() > expected:
+                high = middle
+            else:
+                low = middle
+        return replace(
+            moved(float(low)), source=SOURCES[1], pictures=len(scores), cardinality=expected
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """The undo of ``as_dict``."""
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)
+
+
+def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each sample's scores (n, C) with mean 0 and standard deviation 1 over its classes."""
+    spread = scores.std(axis=1, keepdims=True)
+    return (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+
+
+def calibrate_on_captions(scores: Array, labels: Array) -> tuple[Calibration, Calibration]:
+    """What captions give: a calibration to use as it is, and one to align with pictures."""
+    plain = calibrate(scores, labels, source=SOURCES[0])
+    if np.shape(scores)[1] < _ENOUGH_CLASSES:
+        return plain, plain
+    standardised = _standardised(np.asarray(scores, np.float64))
+    usable = replace(calibrate(standardised, labels, source=SOURCES[0]), standardised=True)
+    return usable, plain
+
+
+def calibrate(scores: Array, labels: Array, *, source: str) -> Calibration:
+    """Fit a calibration to labelled samples.
+
+    Args:
+        scores: merged scores (n, C).
+        labels: (n, C), positive where > 0, unknown where 0 in a matrix that has -1 too.
+        source: one of ``SOURCES``.
+
+    Raises:
+        InputError: no samples, or no positive or no negative label among them.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
+    if scores.shape != labels.shape or not scores.size:
+        raise InputError(f"{labels.shape} labels do not go with {scores.shape} scores")
+    positive = labels > 0
+    known = positive | (labels < 0) if (labels < 0).any() else np.ones_like(positive)
+    if not positive.any() or positive[known].all():
+        kind = "positive" if not positive.any() else "negative"
+        raise InputError(f"no {kind} label among the samples: there is nothing to calibrate on")
+
+    center, spread = scores.mean(), max(scores.std(), 1e-9)
+    x = torch.from_numpy((scores - center) / spread)
+    y = torch.from_numpy(positive.astype(np.float64))
+    weight = torch.from_numpy(known.astype(np.float64))
+    log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    deviations = torch.zeros(scores.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [log_slope, bias, deviations], max_iter=200, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = log_slope.exp() * x + bias + deviations
+        value = F.binary_cross_entropy_with_logits(logits, y, weight, reduction="sum")
+        # weak priors: they matter where the classes can be told apart without error
+        value = value + (deviations**2).sum() / (2 * _PRIOR**2)
+        value = value + (log_slope**2) / 8 + bias**2 / 200
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    slope = float(log_slope.detach().exp()) / float(spread)
+    offsets = (bias + deviations).detach().numpy() - slope * center
+    result = Calibration(
+        source=source,
+        slope=slope,
+        offsets=tuple(map(float, offsets)),
+        threshold=0.5,
+        samples=len(scores),
+        positives=tuple(map(int, positive.sum(0))),
+        precision=0.0,
+        recall=0.0,
+        f1=0.0,
+        spread=float(spread),
+        cardinality=float(positive.sum() / len(scores)),
+    )
+    probabilities = np.where(known, result.probabilities(scores), 0.0)
+    threshold = best_f1_threshold(probabilities, positive)
+    quality = f1_scores(probabilities >= threshold, positive)
+    return replace(
+        result, threshold=threshold, precision=quality.op, recall=quality.or_, f1=quality.of1
+    )

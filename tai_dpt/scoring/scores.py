@@ -1,0 +1,190 @@
+"""One scoring function for captions and images (paper, equations 1-4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from tai_dpt.features import AnyFeatures, Features, PackedFeatures
+
+# of one temporary (B, N, C), 16 MB in fp32
+_MOST_SIMILARITIES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class scores of a batch, (B, C) each."""
+
+    global_: Tensor
+    local: Tensor
+
+    @property
+    def merged(self) -> Tensor:
+        """TaI-DPT's prediction, the mean of the two."""
+        return (self.global_ + self.local) / 2
+
+
+def global_scores(global_: Tensor, embeddings: Tensor, *, scale: float | Tensor) -> Tensor:
+    """``κ · g · G``: (B, C) from global features (B, D) and class embeddings (C, D)."""
+    return scale * (global_ @ embeddings.T)
+
+
+def local_scores(
+    similarity: Tensor,
+    mask: Tensor,
+    *,
+    scale: float | Tensor,
+    sharpness: float | Tensor,
+    values: Tensor | None = None,
+) -> Tensor:
+    """``κ Σ_j softmax_j(β a_j) v_j`` over local positions; (B, C).
+
+    Args:
+        similarity: ``a`` (B, N, C), each position's similarity to each class.
+        mask: (B, N), False where a position is padding; such positions get weight 0.
+        scale: ``κ``.
+        sharpness: ``β``; the larger, the closer to the best position alone.
+        values: what is averaged, ``a`` itself when None (B, N, C).
+    """
+    logits = (sharpness * similarity).masked_fill(~mask[..., None], -math.inf)
+    weights = logits.softmax(dim=1)
+    return scale * (weights * (similarity if values is None else values)).sum(dim=1)
+
+
+def score(
+    features: AnyFeatures,
+    global_embeddings: Tensor,
+    local_embeddings: Tensor,
+    *,
+    scale: float | Tensor,
+    sharpness: float | Tensor,
+) -> Scores:
+    """Global and local scores of captions or images, they are treated alike.
+
+    Args:
+        features: of ``B`` captions or images, padded or packed.
+        global_embeddings, local_embeddings: L2-normalised class embeddings (C, D).
+        scale: ``κ``.
+        sharpness: ``β``, the inverse of the paper's temperature τ_s.
+    """
+
+    def local(embeddings: Tensor) -> Tensor:
+        similarity = _similarity(features, embeddings)
+        return local_scores(similarity, features.mask, scale=scale, sharpness=sharpness)
+
+    return Scores(
+        global_scores(features.global_, global_embeddings, scale=scale),
+        _over_classes(local, features, local_embeddings),
+    )
+
+
+def dual_scores(
+    features: AnyFeatures,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    scale: float | Tensor,
+    sharpness: float | Tensor,
+) -> Scores:
+    """DualCoOp's logits: how much more a class's positive prompt fits than its negative one.
+
+    The spatial weights come from the positive prompts and serve both (DualCoOp, equation 4).
+    """
+
+    def local(positive: Tensor, negative: Tensor) -> Tensor:
+        similarity = _similarity(features, positive)
+        difference = similarity - _similarity(features, negative)
+        return local_scores(
+            similarity, features.mask, scale=scale, sharpness=sharpness, values=difference
+        )
+
+    return Scores(
+        global_scores(features.global_, positive - negative, scale=scale),
+        _over_classes(local, features, positive, negative),
+    )
+
+
+def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
+    """Each local position's similarity to each class, (B, N, C); NaN where masked (figure 4)."""
+    similarity = features.local @ local_embeddings.T
+    return similarity.masked_fill(~features.mask[..., None], torch.nan)
+
+
+def fine_map(
+    encode: Callable[[Tensor], Features],
+    pixels: Tensor,
+    local_embeddings: Tensor,
+    *,
+    cell: int,
+    shifts: int,
+) -> Tensor:
+    """A picture's similarity to ``k`` classes, ``shifts`` times finer than the encoder's cells.
+
+    The picture is looked at ``shifts``² times, moved by fractions of a cell.
+
+    Args:
+        encode: pixels (1, 3, H, W) to features.
+        pixels: the picture (1, 3, H, W); H and W are multiples of ``cell``.
+        local_embeddings: (k, D).
+        cell: pixels a side of what one local position sees.
+
+    Returns: (k, H / cell · shifts, W / cell · shifts), on the CPU.
+    """
+    height, width = pixels.shape[2:]
+    rows, columns = height // cell, width // cell
+    fine = torch.zeros(len(local_embeddings), rows * shifts, columns * shifts)
+    padded, offsets = pixels, [0]
+    if shifts > 1:
+        padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate")
+        # where views begin in it, so that their cells' middles are evenly spread
+        offsets = [round(cell / 2 + ((i + 0.5) / shifts - 0.5) * cell) for i in range(shifts)]
+    for down, top in enumerate(offsets):
+        for right, left in enumerate(offsets):
+            view = padded[..., top : top + height, left : left + width]
+            values = heat_map(encode(view), local_embeddings)[0]  # (N, k)
+            fine[:, down::shifts, right::shifts] = values.T.view(-1, rows, columns).cpu()
+    return fine
+
+
+def _similarity(features: AnyFeatures, embeddings: Tensor) -> Tensor:
+    """Each local position's similarity to each class (B, N, C); of packed features the
+    similarities are padded, not the far wider features."""
+    similarity = features.local @ embeddings.T
+    return features.pad(similarity) if isinstance(features, PackedFeatures) else similarity
+
+
+def _over_classes(
+    local: Callable[..., Tensor], features: AnyFeatures, *embeddings: Tensor
+) -> Tensor:
+    """``local`` of the class embeddings (C, D), for so many classes at a time that memory does
+    not grow with them: then what is in between is computed again in the backward pass."""
+    per_class = max(features.mask.numel(), 1)
+    at_once = max(1, _MOST_SIMILARITIES // per_class)
+    if len(embeddings[0]) <= at_once:
+        return local(*embeddings)
+    chunks = zip(*(each.split(at_once) for each in embeddings), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([checkpoint(local, *c, use_reentrant=False) for c in chunks], dim=1)
+    return torch.cat([local(*chunk) for chunk in chunks], dim=1)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The constants of the scores (``tai_dpt.scoring.scores``).
+
+    Args:
+        scale: ``κ``.
+        sharpness_image, sharpness_text: ``β`` on images and on captions.
+        position_embedding: whether a ResNet's attention pool uses its own.
+    """
+
+    scale: float = 4.0
+    sharpness_image: float = 40.0
+    sharpness_text: float = 50.0
+    position_embedding: bool = False

@@ -1,0 +1,1 @@
+"""A learned recogniser put to use: fitting it, its folder, its batches."""

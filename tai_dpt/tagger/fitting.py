@@ -1,0 +1,311 @@
+"""From class names and captions to a tagger: a ``TaIDPT`` run without a benchmark around it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+import yaml
+from yacs.config import CfgNode
+
+from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD, backbone_names
+from tai_dpt.backbones.preprocessing import Preprocessing
+from tai_dpt.datasets.corpora import LabelledCorpus
+from tai_dpt.datasets.plain import PlainCaptions
+from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.labels.class_lists import vocabulary_file
+from tai_dpt.labels.vocabulary import Vocabulary
+from tai_dpt.scoring.calibration import calibrate_on_captions
+from tai_dpt.scoring.scores import Scoring
+from tai_dpt.tagger.tagger import PromptTagger
+from tai_dpt.toolbox import get_cfg_default, logging_to
+from tai_dpt.trainers.config import extend_cfg
+from tai_dpt.trainers.merging import merge_file, merge_pairs
+from tai_dpt.trainers.multilabel import plain_config
+from tai_dpt.trainers.tai_dpt import TaIDPT
+
+PathLike = str | os.PathLike[str]
+
+# The published recipe is 4,600 steps at 1e-4; a short run needs larger ones. Both figures
+# are those of the small world's config, where 240 steps do.
+STEPS = 400
+_RECIPE: dict[str, Any] = {
+    "DATALOADER.TRAIN_X.BATCH_SIZE": 256,
+    "OPTIM.NAME": "sgd",
+    "OPTIM.LR": 0.002,
+    "OPTIM.MOMENTUM": 0.9,
+    "OPTIM.WEIGHT_DECAY": 5e-4,
+    "OPTIM.LR_SCHEDULER": "cosine",
+    "OPTIM.WARMUP_EPOCH": 1,
+    "OPTIM.WARMUP_TYPE": "constant",
+    "OPTIM.WARMUP_CONS_LR": 1e-5,
+    "INPUT.INTERPOLATION": "bicubic",
+    "INPUT.PIXEL_MEAN": list(PIXEL_MEAN),
+    "INPUT.PIXEL_STD": list(PIXEL_STD),
+    "TEST.NO_TEST": True,
+    "TRAIN.CHECKPOINT_FREQ": 0,
+    "VERBOSE": False,
+}
+# how the trainer's epochs are chosen where nobody chose them
+_AUTO_EPOCHS = 0
+
+
+@dataclass
+class Progress:
+    """What a caller may watch; both functions do nothing by default.
+
+    Args:
+        line: takes a line about what is being done.
+        step: takes (steps done, steps in all, loss) after every training step.
+    """
+
+    line: Callable[[str], None] = lambda text: None
+    step: Callable[[int, int, float], None] = lambda done, total, loss: None
+
+    def on(self, console: TextIO) -> Progress:
+        """The same, with what the functions print going to ``console``."""
+
+        def bound(function: Callable[..., None]) -> Callable[..., None]:
+            def call(*args: Any) -> None:
+                with contextlib.redirect_stdout(console):
+                    function(*args)
+
+            return call
+
+        return Progress(bound(self.line), bound(self.step))
+
+
+class _Fitting(TaIDPT):
+    """The trainer, watched, with captions held out and as many epochs as the corpus needs."""
+
+    dataset: PlainCaptions
+
+    def __init__(self, cfg: CfgNode, progress: Progress) -> None:
+        self.progress = progress
+        self.losses: list[float] = []
+        super().__init__(cfg)
+
+    def build_train_loader(self) -> Any:
+        self.held_out: LabelledCorpus = self.dataset.hold_out()
+        loader = super().build_train_loader()
+        if self.cfg.OPTIM.MAX_EPOCH == _AUTO_EPOCHS:
+            self.cfg.defrost()
+            # one more: the first epoch only warms up
+            self.cfg.OPTIM.MAX_EPOCH = 1 + max(-(-STEPS // len(loader)), 3)
+            self.cfg.freeze()
+            self.max_epoch = self.cfg.OPTIM.MAX_EPOCH
+        if not self.cfg.INPUT.SIZE:
+            self.cfg.defrost()
+            self.cfg.INPUT.SIZE = [self.backbone.image_size] * 2
+            self.cfg.freeze()
+        self.progress.line(
+            f"learning from {len(loader.labels):,} texts for {self.num_classes} classes, "
+            f"{self.max_epoch} epochs of {len(loader)} steps"
+        )
+        return loader
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        summary = super().forward_backward(batch)
+        self.losses.append(summary["loss"])
+        total = self.max_epoch * self.num_batches
+        self.progress.step(
+            self.epoch * self.num_batches + self.batch_idx + 1, total, summary["loss"]
+        )
+        return summary
+
+
+class Tagger(PromptTagger):
+    """Learned from captions, recognises in pictures.
+
+    >>> tagger = Tagger.from_captions(classes=["dog", "car"], captions="corpus.txt")
+    >>> tagger.predict(["street.jpg"])
+    [['car', 'dog']]
+    """
+
+    @classmethod
+    def from_captions(
+        cls,
+        *,
+        classes: Vocabulary | Mapping[str, Sequence[str]] | Sequence[str] | PathLike,
+        captions: Sequence[str] | PathLike | None = None,
+        backbone: PathLike = "RN50",
+        config: PathLike | None = None,
+        options: Sequence[Any] = (),
+        seed: int = 1,
+        log_folder: PathLike | None = None,
+        progress: Progress | None = None,
+    ) -> Tagger:
+        """Learn prompts from captions (``TaIDPT``), then calibrate on captions held out.
+
+        Args:
+            classes: names; or names and their synonyms; or a class list's file (see
+                ``Vocabulary.from_file``); or the name of a vocabulary that ships.
+            captions: texts, or the path of a caption file; None writes them from templates.
+            backbone: a published CLIP's name, or a weight file.
+            config: a trainer's yaml file, to replace the recipe for short runs; the
+                published one is ``configs/trainers/TaIDPT/rn50.yaml``.
+            options: KEY, VALUE, … of the configuration, as after ``train.py``'s flags.
+            seed: of the start and the order of captions.
+            log_folder: where the trainer's log and checkpoint are kept; nowhere by default.
+            progress: who watches.
+
+        Raises:
+            InputError: no classes, no caption that names one, an unknown backbone or option.
+        """
+        progress = (progress or Progress()).on(sys.stdout)
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tai-dpt-")))
+            output = Path(log_folder) if log_folder is not None else folder / "run"
+            cfg = _configuration(folder, classes, captions, backbone, config, options, seed, output)
+            stack.enter_context(contextlib.redirect_stdout(_Lines(progress.line)))
+            stack.enter_context(logging_to(output))
+            trainer = _Fitting(cfg, progress)  # all it draws comes from generators of its own
+            trainer.train()
+            return _tagger(cls, trainer)
+
+
+def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
+    cfg, options, backbone = trainer.cfg, trainer.options, trainer.backbone
+    corpus, held_out = trainer.dataset.corpus, trainer.held_out
+    with torch.no_grad():
+        embeddings = trainer.model()
+    contexts = {name: getattr(trainer.model, f"ctx_{name}") for name in trainer.model.names}
+    steps = len(trainer.losses)
+    vocabulary = trainer.dataset.vocabulary
+    name = cfg.MODEL.BACKBONE.NAME
+    tagger = cls(
+        backbone=backbone,
+        class_names=trainer.dataset.classnames,
+        embeddings=embeddings,
+        contexts=contexts,
+        scoring=Scoring(
+            scale=options.SCALE,
+            sharpness_image=options.SHARPNESS_IMAGE,
+            sharpness_text=options.SHARPNESS_TEXT,
+            position_embedding=trainer.position_embedding,
+        ),
+        preprocessing=Preprocessing(
+            size=tuple(cfg.INPUT.SIZE),
+            view="center" if "center_crop" in cfg.INPUT.TRANSFORMS_TEST else "whole",
+            interpolation=cfg.INPUT.INTERPOLATION,
+            mean=tuple(cfg.INPUT.PIXEL_MEAN),
+            std=tuple(cfg.INPUT.PIXEL_STD),
+        ),
+        about={
+            "synonyms": [list(words) for words in vocabulary.synonyms],
+            "captions": {
+                "written_from_templates": trainer.dataset.written,
+                "learned_from": len(corpus),
+                "held_out": len(held_out),
+                "naming_no_class": corpus.dropped,
+                "per_class": corpus.per_class_counts.tolist(),
+            },
+            "recipe": {
+                "steps": steps,
+                "epochs": trainer.max_epoch,
+                "loss": [float(np.mean(part)) for part in np.array_split(trainer.losses, 20)]
+                if steps >= 20
+                else trainer.losses,
+                "seed": cfg.SEED,
+                "optimizer": plain_config(cfg.OPTIM),
+                "prompts": plain_config(options),
+                "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+            },
+        },
+        backbone_file=None if name in backbone_names() else name,
+    )
+    tagger.calibration, on_captions = calibrate_on_captions(
+        tagger.caption_scores(held_out.texts), held_out.labels
+    )
+    on_captions = replace(
+        on_captions, cardinality=on_captions.cardinality * trainer.dataset.naming_share
+    )
+    tagger.about["calibration_on_captions"] = on_captions.as_dict()
+    return tagger
+
+
+def _configuration(
+    folder: Path,
+    classes: Any,
+    captions: Any,
+    backbone: PathLike,
+    config: PathLike | None,
+    options: Sequence[Any],
+    seed: int,
+    output: Path,
+) -> CfgNode:
+    """The run's frozen config; what was given as values is written to ``folder`` first."""
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    merge_pairs(cfg, [part for pair in _RECIPE.items() for part in pair])
+    cfg.OPTIM.MAX_EPOCH = _AUTO_EPOCHS
+    cfg.INPUT.SIZE = []  # the backbone's own
+    if config is not None:
+        merge_file(cfg, config)
+    merge_pairs(cfg, options)
+    cfg.TRAINER.NAME, cfg.DATASET.NAME = "TaIDPT", "PlainCaptions"
+    cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
+    cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
+    cfg.DATASET.VOCABULARY = str(_class_file(folder, classes))
+    cfg.MODEL.BACKBONE.NAME = os.fspath(backbone)
+    if captions is not None:
+        cfg.DATASET.CORPUS.FILES = [str(_caption_file(folder, captions))]
+    cfg.freeze()
+    return cfg
+
+
+def _class_file(folder: Path, classes: Any) -> Path:
+    if isinstance(classes, str | os.PathLike):
+        path = vocabulary_file(os.fspath(classes)).resolve()
+        if path.suffix:
+            return path
+        classes = Vocabulary.from_file(path)
+    vocabulary = classes if isinstance(classes, Vocabulary) else Vocabulary.from_names(classes)
+    entries = [
+        {"name": name, "synonyms": list(words)}
+        for name, words in zip(vocabulary.names, vocabulary.synonyms, strict=True)
+    ]
+    path = folder / "classes.yaml"
+    with atomic_write(path, "w", encoding="utf-8") as stream:
+        yaml.safe_dump(entries, stream, allow_unicode=True, sort_keys=False)
+    return path
+
+
+def _caption_file(folder: Path, captions: Any) -> Path:
+    if isinstance(captions, str | os.PathLike):
+        path = Path(captions).expanduser()
+        if not path.is_file():
+            raise InputError(f"no such caption file: {path}")
+        return path.resolve()
+    texts = [" ".join(str(text).split()) for text in captions]
+    if not any(texts):
+        raise InputError("no captions given; leave them out to have some written from templates")
+    path = folder / "captions.txt"
+    with atomic_write(path, "w", encoding="utf-8") as stream:
+        stream.writelines(f"{text}\n" for text in texts if text)
+    return path
+
+
+class _Lines(io.TextIOBase):
+    """A stdout for the trainer that hands on what the feature store reports, and nothing else."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.startswith("captions: "):
+                self._report(line)
+        return len(text)

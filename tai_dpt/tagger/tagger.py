@@ -1,0 +1,365 @@
+"""A tagger: learned prompts, and the frozen CLIP they were learned for, put to use.
+
+It predicts; ``tai_dpt.Tagger``, which adds fitting, is this class with a way to be made from
+captions. Class embeddings are computed once, when prompts are learned, so tagging a picture
+costs one pass of the image encoder and two small matrix products.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tai_dpt.backbones import Backbone
+from tai_dpt.backbones.preprocessing import Picture, Preprocessing, as_picture, as_pictures
+from tai_dpt.backbones.read_ahead import read_ahead
+from tai_dpt.backbones.words import words_of
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.features import Features
+from tai_dpt.scoring.calibration import Calibration
+from tai_dpt.scoring.metrics import top_k
+from tai_dpt.scoring.scores import Scores, Scoring, fine_map, heat_map, score
+from tai_dpt.tagger import folder as tagger_folder
+from tai_dpt.tagger.batch import TaggedBatch
+
+OUTPUTS = ("labels", "indicator")
+KINDS = ("merged", "global", "local")
+
+_Self = TypeVar("_Self", bound="PromptTagger")
+
+
+class PromptTagger:
+    """Says which of its classes are in a picture, and where.
+
+    Follows scikit-learn where that fits: ``classes_``, ``predict``, ``predict_proba``; it has no
+    ``fit``, as what it learns from are captions and not the pictures it predicts for.
+
+    Attributes:
+        classes_: the class names, in the order of all columns.
+        calibration: what turns scores into probabilities; None where it was never calibrated.
+        about: what else its folder says: recipe, captions per class; plain values.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        class_names: Sequence[str],
+        embeddings: Mapping[str, Tensor],
+        contexts: Mapping[str, Tensor],
+        scoring: Scoring | None = None,
+        preprocessing: Preprocessing | None = None,
+        calibration: Calibration | None = None,
+        about: Mapping[str, Any] | None = None,
+        backbone_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            embeddings: L2-normalised class embeddings (C, D) named ``global`` and ``local``.
+            contexts: the learned context vectors by the same names, for the folder.
+            preprocessing: CLIP's own where left out.
+            backbone_file: the file the backbone came from, where it is none of the published.
+        """
+        self.backbone = backbone
+        self.classes_: NDArray[np.str_] = np.array(list(class_names), dtype=np.str_)
+        for name in ("global", "local"):
+            if tuple(embeddings[name].shape) != (len(self.classes_), backbone.embed_dim):
+                raise InputError(
+                    f"the {name} class embeddings are {tuple(embeddings[name].shape)}, wanted "
+                    f"{(len(self.classes_), backbone.embed_dim)}: they belong to other classes "
+                    "or to another backbone"
+                )
+        self.embeddings = {k: v.detach().float().to(backbone.device) for k, v in embeddings.items()}
+        self.contexts = {k: v.detach().float().cpu() for k, v in contexts.items()}
+        self.scoring = scoring or Scoring()
+        self.preprocessing = preprocessing or Preprocessing((backbone.image_size,) * 2)
+        self.calibration = calibration
+        self.about = dict(about or {})
+        self.backbone_file = backbone_file
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.classes_[:4]) + (", …" if len(self.classes_) > 4 else "")
+        return f"Tagger({len(self.classes_)} classes: {shown}; {self.backbone.name})"
+
+    # -- predicting ----------------------------------------------------------------------------
+
+    def scores(
+        self, images: Any, *, kind: str = "merged", batch_size: int = 64
+    ) -> NDArray[np.float32]:
+        """Class scores (n, C) of pictures; what they are worth is for ``predict_proba`` to say.
+
+        Args:
+            images: one picture or many: paths, PIL images, arrays, tensors or a batch of those
+                (see ``tai_dpt.backbones.preprocessing.as_picture``).
+            kind: "merged" (the prediction), "global" or "local".
+
+        Raises:
+            InputError: a picture cannot be read.
+        """
+        if kind not in KINDS:
+            raise unknown("kind of score", kind, KINDS)
+        rows = [np.zeros((0, len(self.classes_)), np.float32)]
+        for batch in self.stream(as_pictures(images), batch_size=batch_size):
+            if batch.errors:
+                raise InputError(next(iter(batch.errors.values())))
+            attribute = "global_" if kind == "global" else kind
+            rows.append(getattr(batch.scores, attribute).numpy())
+        return np.concatenate(rows)
+
+    def predict_proba(self, images: Any, *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Probability (n, C) that a class is in a picture, as ``calibration`` has it."""
+        return self._calibrated().probabilities(self.scores(images, batch_size=batch_size))
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        threshold: float | None = None,
+        top: int | None = None,
+        output: str = "labels",
+        batch_size: int = 64,
+    ) -> list[list[str]] | NDArray[np.int8]:
+        """The classes in each picture.
+
+        Args:
+            threshold: the probability from which on a class is there; left out: the one that
+                ``calibration`` found best, or none where ``top`` is given.
+            top: at most so many classes a picture, the best first.
+            output: "labels" gives a list of class names for each picture, the most probable
+                first; "indicator" an array (n, C) of 0 and 1, as scikit-learn's metrics take it.
+        """
+        if output not in OUTPUTS:
+            raise unknown("output", output, OUTPUTS)
+        scores = self.scores(images, batch_size=batch_size)
+        decided = self.decide(scores, threshold=threshold, top=top)
+        if output == "indicator":
+            return decided.astype(np.int8)
+        order = np.argsort(-self.ranking(scores), axis=1, kind="stable")
+        return [
+            [str(self.classes_[c]) for c in columns if row[c]]
+            for row, columns in zip(decided, order, strict=True)
+        ]
+
+    def ranking(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """What classes of one picture are compared by (n, C): probabilities, else the scores."""
+        return scores if self.calibration is None else self.calibration.probabilities(scores)
+
+    def decide(
+        self, scores: NDArray[Any], *, threshold: float | None = None, top: int | None = None
+    ) -> NDArray[np.bool_]:
+        """Which classes are there (n, C), by scores; arguments as for ``predict``."""
+        if top is not None and top < 1:
+            raise InputError(f"top is {top}; it must be at least 1")
+        values = self.ranking(scores)
+        decided = np.ones(values.shape, bool) if top is None else top_k(values, top)
+        if threshold is None and top is None:
+            threshold = self._calibrated().threshold
+        if threshold is not None:
+            if not 0 <= threshold <= 1:
+                raise InputError(f"the threshold is {threshold}; it is a probability, 0 … 1")
+            decided &= self._calibrated().probabilities(scores) >= threshold
+        return decided
+
+    def stream(
+        self, pictures: Iterable[Picture], *, batch_size: int = 64, workers: int = 4
+    ) -> Iterator[TaggedBatch]:
+        """Scores of any number of pictures, batch by batch, read ahead by ``workers`` threads.
+
+        An unreadable picture does not stop it: the batch says so.
+        """
+        indices: list[int] = []
+        pixels: list[Tensor] = []
+        errors: dict[int, str] = {}
+        for index, item in enumerate(
+            read_ahead(pictures, self._read, at_most=2 * batch_size, workers=workers)
+        ):
+            if isinstance(item, str):
+                errors[index] = item
+            else:
+                indices.append(index)
+                pixels.append(item)
+            if len(indices) + len(errors) >= batch_size:
+                yield TaggedBatch(indices, self._score_pixels(pixels), errors)
+                indices, pixels, errors = [], [], {}
+        if indices or errors:
+            yield TaggedBatch(indices, self._score_pixels(pixels), errors)
+
+    def _read(self, picture: Picture) -> Tensor | str:
+        try:
+            return self.preprocessing(as_picture(picture))
+        except InputError as error:
+            return str(error)
+
+    def _score_pixels(self, pixels: Sequence[Tensor]) -> Scores:
+        if not pixels:
+            nothing = torch.zeros(0, len(self.classes_))
+            return Scores(nothing, nothing)
+        features = self._features(torch.stack(list(pixels)))
+        return self.score_features(features, sharpness=self.scoring.sharpness_image)
+
+    def _features(self, pixels: Tensor) -> Features:
+        return self.backbone.encode_images(
+            pixels, position_embedding=self.scoring.position_embedding
+        )
+
+    @torch.no_grad()
+    def score_features(self, features: Features, *, sharpness: float) -> Scores:
+        """Scores, on the CPU, of the features of pictures or captions."""
+        scores = score(
+            features,
+            self.embeddings["global"],
+            self.embeddings["local"],
+            scale=self.scoring.scale,
+            sharpness=sharpness,
+        )
+        return Scores(scores.global_.cpu(), scores.local.cpu())
+
+    def caption_scores(self, captions: Sequence[str], *, kind: str = "merged") -> NDArray:
+        """Class scores (n, C) of captions, as in training."""
+        if kind not in KINDS:
+            raise unknown("kind of score", kind, KINDS)
+        tokens = self.backbone.tokenize(captions)
+        rows = []
+        for start in range(0, len(tokens), 512):
+            features = self.backbone.encode_texts(tokens[start : start + 512])
+            scores = self.score_features(features, sharpness=self.scoring.sharpness_text)
+            rows.append(getattr(scores, "global_" if kind == "global" else kind).numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes_)), np.float32)
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise InputError(
+                "this tagger was never calibrated, so it has scores but no probabilities: ask "
+                "for the best few (top), or calibrate it ('tai-dpt calibrate')"
+            )
+        return self.calibration
+
+    # -- explaining ----------------------------------------------------------------------------
+
+    def class_indices(self, classes: str | Sequence[str] | None) -> list[int]:
+        """Columns of class names; all of them for None.
+
+        Raises:
+            InputError: a class that the tagger does not know, with the nearest name.
+        """
+        if classes is None:
+            return list(range(len(self.classes_)))
+        column = {" ".join(name.lower().split()): i for i, name in enumerate(self.classes_)}
+        wanted = [classes] if isinstance(classes, str) else list(classes)
+        found = []
+        for name in wanted:
+            key = " ".join(name.lower().replace("_", " ").split())
+            index = column.get(key, column.get(name.lower()))
+            if index is None:
+                raise unknown("class", name, map(str, self.classes_))
+            found.append(index)
+        return found
+
+    @torch.no_grad()
+    def heatmap(
+        self,
+        image: Picture,
+        classes: str | Sequence[str] | None = None,
+        *,
+        shifts: int = 1,
+        full_size: bool = False,
+    ) -> NDArray[np.float32]:
+        """Similarity of every place of a picture to a class (the paper's figure 4).
+
+        The picture is seen uncut, at the scale it is tagged at.
+
+        Args:
+            classes: one class name gives (h, w), several (k, h, w), None all classes.
+            shifts: look again with the picture moved by fractions of a cell, ``shifts`` each
+                way; the map becomes as many times finer, in ``shifts``² passes.
+            full_size: resized to the picture's own height and width, not one value a cell.
+        """
+        columns = self.class_indices(classes)
+        picture = as_picture(image)
+        cell = self.backbone.image_size // self.backbone.image.grid
+        pixels = self.preprocessing.all_of(picture, multiple=cell)[None].to(self.backbone.device)
+        embeddings = self.embeddings["local"][columns]
+        fine = fine_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
+        if full_size:
+            fine = F.interpolate(
+                fine[None], size=picture.size[::-1], mode="bicubic", align_corners=False
+            )[0]
+        return (fine[0] if isinstance(classes, str) else fine).numpy()
+
+    def words(
+        self, caption: str, classes: str | Sequence[str] | None = None
+    ) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
+        """Similarity of every word of a caption to classes (the paper's figure 3).
+
+        A word that CLIP cuts into several tokens counts with the most similar of them.
+
+        Returns: the W words as CLIP reads them, their similarities (W, k), and the whole
+            caption's (k,), which is the similarity at its end.
+        """
+        columns = self.class_indices(classes)
+        (tokens,) = self.backbone.tokenize([caption])
+        features = self.backbone.encode_texts([tokens])
+        values = heat_map(features, self.embeddings["local"][columns])[0].cpu().numpy()  # (N, k)
+        words, spans = words_of(tokens[1:-1])
+        if not words:
+            raise InputError("the caption is empty; write a sentence")
+        per_word = np.stack([values[1 + a : 1 + b].max(0) for a, b in spans])
+        return words, per_word, values[-1]
+
+    # -- on disk -------------------------------------------------------------------------------
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        include_backbone: bool | None = None,
+    ) -> None:
+        """Write all one needs to use the tagger, or to share it, to ``folder``, whole or not.
+
+        Args:
+            overwrite: replace a tagger that is there.
+            include_backbone: copy the backbone's weights into the folder; left out: unless it
+                is a published one, which anybody can have by name.
+        """
+        parts = tagger_folder.TaggerParts(
+            backbone=self.backbone,
+            class_names=tuple(self.classes_.tolist()),
+            embeddings=self.embeddings,
+            contexts=self.contexts,
+            scoring=self.scoring,
+            preprocessing=self.preprocessing,
+            calibration=self.calibration,
+            about=self.about,
+            backbone_file=self.backbone_file,
+        )
+        tagger_folder.save(parts, folder, overwrite=overwrite, include_backbone=include_backbone)
+
+    @classmethod
+    def load(
+        cls: type[_Self],
+        folder: str | os.PathLike[str],
+        *,
+        device: torch.device | str = "cpu",
+        backbone: Backbone | str | os.PathLike[str] | None = None,
+    ) -> _Self:
+        """Read a tagger's folder.
+
+        Args:
+            backbone: where the weights are, for a folder that does not contain them and whose
+                backbone is none of the published ones. Checked to be the right ones.
+
+        Raises:
+            InputError: no tagger there, a file missing or damaged, written by a newer version,
+                or another backbone than the one the prompts were learned for.
+        """
+        parts = tagger_folder.load(folder, device=device, backbone=backbone)
+        return cls(**{field.name: getattr(parts, field.name) for field in fields(parts)})

@@ -1,0 +1,142 @@
+"""Published weights by name: a small server here plays the publisher."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from tai_dpt.backbones import clip_package, load_backbone
+from tai_dpt.backbones.clip_package import published_files
+from tai_dpt.backbones.download import NAMES, download
+from tai_dpt.errors import InputError
+
+from clips import golden_state
+
+DATA = save(golden_state())
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture()
+def publisher(monkeypatch):
+    """Serves ``DATA``, cut short where the address says so; counts what was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if "gone" in self.path:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(DATA)))
+            self.end_headers()
+            self.wfile.write(DATA[: len(DATA) // 2] if "short" in self.path else DATA)
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    table = {
+        "RN50": f"{base}/{SHA256}/RN50.pt",
+        "RN101": f"{base}/{'0' * 64}/RN101.pt",
+        "RN50x4": f"{base}/short/{SHA256}/RN50x4.pt",
+        "ViT-B/32": f"{base}/gone/{SHA256}/ViT-B-32.pt",
+    }
+    monkeypatch.setattr(clip_package._submodule("clip"), "_MODELS", table)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_is_downloaded_once_and_checked(publisher, tmp_path):
+    backbone = load_backbone("RN50", download_dir=tmp_path / "new")
+    assert backbone.name == "RN50"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["RN50.pt"]
+    load_backbone("RN50", download_dir=tmp_path / "new")
+    assert len(publisher) == 1
+
+
+def test_a_broken_file_is_replaced(publisher, tmp_path, caplog):
+    (tmp_path / "RN50.pt").write_bytes(DATA[:100])
+    assert download("RN50", folder=tmp_path).read_bytes() == DATA
+    assert "does not have the published checksum" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["RN101", "RN50x4"])
+def test_what_arrives_wrong_is_not_kept(publisher, tmp_path, name):
+    with pytest.raises(InputError, match=rf"the download of '{name}.pt' has the wrong checksum"):
+        download(name, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_gone_is_reported(publisher, tmp_path):
+    with pytest.raises(InputError, match=r"cannot download 'ViT-B/32' \(.*put it at '.*ViT-B-32"):
+        download("ViT-B/32", folder=tmp_path)
+
+
+def test_a_name_that_this_copy_of_clip_does_not_know(publisher, tmp_path):
+    with pytest.raises(InputError, match=r"copy of clip in .* does not list 'ViT-L/14'"):
+        download("ViT-L/14", folder=tmp_path)
+
+
+def test_without_a_network_it_is_said_where_to_put_the_file(publisher, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("tai_dpt.backbones.download.urlopen", offline)
+    with pytest.raises(InputError) as caught:
+        load_backbone("RN50", download_dir=tmp_path)
+    message = str(caught.value)
+    assert message.startswith("cannot download 'RN50' (Network is unreachable): fetch http")
+    assert f"put it at '{tmp_path / 'RN50.pt'}'" in message
+    assert "or pass the path of a local weight file" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_put_there_by_hand_needs_no_network(publisher, tmp_path):
+    (tmp_path / "RN50.pt").write_bytes(DATA)
+    assert load_backbone("RN50", download_dir=tmp_path, dtype=torch.bfloat16).embed_dim == 32
+    assert not publisher
+
+
+def test_a_folder_that_cannot_be_made_is_reported(publisher, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=r"cannot write .* choose another download folder"):
+        download("RN50", folder=tmp_path / "file" / "below")
+
+
+def test_the_installed_clip_lists_published_files_with_their_checksums():
+    table, _ = published_files()
+    assert {"RN50", "RN101", "ViT-B/16"} <= set(NAMES) & set(table)  # old copies lack some others
+    for url in table.values():
+        assert len(url.split("/")[-2]) == 64
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("no", name="clip"), "is not installed: pip install clip-anytorch"),
+        (ModuleNotFoundError("no", name="clip.model"), r"is not OpenAI's CLIP \(it has no 'clip"),
+        (ModuleNotFoundError("no", name="pkg_resources"), "pip install 'setuptools<82'"),
+        (ImportError("no name", name="pkg_resources"), "pip install 'setuptools<82'"),
+        (ModuleNotFoundError("No module named 'ftfy'", name="ftfy"), "No module named 'ftfy'"),
+    ],
+)
+def test_a_clip_that_cannot_be_imported_is_reported(monkeypatch, error, message):
+    def fail(name):
+        if "." in name:
+            raise error
+        return pytest  # any module: only its place is asked for
+
+    monkeypatch.setattr(clip_package, "import_module", fail)
+    with pytest.raises(InputError, match=message):
+        clip_package.clip_class()

@@ -1,0 +1,136 @@
+"""``tai-dpt fit`` and ``tai-dpt calibrate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tai_dpt import Tagger
+from tai_dpt.scoring.calibration import SOURCES
+
+from taggers import CAPTIONS, CLASSES, OPTIONS, photo, run, weight_file
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a class list, a corpus, a backbone and pictures."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "classes.txt").write_text("# mine\n" + "\n".join(CLASSES) + "\n")
+    (folder / "corpus.txt").write_text("\n".join(CAPTIONS))
+    weight_file(folder)
+    (folder / "photos").mkdir()
+    for i in range(12):
+        photo(folder / "photos" / f"{i}.png", seed=i)
+    return folder
+
+
+def fit(desk: Path, out: Path, *more: object):
+    arguments = ["--backbone", desk / "tiny.safetensors", "--out", out, *more, *OPTIONS]
+    return run("fit", "--classes", desk / "classes.txt", *arguments)
+
+
+def test_fit_writes_a_tagger_and_an_account(desk, tmp_path) -> None:
+    code, out, err = fit(desk, tmp_path / "mine", "--captions", desk / "corpus.txt")
+    assert code == 0, err
+    tagger = Tagger.load(tmp_path / "mine")
+    assert tagger.classes_.tolist() == CLASSES
+    assert "3 classes, tiny" in out
+    assert "40 captions name none of the classes" in out
+    assert "calibrated on captions" in out
+    assert f"tai-dpt tag {tmp_path / 'mine'}" in out
+    assert "learning from" in err
+    code, _, err = fit(desk, tmp_path / "mine", "--captions", desk / "corpus.txt")
+    assert code == 2
+    assert "holds a tagger already" in err
+
+
+def test_fit_without_captions_says_so(desk, tmp_path) -> None:
+    code, out, err = fit(desk, tmp_path / "mine", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["captions"]["written_from_templates"]
+    assert "no --captions: learning from captions that are written from templates" in err
+    assert len(facts["backbone"]["weights_sha256"]) == 64
+
+
+def test_quiet_means_quiet(desk, tmp_path) -> None:
+    code, out, err = fit(desk, tmp_path / "mine", "--captions", desk / "corpus.txt", "--quiet")
+    assert (code, out.strip(), err) == (0, "", "")
+
+
+def test_bad_input_is_one_line(desk, tmp_path) -> None:
+    (tmp_path / "none.txt").write_text("# nothing\n")
+    (tmp_path / "latin.txt").write_bytes("un café\n".encode("latin1"))
+    base = ["--backbone", desk / "tiny.safetensors", "--out", tmp_path / "x"]
+    cases = {
+        ("--classes", tmp_path / "none.txt"): "no class names in it; write one name a line",
+        ("--classes", tmp_path / "gone.txt"): "no such class list",
+        ("--classes", "coco2015"): "did you mean 'coco2014'?",
+        (
+            "--classes",
+            desk / "classes.txt",
+            "--captions",
+            tmp_path / "latin.txt",
+        ): "latin.txt is not UTF-8: byte 6 (line 1) cannot be decoded; convert it, e.g. iconv",
+    }
+    for arguments, message in cases.items():
+        code, _, err = run("fit", *arguments, *base)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") <= 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_calibrate_on_unlabelled_pictures(desk, tmp_path) -> None:
+    out = tmp_path / "mine"
+    fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
+    before = (out / "tagger.json").read_text()
+    code, said, err = run("calibrate", out, "--pictures", desk / "photos", "--dry-run")
+    assert code == 0, err
+    assert (out / "tagger.json").read_text() == before
+    code, said, _ = run("calibrate", out, "--pictures", desk / "photos")
+    assert "brought into line with 12 unlabelled pictures, expecting 1.6 of the" in said
+    tagger = Tagger.load(out)
+    assert tagger.calibration.source == SOURCES[1]
+    expected = tagger.predict_proba(sorted((desk / "photos").iterdir())).sum(1).mean()
+    assert expected == pytest.approx(tagger.calibration.cardinality, abs=0.01)
+    run("calibrate", out, "--pictures", desk / "photos", "--expect", 0.5)
+    expected = Tagger.load(out).predict_proba(sorted((desk / "photos").iterdir())).sum(1).mean()
+    assert expected == pytest.approx(0.5, abs=0.01)
+    code, _, err = run("calibrate", out, "--pictures", desk / "photos", "--expect", 7)
+    assert (code, "less than 3, the number of classes" in err) == (2, True)
+
+
+def test_calibrate_on_labelled_pictures(desk, tmp_path) -> None:
+    out = tmp_path / "mine"
+    fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
+    rows = [f"photos/{i}.png,{'dog;car' if i % 3 else 'traffic light'}" for i in range(12)]
+    table = desk / "labels.csv"
+    table.write_text("file,labels\n" + "\n".join(rows) + "\n")
+    code, said, err = run("calibrate", out, "--labelled", table, "--json")
+    assert code == 0, err
+    assert json.loads(said)["positives"] == [8, 8, 4]
+    tagger = Tagger.load(out)
+    assert tagger.calibration.source == SOURCES[2]
+    p = tagger.predict_proba([desk / "photos" / f"{i}.png" for i in range(12)])
+    assert p.mean(0) == pytest.approx(np.array([8, 8, 4]) / 12, abs=0.15)
+
+    for content, message in (
+        ("file,labels\nphotos/0.png,dgo\n", "did you mean 'dog'"),
+        ("file,labels\nphotos/99.png,dog\n", "99.png, which is not there"),
+        ("file,labels\n", "bad.csv"),
+    ):
+        (desk / "bad.csv").write_text(content)
+        code, _, err = run("calibrate", out, "--labelled", desk / "bad.csv")
+        assert code == 2
+        assert message in err
+
+
+def test_every_command_has_help_with_examples() -> None:
+    for command in ("fit", "tag", "explain", "calibrate", "export", "page"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert f"tai-dpt {command} " in out

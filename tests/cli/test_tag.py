@@ -1,0 +1,193 @@
+"""``tai-dpt tag``: many pictures, in and out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tai_dpt import Tagger
+from tai_dpt.cli.picture_files import picture_files
+from tai_dpt.errors import InputError
+
+from taggers import CLASSES, new_tagger, photo, run
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    new_tagger(folder).save(folder / "tagger")
+    (folder / "photos" / "more").mkdir(parents=True)
+    for i in range(5):
+        photo(folder / "photos" / f"{i}.png", seed=i)
+    photo(folder / "photos" / "more" / "5.JPG", seed=5)
+    (folder / "photos" / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def broken(desk):
+    path = desk / "photos" / "broken.jpg"
+    path.write_text("text")
+    yield path
+    path.unlink()
+
+
+def test_files_folders_and_patterns(desk) -> None:
+    folder = desk / "photos"
+    names = [Path(p).name for p in picture_files([str(folder)])]
+    assert names == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.JPG"]
+    assert len(picture_files([str(folder / "*.png"), str(folder / "0.png")])) == 5
+    assert len(picture_files([str(folder / "**" / "*.JPG")])) == 1
+    assert picture_files([str(folder / "notes.txt")])  # named itself, so it is tried
+    for wrong, message in (
+        (str(folder / "*.bmp"), "nothing matches"),
+        (str(folder / "9.png"), "no such file"),
+        (str(desk / "tagger"), "no pictures in this folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            picture_files([wrong])
+    with pytest.raises(InputError, match="no pictures named"):
+        picture_files([])
+
+
+def test_the_three_formats_say_the_same(desk) -> None:
+    tagger = Tagger.load(desk / "tagger")
+    paths = [str(desk / "photos" / f"{i}.png") for i in range(3)]
+    expected = tagger.predict(paths, threshold=0.3)
+    arguments = ("tag", desk / "tagger", *paths, "--threshold", 0.3)
+
+    code, out, _ = run(*arguments, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [r["image"] for r in records] == paths
+    assert [[label["class"] for label in r["labels"]] for r in records] == expected
+    probabilities = tagger.predict_proba(paths)
+    for record, row in zip(records, probabilities, strict=True):
+        for label in record["labels"]:
+            column = CLASSES.index(label["class"])
+            assert label["probability"] == pytest.approx(row[column], abs=1e-4)
+
+    _, out, _ = run(*arguments, "--format", "csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [[r["class"] for r in rows if r["image"] == p and r["class"]] for p in paths] == expected
+
+    _, out, _ = run(*arguments)
+    for line, path, names in zip(out.splitlines(), paths, expected, strict=True):
+        assert line.startswith(path)
+        assert all(name in line for name in names)
+
+
+def test_top(desk) -> None:
+    _, out, _ = run("tag", desk / "tagger", desk / "photos", "--top", 2, "--json")
+    assert [len(json.loads(line)["labels"]) for line in out.splitlines()] == [2] * 6
+
+
+def test_unreadable_pictures_are_listed_and_counted(desk, broken) -> None:
+    code, out, err = run("tag", desk / "tagger", desk / "photos", "--json")
+    assert code == 3
+    assert len(out.splitlines()) == 7
+    assert [json.loads(line)["image"] for line in out.splitlines() if "error" in line] == [
+        str(broken)
+    ]
+    assert "1 picture could not be read:" in err
+    assert "broken.jpg: cannot be read as a picture" in err
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv"])
+def test_an_interrupted_file_goes_on(desk, tmp_path, format_) -> None:
+    whole, part = tmp_path / f"whole.{format_}", tmp_path / f"tags.{format_}"
+    arguments = ("tag", desk / "tagger", desk / "photos", "--top", 2)
+    run(*arguments, "--out", whole)
+    text = whole.read_text()
+    for cut in (0, 10, len(text) // 2, len(text) - 3):
+        part.unlink(missing_ok=True)
+        Path(f"{part}.part").write_text(text[:cut])
+        code, _, err = run(*arguments, "--out", part)
+        assert code == 2
+        assert "is what an interrupted run left; add --resume" in err
+        code, _, err = run(*arguments, "--out", part, "--resume")
+        assert code == 0, err
+        assert part.read_text() == text
+        assert not Path(f"{part}.part").exists()
+
+
+def test_a_finished_file_takes_new_pictures(desk, tmp_path) -> None:
+    out = tmp_path / "tags.jsonl"
+    run("tag", desk / "tagger", desk / "photos" / "0.png", "--out", out)
+    code, _, err = run("tag", desk / "tagger", desk / "photos", "--out", out)
+    assert code == 2
+    assert "exists; add --resume to go on with it, or --overwrite" in err
+    code, _, err = run("tag", desk / "tagger", desk / "photos", "--out", out, "--resume")
+    assert "1 of 6 done already" in err
+    assert len(out.read_text().splitlines()) == 6
+
+
+def test_what_resume_cannot_take(desk, tmp_path) -> None:
+    out = tmp_path / "tags.csv"
+    (tmp_path / "tags.csv.part").write_text("a,b\n1,2\n")
+    arguments = ("tag", desk / "tagger", desk / "photos", "--resume")
+    assert "is no CSV of tags" in run(*arguments, "--out", out)[2]
+    assert "--resume needs --out" in run(*arguments)[2]
+    (tmp_path / "tags.txt.part").write_text("x\n")
+    assert "a table cannot be read back" in run(*arguments, "--out", tmp_path / "tags.txt")[2]
+
+
+def test_a_list_of_paths(desk, tmp_path) -> None:
+    (tmp_path / "list.txt").write_text(f"{desk / 'photos' / '1.png'}\n\n")
+    code, out, _ = run("tag", desk / "tagger", "--list", tmp_path / "list.txt", "--json")
+    assert code == 0
+    assert len(out.splitlines()) == 1
+
+
+def test_names_that_are_no_text(desk, tmp_path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    os.rename(photo(tmp_path / "x.png"), name)
+    for format_ in ("table", "jsonl", "csv"):
+        out = tmp_path / f"tags.{format_}"
+        arguments = ("tag", desk / "tagger", tmp_path, "--format", format_, "--out", out)
+        code, _, err = run(*arguments, "--top", 1)
+        assert code == 0, err
+        assert b"caf" in out.read_bytes()
+    record = json.loads((tmp_path / "tags.jsonl").read_text())
+    assert os.fsencode(record["image"]) == name
+
+
+def test_a_closed_pipe_is_no_traceback(desk) -> None:
+    command = [sys.executable, "-m", "tai_dpt", "tag", str(desk / "tagger")]
+    paths = [str(desk / "photos" / f"{i}.png") for i in range(5)]
+    child = subprocess.Popen(
+        [*command, *paths, "--batch-size", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    child.stdout.close()
+    errors = child.stderr.read().decode()
+    child.wait()
+    assert "Traceback" not in errors
+    assert errors == ""
+
+
+def test_wrong_arguments(desk) -> None:
+    code, _, err = run("tag", desk / "tagger", desk / "photos", "--threshold", 2)
+    assert code == 2
+    assert "--threshold" in err
+    assert "contradict" in run("tag", desk / "tagger", "x", "--json", "--format", "csv")[2]
+    assert (
+        "no CUDA device" in run("tag", desk / "tagger", desk / "photos", "--device", "cuda")[2]
+        or __import__("torch").cuda.is_available()
+    )
+
+
+def test_whole_view(desk) -> None:
+    wide = photo(desk / "wide.png", size=(300, 40))
+    _, center, _ = run("tag", desk / "tagger", wide, "--json", "--top", 3)
+    _, whole, _ = run("tag", desk / "tagger", wide, "--json", "--top", 3, "--view", "whole")
+    scores = [
+        {t["class"]: t["score"] for t in json.loads(out)["labels"]} for out in (center, whole)
+    ]
+    assert not np.allclose([scores[0][c] for c in CLASSES], [scores[1][c] for c in CLASSES])

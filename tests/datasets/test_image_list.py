@@ -1,0 +1,241 @@
+"""Anybody's images and labels, by config alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from tai_dpt.cli.train import main
+from tai_dpt.datasets.label_files import read_label_file
+from tai_dpt.errors import InputError
+from tai_dpt.labels.vocabulary import Vocabulary
+from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.trainers.run import build_parser, run, setup_cfg
+
+import layouts
+
+CLASSES = Vocabulary.from_names({"dog": ["dog", "puppy"], "Traffic Light": [], "car": ["car"]})
+IMAGES = ("a.jpg", "b.jpg", "deep/c.jpg", "deep/d.png")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """``mine``: four images, a class list, captions."""
+    home = tmp_path / "mine"
+    for seed, name in enumerate(IMAGES):
+        layouts.write_image(home / "images" / name, seed)
+    (home / "classes.txt").write_text("dog\nTraffic Light\ncar\n")
+    (home / "captions.txt").write_text("a dog in a car\na traffic light\ntwo cars\nthe sky\n")
+    layouts.write_clip(tmp_path)
+    return tmp_path
+
+
+def arguments(root, output, *options, trainer="ZSCLIP", **image_list):
+    config = {
+        "DATASET": {
+            "NAME": "ImageList",
+            "VOCABULARY": "mine/classes.txt",
+            "IMAGE_LIST": {"IMAGES": "mine/images", **image_list},
+            "CORPUS": {"FILES": ["mine/captions.txt"]},
+        }
+    }
+    (root / "mine.yaml").write_text(yaml.safe_dump(config))
+    flags = ("--root", root, "--dataset-config-file", root / "mine.yaml", "--trainer", trainer)
+    flags += ("--output-dir", output, "--seed", 1, *layouts.TINY, *options)
+    return [str(flag) for flag in flags]
+
+
+def built(root, output, *options, **image_list):
+    argv = arguments(root, output, *options, **image_list)
+    return run(setup_cfg(build_parser().parse_args(argv)), no_train=True)
+
+
+def labels(path, text, **options):
+    path.write_bytes(text.encode())
+    return read_label_file(path, CLASSES, **options)
+
+
+TWO = [[1, -1, 1], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.csv", "image,dog,traffic light,car\na.jpg,1,0,1\nb.jpg,0,0,0\n"),
+        ("x.csv", "image,car,dog,traffic light\na.jpg,1,1,-1\nb.jpg,-1,-1,-1\n"),
+        ("x.csv", "file,puppy,traffic light,car\r\na.jpg,1.0,0.0,True\r\nb.jpg,0.0,no,0\r\n"),
+        ("x.csv", "\ufeffimage,labels\na.jpg,dog;car\nb.jpg,\n"),
+        ("x.csv", 'image,labels\na.jpg,"Puppy, car"\nb.jpg,""\n'),
+        ("x.csv", "labels,path\nCar|dog,a.jpg\n\n,b.jpg\n"),
+        ("x.tsv", "image\ttags\na.jpg\tdog, car\nb.jpg\t\n"),
+        (
+            "x.jsonl",
+            '{"image": "a.jpg", "labels": ["car", "dog"]}\n\n{"image": "b.jpg", "labels": []}',
+        ),
+        ("x.ndjson", '{"file": "a.jpg", "tags": ["CAR", "puppy"]}\r\n{"file":"b.jpg","tags":[]}'),
+    ],
+)
+def test_formats_say_the_same(tmp_path, name, text):
+    read = labels(tmp_path / name, text)
+    assert read.names == ["a.jpg", "b.jpg"]
+    assert read.labels.tolist() == TWO
+
+
+def test_an_empty_cell_is_unknown(tmp_path):
+    read = labels(tmp_path / "x.csv", "image,dog,traffic light,car\na.jpg,1,,nan\n")
+    assert read.labels.tolist() == [[1, 0, 0]]
+
+
+def test_zero_and_minus_one_together_must_be_explained(tmp_path):
+    text = "image,dog,traffic light,car\na.jpg,1,0,-1\n"
+    with pytest.raises(InputError, match=r"line 2: the file has both 0 and -1; .*ZERO"):
+        labels(tmp_path / "x.csv", text)
+    assert labels(tmp_path / "x.csv", text, zero="absent").labels.tolist() == [[1, -1, 0]]
+    assert labels(tmp_path / "x.csv", text, zero="unknown").labels.tolist() == [[1, 0, -1]]
+    with pytest.raises(InputError, match="valid: absent, unknown"):
+        labels(tmp_path / "x.csv", text, zero="no")
+
+
+def test_a_class_without_column_is_unknown_and_said(tmp_path):
+    with pytest.warns(UserWarning, match=r"no column for 2 of 3 classes.*Traffic Light, car"):
+        assert labels(tmp_path / "x.csv", "image,dog\na.jpg,0\n").labels.tolist() == [[-1, 0, 0]]
+
+
+def test_other_columns_are_left_out_by_name(tmp_path):
+    text = "image,width,dog,traffic light,car\na.jpg,640,1,0,0\n"
+    with pytest.raises(InputError, match=r"column unknown class 'width'.*SKIP_COLUMNS"):
+        labels(tmp_path / "x.csv", text)
+    read = labels(tmp_path / "x.csv", text, skip_columns=["Width"])
+    assert read.labels.tolist() == [[1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "x.csv",
+            "image,labels\na.jpg,dgo\n",
+            r"x\.csv, line 2: unknown class 'dgo'; did you .*dog",
+        ),
+        ("x.csv", "image,labels\na.jpg,dog,car\n", "line 2: 3 cells where the first line has 2"),
+        ("x.csv", "image,dog,traffic light,car\na.jpg,1,0\n", "line 2: 3 cells where .* has 4"),
+        (
+            "x.csv",
+            "image,dog,traffic light,car\na.jpg,2,0,0\n",
+            "'2' in column 'dog'; a label is 1",
+        ),
+        (
+            "x.csv",
+            "image,labels\na.jpg,dog\nb.jpg,\na.jpg,car\n",
+            "line 4: .*was in line 2 already",
+        ),
+        ("x.csv", "image,labels\n ,dog\n", "line 2: the image's name is empty"),
+        ("x.csv", "image,dog,Puppy\na.jpg,1,1\n", "'dog' and 'Puppy' are both the class 'dog'"),
+        ("x.csv", "name,labels\na.jpg,dog\n", "no column for the image"),
+        ("x.csv", "image;labels\na.jpg;dog\n", "separate columns with commas"),
+        ("x.csv", "image\na.jpg\n", "neither class columns nor a column 'labels'"),
+        ("x.csv", "image,labels\n", "no images in it"),
+        ("x.csv", 'image,labels\n"a.jpg,dog\n', "not valid CSV"),
+        ("x.csv", "", "is empty"),
+        ("x.txt", "a.jpg dog\n", r"ends in \.csv, \.tsv, \.jsonl"),
+        ("x.jsonl", '{"image": "a.jpg", "labels": ["dog"]}\n{"ima', "line 2: not valid JSON"),
+        ("x.jsonl", '{"image": "a.jpg", "labels": [0]}\n', "must be a list of class names"),
+        ("x.jsonl", '{"image": "a.jpg"}\n', "must be a list of class names"),
+        ("x.jsonl", '{"id": "a.jpg", "labels": []}\n', "no field 'image'; it has: id, labels"),
+        ("x.jsonl", "[1]\n", "a JSON object is needed"),
+    ],
+)
+def test_bad_files_name_the_line(tmp_path, name, text, message):
+    with pytest.raises(InputError, match=message):
+        labels(tmp_path / name, text)
+
+
+def test_not_utf8(tmp_path):
+    (tmp_path / "x.csv").write_bytes("image,labels\né.jpg,dog\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"not UTF-8.*line 2"):
+        read_label_file(tmp_path / "x.csv", CLASSES)
+
+
+def test_trains_and_evaluates_by_config_alone(root, tmp_path):
+    (root / "mine/train.csv").write_text("image,labels\na.jpg,dog\nb.jpg,car;traffic light\n")
+    (root / "mine/test.jsonl").write_text(
+        '{"image": "deep\\\\c.jpg", "labels": ["dog"]}\n{"image": "deep/d", "labels": ["car"]}\n'
+    )
+    named = {"TRAIN": "mine/train.csv", "TEST": "mine/test.jsonl"}
+    assert main(arguments(root, tmp_path / "text", trainer="TaIDPT", **named)) == 0
+    table = ScoreTable.load(tmp_path / "text/scores.npz")
+    assert table.labels.tolist() == [[1, -1, -1], [-1, -1, 1]]
+    assert table.class_names == ("dog", "Traffic Light", "car")
+    assert main(arguments(root, tmp_path / "image", trainer="DualCoOp", **named)) == 0
+    trainer = built(root, tmp_path / "built", **named)
+    assert trainer.dataset.images("test").paths == (
+        str(root / "mine/images/deep/c.jpg"),  # a backslash is a slash
+        str(root / "mine/images/deep/d.png"),  # an ending may be left out
+    )
+    assert len(trainer.dataset.images("val")) == 0
+
+
+def test_unknown_labels_are_left_out_of_the_metric(root, tmp_path):
+    (root / "mine/test.csv").write_text(
+        "image,dog,traffic light,car\na.jpg,1,1,1\nb.jpg,,,\ndeep/c.jpg,,,\n"
+    )
+    assert main(arguments(root, tmp_path / "out", TEST="mine/test.csv")) == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["mAP"] == 100  # nothing that is known to be absent can be ranked above
+    assert results["undecided_labels"] == "ignored"
+
+
+def test_without_labels_images_are_scored(root, tmp_path):
+    with pytest.warns(UserWarning, match="none of the images is labelled.*nothing to evaluate"):
+        assert main(arguments(root, tmp_path / "out", trainer="TaIDPT")) == 0
+    table = ScoreTable.load(tmp_path / "out/scores.npz")
+    assert table.ids == IMAGES
+    assert np.isfinite(table.merged).all()
+    assert not table.labels.any()
+    assert json.loads((tmp_path / "out/results.json").read_text())["mAP"] is None
+
+
+def test_missing_images(root, tmp_path, capsys):
+    lines = "".join(f"no{i}.jpg,dog\n" for i in range(5))
+    (root / "mine/test.csv").write_text(f"image,labels\na.jpg,car\n{lines}")
+    with pytest.warns(
+        UserWarning, match=r"5 of 6 images are not on disk: .*no0\.jpg, .*no2.jpg, …"
+    ):
+        assert main(arguments(root, tmp_path / "out", TEST="mine/test.csv")) == 2
+    assert "5 of 6 images are not on disk" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="5 images are skipped"):
+        options = ("DATASET.ON_BAD_IMAGE", "skip")
+        assert main(arguments(root, tmp_path / "out", *options, TEST="mine/test.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"IMAGES": ""}, "IMAGE_LIST.IMAGES is empty"),
+        ({"IMAGES": "mine/pictures"}, "pictures is missing"),
+        ({"IMAGES": "mine/classes.txt"}, "is no folder"),
+        ({"TEST": "mine/none.csv"}, "none.csv is missing"),
+        ({"IMAGES": "empty"}, "no images in it"),
+    ],
+)
+def test_bad_configs(root, tmp_path, change, message):
+    (root / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        built(root, tmp_path / "out", **change)
+
+
+def test_a_class_list_is_needed(root, tmp_path):
+    argv = arguments(root, tmp_path / "out", "DATASET.VOCABULARY", "")
+    with pytest.raises(InputError, match="name the class list"):
+        run(setup_cfg(build_parser().parse_args(argv)))
+    (root / "mine/classes.txt").write_text("dog\ncar\nDog\n")
+    with pytest.raises(InputError, match="same name after lower-casing: 'dog' and 'Dog'"):
+        built(root, tmp_path / "out")
+
+
+def test_a_circle_of_links_ends(root, tmp_path):
+    (root / "mine/images/deep/up").symlink_to(root / "mine/images")
+    assert built(root, tmp_path / "out").dataset.images("test").ids == IMAGES

@@ -1,0 +1,153 @@
+"""Vocabularies: the built-in ones, users' files, and what is said about bad ones."""
+
+import json
+import warnings
+
+import pytest
+
+from tai_dpt.errors import InputError
+from tai_dpt.labels.class_lists import (
+    VOCABULARIES,
+    imagenet_templates,
+    load_vocabulary,
+    template_texts,
+)
+from tai_dpt.labels.vocabulary import Vocabulary
+
+from places import TESTS
+
+SIZES = {"voc2007": 20, "coco2014": 80, "nuswide": 81}
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_built_in(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no synonym is claimed twice
+        vocabulary = load_vocabulary(name)
+        readable = load_vocabulary(name, names="readable")
+    assert len(vocabulary) == len(readable) == SIZES[name]
+    assert vocabulary.dataset_names == readable.dataset_names
+    assert any(vocabulary.grown)
+    for words, stop in zip(vocabulary.grown, vocabulary.stop, strict=True):
+        assert not set(words) & set(stop)
+
+
+def test_names_of_the_paper_the_data_set_and_plain_english():
+    coco, voc = load_vocabulary("coco2014"), load_vocabulary("voc2007")
+    assert coco.names[3:5] == ("motor bike", "aeroplane")
+    assert coco.dataset_names[3:5] == ("motorcycle", "airplane")
+    assert voc.names[15] == "pottedplant"
+    assert load_vocabulary("voc2007", names="readable").names[15] == "potted plant"
+    assert voc.index_by_any_name()["potted plant"] == 15
+    assert coco.index_by_any_name()["motorcycle"] == 3
+
+
+def test_built_in_match_the_reference():
+    path = TESTS / "reference/vocabularies.json"
+    for name, classes in json.loads(path.read_text()).items():
+        vocabulary = load_vocabulary(name)
+        assert list(vocabulary.names) == [c["name"] for c in classes]
+        for got, c in zip(vocabulary.synonyms, classes, strict=True):
+            assert set(got) == {c["name"], *c["synonyms"]}
+    templates = json.loads(path.with_name("imagenet_templates.json").read_text())
+    assert list(imagenet_templates()) == templates
+
+
+def test_template_texts():
+    texts, labels = template_texts(Vocabulary(("cat", "dog")))
+    assert len(texts) == len(labels) == 2 * 89
+    assert texts[:10].count("a photo of a cat.") == 9
+    assert labels == [0] * 89 + [1] * 89
+    assert all("dog" in text for text in texts[89:])
+
+
+def test_name_lists_with_bom_and_crlf(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_bytes("\ufeff# mine\r\npotted plant\r\n\r\nChaise longue\r\n".encode())
+    vocabulary = Vocabulary.from_file(path)
+    assert vocabulary.names == ("potted plant", "Chaise longue")
+    assert vocabulary.synonyms == (("potted plant",), ("chaise longue",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {name: dog, synonyms: [puppy]}\n- cat\n",
+        "dog: [puppy]\ncat:\n",
+        "classes:\n- {name: dog, synonyms: [dog, puppy]}\n- name: cat\nblocked: [hot dog]\n",
+    ],
+)
+def test_yaml_forms(tmp_path, text):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    vocabulary = Vocabulary.from_file(path)
+    assert vocabulary.names == ("dog", "cat")
+    assert vocabulary.synonyms == (("dog", "puppy"), ("cat",))
+    assert vocabulary.blocked == (("hot dog",) if "blocked" in text else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "", "a.txt is empty"),
+        ("a.txt", "\n# nothing\n", "no class names"),
+        ("a.txt", "Cat\ndog\ncat\n", "same name after lower-casing: 'Cat' and 'cat'"),
+        ("a.yaml", "- name: [x", "not valid YAML"),
+        ("a.yaml", "- no\n", "class 1 has no 'name'"),
+        ("a.yaml", "- {name: no}\n", "class 1: name is False, not text; quote it"),
+        ("a.yaml", "- {name: a, synonym: [b]}\n", "unknown key 'synonym'; did you mean 'synonyms'"),
+        ("a.yaml", "- {name: a, synonyms: b}\n", "must be a list"),
+        ("a.yaml", "cat: []\ncat: []\n", "line 2: not valid YAML: 'cat' occurs twice"),
+        ("a.yaml", "3\n", "not a class list"),
+    ],
+)
+def test_bad_files(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        Vocabulary.from_file(path)
+    assert message in str(error.value)
+    assert name in str(error.value)
+
+
+def test_not_utf8_says_where_and_how_to_convert(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_bytes("dog\ncaf\u00e9\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"byte 7 \(line 2\).*iconv -f LATIN1"):
+        Vocabulary.from_file(path)
+    path.write_bytes("dog\n".encode("utf-16"))
+    with pytest.raises(InputError, match="iconv -f UTF-16"):
+        Vocabulary.from_file(path)
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(InputError, match=r"did you mean 'coco2014'.*voc2007, coco2014, nuswide"):
+        load_vocabulary("coco2104")
+    with pytest.raises(InputError, match=r"no such class list: mine\.yaml"):
+        load_vocabulary("mine.yaml")
+    with pytest.raises(InputError, match="valid: paper, readable"):
+        load_vocabulary("coco2014", names="plain")
+
+
+def test_a_synonym_of_two_classes_goes_to_the_one_of_that_name_else_the_first():
+    with pytest.warns(UserWarning, match="'hound' is claimed by the classes 'dog' and 'wolf'"):
+        vocabulary = Vocabulary(("dog", "wolf"), (("hound",), ("hound", "cub")))
+    assert vocabulary.synonyms == (("dog", "hound"), ("wolf", "cub"))
+    with pytest.warns(UserWarning, match="it goes to 'cup'"):
+        vocabulary = Vocabulary(("mug", "cup"), (("cup",), ()))
+    assert vocabulary.synonyms == (("mug",), ("cup",))
+
+
+def test_empty_and_uneven():
+    with pytest.raises(InputError, match="at least one class"):
+        Vocabulary(())
+    with pytest.raises(InputError, match="class 1 needs a name"):
+        Vocabulary(("a", " "))
+    with pytest.raises(InputError, match="2 class names but 1 entries of synonyms"):
+        Vocabulary(("a", "b"), (("c",),))
+
+
+def test_fingerprint_follows_the_words():
+    one = Vocabulary(("a", "b"))
+    assert one.fingerprint() == Vocabulary.from_names(["a", "b"]).fingerprint()
+    assert one.fingerprint() != Vocabulary.from_names({"a": ["c"], "b": []}).fingerprint()

@@ -1,0 +1,164 @@
+"""The fast prompt encoder equals the plain one, and says what does not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tai_dpt.errors import InputError
+from tai_dpt.prompts.learner import (
+    ClassTokens,
+    PromptEncoder,
+    PromptLearner,
+    adapt_state_dict,
+    class_tokens,
+    load_contexts,
+)
+
+import plain
+
+SOS, EOS, DOT = 49406, 49407, 269
+
+
+def make_encoder(text, classes, **options) -> PromptEncoder:
+    return PromptEncoder(text=text, classes=classes, start_id=SOS, **options)
+
+
+@st.composite
+def class_lists(draw) -> list[ClassTokens]:
+    ids = st.sampled_from([320, 1929, 3989, 1615, 2533, 786, 0])
+    names = draw(st.lists(st.lists(ids, min_size=1, max_size=6), min_size=1, max_size=7))
+    return [ClassTokens(str(i), tuple(n), (DOT, EOS)) for i, n in enumerate(names)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    classes=class_lists(),
+    n_ctx=st.integers(1, 6),
+    csc=st.booleans(),
+    position=st.sampled_from(["end", "middle", "front"]),
+    per_chunk=st.sampled_from([1, 20, 10_000]),
+    kept=st.sampled_from([0, 2]),
+    seed=st.integers(0, 2**16),
+)
+def test_fast_equals_plain(golden_backbone, classes, n_ctx, csc, position, per_chunk, kept, seed):
+    text = golden_backbone.text
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(classes), n_ctx, text.width) if csc else (n_ctx, text.width)
+    contexts = [(0.5 * torch.randn(shape, generator=generator)).requires_grad_() for _ in range(2)]
+    probe = torch.randn(2, len(classes), text.embed_dim, generator=generator)
+    encoder = make_encoder(
+        text,
+        classes,
+        n_ctx=n_ctx,
+        csc=csc,
+        position=position,
+        rows_per_chunk=per_chunk,
+        chunks_kept=kept,
+    )
+    ours = encoder(torch.stack(contexts))
+    gradients = torch.autograd.grad((ours * probe).sum(), contexts)
+    reference = torch.stack(
+        [
+            plain.class_embeddings(text, classes, c, start_id=SOS, position=position)
+            for c in contexts
+        ]
+    )
+    expected = torch.autograd.grad((reference * probe).sum(), contexts)
+    torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+    for ours_grad, expected_grad in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours_grad, expected_grad, rtol=1e-3, atol=1e-4)
+
+
+def test_shared_prefix_is_the_whole_context(golden_backbone):
+    names = ["dog", "traffic light", "car"]
+    tokens = class_tokens(names, golden_backbone.tokenize)
+    encoder = make_encoder(golden_backbone.text, tokens, n_ctx=16)
+    (chunk,) = encoder.chunks
+    assert chunk.layout.prefix == 17
+    assert chunk.layout.groups == ((2, 3), (1, 4))  # name tokens, "." and EOS
+
+
+def test_underscores_are_spaces(golden_backbone):
+    spaced, underscored = class_tokens(["stop sign", "stop_sign"], golden_backbone.tokenize)
+    assert spaced.name_ids == underscored.name_ids
+    assert spaced.tail_ids == (DOT, EOS)
+
+
+def test_too_long_a_name_is_refused(golden_backbone):
+    tokens = class_tokens(["dog", "very " * 60 + "long"], golden_backbone.tokenize)
+    with pytest.raises(InputError, match=r"class name 'very .* room for 58"):
+        make_encoder(golden_backbone.text, tokens, n_ctx=16)
+
+
+def test_a_name_that_just_fits(golden_backbone):
+    tokens = class_tokens(["dog " * 58], golden_backbone.tokenize)
+    encoder = make_encoder(golden_backbone.text, tokens, n_ctx=16)
+    context = torch.randn(16, golden_backbone.text.width)
+    ours = encoder(context[None])[0]
+    reference = plain.class_embeddings(
+        golden_backbone.text, tokens, context, start_id=SOS, position="end"
+    )
+    torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_position_lists_the_valid_ones(golden_backbone):
+    tokens = class_tokens(["dog"], golden_backbone.tokenize)
+    with pytest.raises(InputError, match="'midle'; did you mean 'middle'\\? valid: end, middle"):
+        make_encoder(golden_backbone.text, tokens, n_ctx=4, position="midle")
+
+
+def make_learner(backbone, names, contexts=("global", "local"), csc=False) -> PromptLearner:
+    tokens = class_tokens(names, backbone.tokenize)
+    encoder = make_encoder(backbone.text, tokens, n_ctx=4, csc=csc)
+    generator = torch.Generator().manual_seed(1)
+    return PromptLearner(
+        encoder=encoder, names=contexts, class_names=names, n_ctx=4, generator=generator
+    )
+
+
+def test_checkpoint_holds_contexts_and_classes_only(golden_backbone):
+    learner = make_learner(golden_backbone, ["dog", "car"])
+    assert set(learner.state_dict()) == {"ctx_global", "ctx_local", "_extra_state"}
+    assert all(e.norm(dim=1).allclose(torch.ones(2)) for e in learner().values())
+
+
+def test_other_classes_are_refused_by_name(golden_backbone):
+    state = make_learner(golden_backbone, ["dog", "car"]).state_dict()
+    with pytest.raises(InputError, match=r"2 classes there, 3 here.*only here: cat, tv"):
+        make_learner(golden_backbone, ["cat", "car", "tv"]).load_state_dict(state)
+    with pytest.raises(InputError, match="another order"):
+        make_learner(golden_backbone, ["car", "dog"]).load_state_dict(state)
+
+
+def test_class_shared_contexts_carry_over_to_other_classes(golden_backbone):
+    source = make_learner(golden_backbone, ["dog", "car"])
+    with torch.no_grad():
+        source.ctx_local.add_(1)
+    target = make_learner(golden_backbone, ["cat", "tv", "bus"])
+    load_contexts(target, source.state_dict())
+    assert target.ctx_local.equal(source.ctx_local)
+    specific = make_learner(golden_backbone, ["cat", "tv", "bus"], csc=True)
+    with pytest.raises(InputError, match="only class-shared contexts"):
+        load_contexts(specific, source.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("contexts", "public"),
+    [
+        (("global", "local"), {"ctx": "ctx_global", "ctx_double": "ctx_local"}),
+        (("positive", "negative"), {"ctx": "ctx_positive", "ctx_neg": "ctx_negative"}),
+    ],
+)
+def test_public_checkpoints_load(golden_backbone, contexts, public):
+    learner = make_learner(golden_backbone, ["dog", "car"], contexts)
+    state = {
+        theirs: torch.full_like(getattr(learner, ours), i + 1.0)
+        for i, (theirs, ours) in enumerate(public.items())
+    }
+    state |= {"token_prefix": torch.zeros(2, 1, 64), "token_suffix": torch.zeros(2, 72, 64)}
+    learner.load_state_dict(adapt_state_dict(learner, state))
+    for i, ours in enumerate(public.values()):
+        assert getattr(learner, ours).eq(i + 1.0).all()

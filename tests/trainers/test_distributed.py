@@ -1,0 +1,100 @@
+"""Several processes train the prompts that one trains, and leave what one leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tai_dpt import distributed
+from tai_dpt.cli.train import main
+from tai_dpt.scoring.results import ScoreTable
+
+import worlds
+from places import ROOT
+
+# Six captions in batches of four: the second has fewer samples than three processes.
+OPTIONS = (
+    *("DATASET.CORPUS.TEMPLATES", "False", "DATALOADER.TRAIN_X.BATCH_SIZE", 4),
+    *("DATALOADER.TEST.BATCH_SIZE", 5, "OPTIM.LR", 0.01, "TEST.FINAL_MODEL", "best_val"),
+    *("FEATURES.CACHE", "disk", "FEATURES.PRECISION", "fp32"),
+)
+TAI = ("TRAINER.TAIDPT.N_CTX", 4)
+DUAL = ("TRAINER.DUALCOOP.N_CTX", 4, "INPUT.TRANSFORMS", "('normalize',)")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return worlds.write_world(tmp_path_factory.mktemp("world"))
+
+
+def command_line(world: Path, output: Path, trainer: str, *options: object) -> list[str]:
+    cache = output.with_name(output.name + "-cache")
+    return worlds.arguments(
+        world, trainer, output, *OPTIONS, "FEATURES.DIR", cache, *options, seed=3
+    )
+
+
+def torchrun(processes: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.run(
+        [*launcher, f"--nproc_per_node={processes}", str(ROOT / "train.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+
+
+def prompts(output: Path) -> dict[str, torch.Tensor]:
+    path = output / "prompt_learner/model.pth.tar-2"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return {name: value for name, value in state.items() if torch.is_tensor(value)}
+
+
+@pytest.mark.parametrize(
+    ("processes", "trainer", "options"),
+    [(2, "TaIDPT", TAI), (3, "TaIDPT", TAI), (2, "DualCoOp", DUAL)],
+)
+def test_many_processes_equal_one(world, tmp_path, processes, trainer, options):
+    assert main(command_line(world, tmp_path / "one", trainer, *options)) == 0
+    many = torchrun(processes, command_line(world, tmp_path / "many", trainer, *options))
+    assert many.returncode == 0, many.stderr
+    one, several = prompts(tmp_path / "one"), prompts(tmp_path / "many")
+    assert one.keys() == several.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(several[name], value, rtol=0, atol=1e-5)
+    tables = [ScoreTable.load(tmp_path / name / "scores.npz") for name in ("one", "many")]
+    assert tables[1].ids == tables[0].ids
+    np.testing.assert_allclose(tables[1].merged, tables[0].merged, atol=1e-4)
+    files = [
+        sorted(str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*"))
+        for name in ("one", "many")
+    ]
+    without_events = [[f for f in listed if "events" not in f] for listed in files]
+    assert without_events[1] == without_events[0]
+    logs = [(tmp_path / name / "log.txt").read_text() for name in ("one", "many")]
+    assert logs[1].count("=> result") == logs[0].count("=> result")
+    assert many.stdout.count("=> result") == logs[0].count("=> result")
+
+
+def test_bad_input_ends_all_processes(world, tmp_path):
+    ended = torchrun(2, command_line(world, tmp_path / "out", "TaIDTP"))
+    assert ended.returncode != 0
+    assert "did you mean 'TaIDPT'" in ended.stderr
+
+
+def test_alone_nothing_is_done():
+    distributed.setup(cuda=True)
+    assert (distributed.rank(), distributed.world()) == (0, 1)
+    assert distributed.is_main()
+    distributed.barrier()
+    value = torch.ones(2, 3, 4)
+    assert distributed.gather("value") == ["value"]
+    assert distributed.gather_classes(value, [3]) is value
+    assert distributed.weighted_sum({"loss": torch.tensor(2.0)}, 1.0) == {"loss": 2.0}
