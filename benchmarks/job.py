@@ -24,7 +24,7 @@ from benchmarks.common import (
     random_labels,
     seconds,
 )
-from benchmarks.plain import PlainTraining
+from benchmarks.plain_training import PlainTraining
 from benchmarks.step import OurTraining, plain_of
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.features import FeatureStore, build_store

@@ -37,7 +37,7 @@ for part in "${parts[@]}"; do
         if ((${#quick[@]})); then
             "${nouns[@]}" --classes 0
         else
-            "${nouns[@]}" --half odd | "$python" -m benchmarks.keep d "The noun filter, on images it was not tuned on"
+            "${nouns[@]}" --half odd | "$python" -m benchmarks.record d "The noun filter, on images it was not tuned on"
         fi
     else
         echo "part d is left out: it needs --labelled FILE"

@@ -21,7 +21,7 @@ from benchmarks.common import (
     random_labels,
     side_by_side,
 )
-from benchmarks.plain import PlainTraining
+from benchmarks.plain_training import PlainTraining
 from tai_dpt.backbones import Backbone
 from tai_dpt.features import PackedFeatures
 from tai_dpt.prompts.learner import PromptLearner, class_tokens

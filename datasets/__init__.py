@@ -1,9 +1,9 @@
 """The datasets; importing this package registers all of them with the toolbox."""
 
+from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.coco_format import CocoFormat
 from tai_dpt.datasets.image_list import ImageList
 from tai_dpt.datasets.nuswide import NUSWIDE
-from tai_dpt.datasets.plain import PlainCaptions
 from tai_dpt.datasets.voc2007 import VOC2007
 from tai_dpt.io.module_alias import alias_package
 

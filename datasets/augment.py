@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.backbones.preprocessing import read_picture
+from tai_dpt.backbones.preprocessing import read_image
 from tai_dpt.datasets.images import Transform, interpolation, list_or_value
 from tai_dpt.errors import InputError, unknown
 
@@ -94,7 +94,7 @@ class ViewReader:
 
     def __call__(self, item: tuple[str, int]) -> Tensor:
         path, number = item
-        image = read_picture(path)
+        image = read_image(path)
         name = f"{self.seed}\t{number}\t{Path(path).name}"
         digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
         with torch.random.fork_rng(devices=[]):

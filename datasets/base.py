@@ -65,7 +65,7 @@ class MultiLabelDataset(DatasetBase):
     """
 
     #: whether the metric leaves labels 0 out of a class's ranking; else they are negatives
-    ignores_undecided = False
+    ignores_unknown = False
 
     def __init__(
         self,

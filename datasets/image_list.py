@@ -36,7 +36,7 @@ class ImageList(MultiLabelDataset):
     out of the metric.
     """
 
-    ignores_undecided = True
+    ignores_unknown = True
 
     def __init__(self, cfg: CfgNode) -> None:
         options = cfg.DATASET.IMAGE_LIST

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.backbones.preprocessing import INTERPOLATIONS, read_picture
+from tai_dpt.backbones.preprocessing import INTERPOLATIONS, read_image
 from tai_dpt.errors import InputError, unknown
 
 TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
@@ -90,7 +90,7 @@ class _Pixels:
         self.transform = transform
 
     def __call__(self, path: str) -> Tensor:
-        return self.transform(read_picture(path))
+        return self.transform(read_image(path))
 
 
 def image_batches(
@@ -132,7 +132,7 @@ def unreadable_images(paths: Sequence[str], *, workers: int) -> dict[int, str]:
 
 
 def _probe(path: str) -> None:
-    read_picture(path, glance=True)
+    read_image(path, glance=True)
 
 
 def _read_ahead(

@@ -112,7 +112,7 @@ def partial_labels(cfg: CfgNode, images: ImageSplit, class_names: Sequence[str])
       folder: images and classes are matched by name;
     * ``.npy``: a matrix (images, classes) of 0 and 1, in the data set's order;
     * ``.txt``, the public VOC2007 release: a line an image, in the order of ``trainval.txt``, of
-      1, -1 and 0 (unknown) separated by commas. Where the data set itself is undecided (VOC's
+      1, -1 and 0 (unknown) separated by commas. Where the data set itself is unknown (VOC's
       *difficult*) the file's label counts.
 
     Labels are 1, -1, and 0 = unknown. A class left without a known positive is warned about.

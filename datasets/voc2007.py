@@ -46,7 +46,7 @@ class VOC2007(MultiLabelDataset):
                 options.DIFFICULT,
                 DIFFICULT,
             )
-        self.ignores_undecided = options.DIFFICULT == "ignore"
+        self.ignores_unknown = options.DIFFICULT == "ignore"
         vocabulary = vocabulary_from_config(cfg)
         home = dataset_path(cfg, options.FOLDER)
         has_train = (home / _LISTS / "trainval.txt").is_file()

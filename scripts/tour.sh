@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's tour: learn by reading, tag pictures, see why, all on emoji_scenes. Every picture
+# The README's tour: learn by reading, tag images, see why, all on emoji_scenes. Every image
 # in the README is made by a command here.
 #   OUT=output/tour   where everything goes
 source "$(dirname "$0")/env.sh"
@@ -8,17 +8,17 @@ world=data/emoji_scenes
 run() { printf '\n$ tai-dpt %s\n' "$*"; "$PYTHON" -m tai_dpt "$@"; }
 mkdir -p "$OUT"
 
-# learn 64 classes from 6,000 captions; no picture is opened
+# learn 64 classes from 6,000 captions; no image is opened
 run fit --classes $world/classes.yaml --captions $world/annotations/captions_train.json \
     --backbone emoji_scenes --out "$OUT/tagger" --overwrite TRAINER.TAIDPT.N_CTX 8
 
-# twenty unlabelled pictures say where the scores of pictures lie
-run calibrate "$OUT/tagger" --pictures "$world/images/val/3000[01]*"
+# twenty unlabelled images say where the scores of images lie
+run calibrate "$OUT/tagger" --images "$world/images/val/3000[01]*"
 
 run tag "$OUT/tagger" "$world/images/test/40000*"
 run tag "$OUT/tagger" $world/images/test --format csv --out "$OUT/tags.csv" --overwrite
 
-# figure 4: where in a picture; figure 3: which words
+# figure 4: where in an image; figure 3: which words
 run explain "$OUT/tagger" $world/images/test/400001.webp $world/images/test/400004.webp \
     --class dog --class car --class horse --class cow --out "$OUT/where.png"
 run explain "$OUT/tagger" --text "two dogs chase a red car near a giraffe" \

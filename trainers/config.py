@@ -6,7 +6,6 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.config import extend_dataset_cfg
 
-PREDICTIONS = ("merged", "global", "local")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 

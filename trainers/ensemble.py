@@ -36,9 +36,9 @@ from tai_dpt.toolbox import (
     set_random_seed,
 )
 from tai_dpt.trainers.config import extend_cfg
+from tai_dpt.trainers.config_files import merge_file, merge_pairs, restore
 from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
-from tai_dpt.trainers.merging import merge_file, merge_pairs, restore
 from tai_dpt.trainers.multilabel import (
     MultiLabelTrainer,
     cardinality_threshold,

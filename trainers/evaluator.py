@@ -12,9 +12,8 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import unknown
 from tai_dpt.scoring.metrics import MultiLabelResult, evaluate
-from tai_dpt.scoring.scores import Scores
+from tai_dpt.scoring.scores import KINDS, Scores
 from tai_dpt.toolbox import EVALUATOR_REGISTRY, EvaluatorBase
-from tai_dpt.trainers.config import PREDICTIONS
 
 
 @EVALUATOR_REGISTRY.register()
@@ -23,28 +22,27 @@ class MultiLabelEvaluator(EvaluatorBase):
 
     ``threshold`` is what the F1 figures decide by; the trainer sets it (it is never chosen on
     the labels that are evaluated). Without one only the top-3 figures are printed.
-    ``ignore_undecided``, which the trainer sets too, leaves labels 0 out; else they are negatives.
+    ``ignore_unknown``, which the trainer sets too, leaves labels 0 out; else they are negatives.
     """
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
         super().__init__(cfg)
-        if cfg.TEST.PREDICTION not in PREDICTIONS:
-            raise unknown("prediction (TEST.PREDICTION)", cfg.TEST.PREDICTION, PREDICTIONS)
+        if cfg.TEST.PREDICTION not in KINDS:
+            raise unknown("prediction (TEST.PREDICTION)", cfg.TEST.PREDICTION, KINDS)
         self.class_names = list((lab2cname or {}).values())
-        self.ignore_undecided = False
+        self.ignore_unknown = False
         self.reset()
 
     def reset(self) -> None:
-        self._scores: dict[str, list[torch.Tensor]] = {name: [] for name in PREDICTIONS}
+        self._scores: dict[str, list[torch.Tensor]] = {name: [] for name in KINDS}
         self._labels: list[torch.Tensor] = []
         self.results: dict[str, MultiLabelResult] = {}
         self.threshold = float("nan")
 
     def process(self, scores: Scores, labels: torch.Tensor) -> None:
         """Take a batch: scores (B, C) of the three kinds, labels (B, C) in {1, 0, -1}."""
-        for name in PREDICTIONS:
-            value = getattr(scores, "global_" if name == "global" else name)
-            self._scores[name].append(value.cpu())
+        for name in KINDS:
+            self._scores[name].append(scores.of(name).cpu())
         self._labels.append(labels.cpu())
 
     def scores(self, prediction: str) -> NDArray[np.float32]:
@@ -62,7 +60,7 @@ class MultiLabelEvaluator(EvaluatorBase):
         labels = self.labels
         positives = (labels > 0).sum(0)
         empty = [n for n, count in zip(self.class_names, positives, strict=True) if not count]
-        ignore = labels == 0 if self.ignore_undecided else None
+        ignore = labels == 0 if self.ignore_unknown else None
         if len(empty) == len(self.class_names) > 0:
             warnings.warn(
                 "none of the images is labelled with any class, so there is nothing to evaluate; "
@@ -75,7 +73,7 @@ class MultiLabelEvaluator(EvaluatorBase):
                 f"left out of mAP: {', '.join(empty)}",
                 stacklevel=2,
             )
-        for name in PREDICTIONS:
+        for name in KINDS:
             threshold = self.threshold if name == chosen else float("nan")
             scores = self.scores(name)
             if ignore is not None:
@@ -88,7 +86,7 @@ class MultiLabelEvaluator(EvaluatorBase):
         metrics.update(OF1_top3=result.f1_top3.of1, CF1_top3=result.f1_top3.cf1)
         lines = ["=> result", f"* total: {len(labels):,}", f"* prediction: {chosen}"]
         lines += [f"* {name}: {value:.2f}%" for name, value in metrics.items()]
-        lines += [f"* {n} mAP: {self.results[n].mAP:.2f}%" for n in PREDICTIONS if n != chosen]
+        lines += [f"* {n} mAP: {self.results[n].mAP:.2f}%" for n in KINDS if n != chosen]
         print("\n".join(lines))
         if self.cfg.TEST.PER_CLASS_RESULT:
             print("=> per-class result")

@@ -171,7 +171,7 @@ class Piece:
     """The samples of a batch that one process takes, and the weight of their mean."""
 
     index: Tensor  # (B,)
-    share: float
+    fraction: float
 
 
 class FeatureLoader:
@@ -180,8 +180,8 @@ class FeatureLoader:
     The store is opened, and what it lacks encoded, by ``prepare`` or at the first iteration. A
     shuffled loader's order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes
     on as it would have. No sample is left out: the last batch may be smaller. Of several
-    processes each gets its piece of every batch; ``share`` is the weight of its mean loss in the
-    whole batch's.
+    processes each gets its piece of every batch; ``batch_fraction`` is the weight of its mean loss
+    in the whole batch's.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class FeatureLoader:
         self.labels = labels  # (n, C)
         self.batch_size = batch_size
         self.epoch = 0
-        self.share = 1.0  # of the piece that was yielded last
+        self.batch_fraction = 1.0  # of the piece that was yielded last
         self._open_store = open_store
         self._store: FeatureStore | None = None
         self._device = device
@@ -226,7 +226,7 @@ class FeatureLoader:
         return self.store.packed(index)
 
     def _batch(self, piece: Piece, features: AnyFeatures) -> dict[str, Any]:
-        self.share = piece.share
+        self.batch_fraction = piece.fraction
         return {
             "features": features.to(self._device),
             "label": self.labels[piece.index].to(self._device),

@@ -21,7 +21,6 @@ from tai_dpt.scoring.metrics import best_f1_threshold
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
-from tai_dpt.trainers.config import PREDICTIONS
 from tai_dpt.trainers.evaluator import MultiLabelEvaluator
 from tai_dpt.trainers.features import (
     FeatureLoader,
@@ -51,7 +50,7 @@ class MultiLabelTrainer(TrainerX):
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             # TEST.EVALUATOR's default is Dassl's single-label one, which cannot serve here
             self.evaluator = MultiLabelEvaluator(cfg, lab2cname=self.lab2cname)
-        self.evaluator.ignore_undecided = self.dataset.ignores_undecided
+        self.evaluator.ignore_unknown = self.dataset.ignores_unknown
 
     @property
     def options(self) -> CfgNode:
@@ -136,14 +135,14 @@ class MultiLabelTrainer(TrainerX):
     def model_backward(self, loss: Tensor) -> None:
         """Gradients of the mean loss over the whole batch, whatever part of it is here."""
         if distributed.world() > 1:
-            loss = loss * self.train_loader_x.share
+            loss = loss * self.train_loader_x.batch_fraction
         super().model_backward(loss)
         for name in self.get_model_names():
             distributed.sum_gradients(self._models[name].parameters())
 
     def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Losses as the log shows them: the whole batch's."""
-        return distributed.weighted_sum(values, self.train_loader_x.share)
+        return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:
         """As the toolbox does, on rank 0; the others go on once it is written."""
@@ -200,7 +199,7 @@ class MultiLabelTrainer(TrainerX):
             return np.zeros((0, self.num_classes), np.float32)
         self.set_model_mode("eval")
         scorer, prediction = self.scorer(), self.cfg.TEST.PREDICTION
-        return _of(score_all(scorer, loader), prediction).numpy()
+        return score_all(scorer, loader).of(prediction).numpy()
 
     def _decision_threshold(self, scorer: Scorer, split: str) -> tuple[float, str]:
         """Where the F1 figures draw the line, never looking at the evaluated labels.
@@ -210,9 +209,9 @@ class MultiLabelTrainer(TrainerX):
         """
         prediction = self.cfg.TEST.PREDICTION
         if self.val_loader is not None and split != "val":
-            scores = _of(score_all(scorer, self.val_loader), prediction)
+            scores = score_all(scorer, self.val_loader).of(prediction)
             labels = self.val_loader.labels
-            if self.evaluator.ignore_undecided:
+            if self.evaluator.ignore_unknown:
                 scores, labels = scores[labels != 0], labels[labels != 0]
             return best_f1_threshold(scores.numpy(), labels.numpy()), "validation labels"
         return cardinality_threshold(self.evaluator.scores(prediction), self.training_cardinality())
@@ -225,10 +224,9 @@ class MultiLabelTrainer(TrainerX):
             ids=images.ids,
             class_names=tuple(self.dataset.classnames),
             labels=evaluator.labels.astype(np.int8),
-            **{
-                "global_" if name == "global" else name: evaluator.scores(name)
-                for name in PREDICTIONS
-            },
+            global_=evaluator.scores("global"),
+            local=evaluator.scores("local"),
+            merged=evaluator.scores("merged"),
         )
         results = {
             "trainer": self.cfg.TRAINER.NAME,
@@ -242,7 +240,7 @@ class MultiLabelTrainer(TrainerX):
             "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
             "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
             "threshold_source": threshold_source,
-            "undecided_labels": "ignored" if evaluator.ignore_undecided else "negatives",
+            "unknown_labels": "ignored" if evaluator.ignore_unknown else "negatives",
             "class_names": list(self.dataset.classnames),
             "backbone": self.backbone_identity(),
             "versions": versions(),
@@ -277,10 +275,6 @@ def cardinality_threshold(scores: NDArray[np.float32], cardinality: float) -> tu
         return float("nan"), "none"
     quantile = 1 - min(cardinality / scores.shape[1], 1.0)
     return float(np.quantile(scores, quantile)), "label cardinality of the training samples"
-
-
-def _of(scores: Scores, prediction: str) -> Tensor:
-    return getattr(scores, "global_" if prediction == "global" else prediction)
 
 
 def plain_config(node: Any) -> Any:

@@ -46,7 +46,7 @@ def build_prompt_learner(trainer: MultiLabelTrainer, *, names: tuple[str, ...]) 
         n_ctx=n_ctx,
         csc=options.CSC,
         position=options.CLASS_TOKEN_POSITION,
-        share=(distributed.rank(), distributed.world()),
+        ranks=(distributed.rank(), distributed.world()),
     )
     generator = torch.Generator()
     if cfg.SEED >= 0:

@@ -26,7 +26,7 @@ from tai_dpt.toolbox import (
     set_random_seed,
 )
 from tai_dpt.trainers import extend_cfg
-from tai_dpt.trainers.merging import find_key, merge_file, merge_pairs
+from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs
 
 PathLike = str | os.PathLike[str]
 

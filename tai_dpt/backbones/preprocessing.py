@@ -1,4 +1,4 @@
-"""Pictures of any kind to the pixels that CLIP sees."""
+"""Images of any kind to the pixels that CLIP sees."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torchvision import transforms as T
 from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD
 from tai_dpt.errors import InputError, unknown
 
-#: what ``as_picture`` takes for one picture
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+#: what ``as_image`` takes for one image
+AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 VIEWS = ("center", "whole")
 INTERPOLATIONS = {
@@ -37,7 +37,7 @@ class Preprocessing:
     Args:
         size: (height, width) of the result.
         view: "center" resizes the shorter side and cuts out the middle, as CLIP does; "whole"
-            resizes the whole picture, whatever its shape.
+            resizes the whole image, whatever its shape.
         interpolation: a key of ``INTERPOLATIONS``.
     """
 
@@ -53,34 +53,34 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
 
-    def __call__(self, picture: Image.Image) -> Tensor:
-        """The pixels (3, H, W) of an RGB picture, fp32."""
+    def __call__(self, image: Image.Image) -> Tensor:
+        """The pixels (3, H, W) of an RGB image, fp32."""
         if self.view == "whole":
-            return self._pixels(self._resize(picture, self.size))
-        # the middle first: the resized whole of a 20,000 × 1 picture would not fit in memory
-        picture = _middle(picture, longest_aspect=_LONGEST_ASPECT)
-        return self._pixels(T.CenterCrop(self.size)(self._resize(picture, max(self.size))))
+            return self._pixels(self._resize(image, self.size))
+        # the middle first: the resized whole of a 20,000 × 1 image would not fit in memory
+        image = _middle(image, longest_aspect=_LONGEST_ASPECT)
+        return self._pixels(T.CenterCrop(self.size)(self._resize(image, max(self.size))))
 
-    def all_of(self, picture: Image.Image, *, multiple: int) -> Tensor:
-        """The pixels (3, H, W) of the picture uncut, as large as ``center`` would show it.
+    def all_of(self, image: Image.Image, *, multiple: int) -> Tensor:
+        """The pixels (3, H, W) of the image uncut, as large as ``center`` would show it.
 
         Args:
-            multiple: both sides become multiples of this; a picture longer than 8:1 is squeezed.
+            multiple: both sides become multiples of this; an image longer than 8:1 is squeezed.
         """
-        width, height = picture.size
+        width, height = image.size
         shorter, short_side = min(self.size), min(width, height)
         sides = []
         for side in (height, width):
             aspect = min(side / short_side, _LONGEST_ASPECT)
             sides.append(max(1, round(shorter * aspect / multiple)) * multiple)
-        return self._pixels(self._resize(picture, (sides[0], sides[1])))
+        return self._pixels(self._resize(image, (sides[0], sides[1])))
 
-    def _resize(self, picture: Image.Image, size: int | tuple[int, int]) -> Image.Image:
+    def _resize(self, image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
         mode = INTERPOLATIONS[self.interpolation]
-        return T.Resize(size, mode, antialias=True)(picture)
+        return T.Resize(size, mode, antialias=True)(image)
 
-    def _pixels(self, picture: Image.Image) -> Tensor:
-        return T.Normalize(self.mean, self.std)(T.ToTensor()(picture))
+    def _pixels(self, image: Image.Image) -> Tensor:
+        return T.Normalize(self.mean, self.std)(T.ToTensor()(image))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
@@ -95,79 +95,79 @@ class Preprocessing:
         return cls(**fields)
 
 
-def as_picture(value: Picture) -> Image.Image:
-    """One picture in any form as RGB.
+def as_image(value: AnyImage) -> Image.Image:
+    """One image in any form as RGB.
 
     Args:
         value: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4); a tensor (3, H, W).
             Arrays and tensors hold whole numbers 0 … 255 or fractions 0 … 1.
 
     Raises:
-        InputError: the file cannot be read, or the values are no picture.
+        InputError: the file cannot be read, or the values are no image.
     """
     if isinstance(value, str | os.PathLike):
-        return read_picture(value)
+        return read_image(value)
     if isinstance(value, Image.Image):
         return _upright_rgb(value)
     if isinstance(value, Tensor):
         if value.ndim != 3 or value.shape[0] not in (1, 3):
-            raise InputError(f"a tensor picture is (3, H, W), not {tuple(value.shape)}")
+            raise InputError(f"a tensor image is (3, H, W), not {tuple(value.shape)}")
         array = value.detach().float().cpu() if value.is_floating_point() else value.cpu()
         return _from_array(array.permute(1, 2, 0).numpy())
     if isinstance(value, np.ndarray):
         return _from_array(value)
     raise InputError(
-        f"a picture is a path, a PIL image, an array or a tensor, not a {type(value).__name__}"
+        f"an image is a path, a PIL image, an array or a tensor, not a {type(value).__name__}"
     )
 
 
-def read_picture(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
-    """A picture file as RGB, upright (EXIF), the first frame of an animation.
+def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
+    """An image file as RGB, upright (EXIF), the first frame of an animation.
 
     Args:
         glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
     Raises:
-        InputError: the file cannot be read as a picture, with its name and the reason.
+        InputError: the file cannot be read as an image, with its name and the reason.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large pictures; one that is too large is an error all the same
+            # Pillow warns of large images; one that is too large is an error all the same
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path) as image:
                 if glance:
-                    picture.draft("RGB", (1, 1))
-                elif picture.width * picture.height > _DRAFT_PIXELS:
-                    picture.draft("RGB", (picture.width // 2, picture.height // 2))
-                return _upright_rgb(picture)
+                    image.draft("RGB", (1, 1))
+                elif image.width * image.height > _DRAFT_PIXELS:
+                    image.draft("RGB", (image.width // 2, image.height // 2))
+                return _upright_rgb(image)
     except FileNotFoundError:
         raise InputError(f"{os.fspath(path)}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{os.fspath(path)}: a folder, not a picture") from None
+        raise InputError(f"{os.fspath(path)}: a folder, not an image") from None
     except Exception as error:  # Pillow's readers raise all sorts on a damaged file
         reason = str(error).replace(f" {os.fspath(path)!r}", "") or type(error).__name__
-        raise InputError(f"{os.fspath(path)}: cannot be read as a picture ({reason})") from None
+        raise InputError(f"{os.fspath(path)}: cannot be read as an image ({reason})") from None
 
 
-def _upright_rgb(picture: Image.Image) -> Image.Image:
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # what is transparent shows white paper, not whatever colour the file hides there
-        picture = picture.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(paper, picture).convert("RGB")
-    if picture.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise InputError(f"an array picture is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+        raise InputError(f"an array image is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
     if not array.size:
-        raise InputError(f"a picture of shape {array.shape} has no pixels")
+        raise InputError(f"an image of shape {array.shape} has no pixels")
     if array.dtype == bool:
         array = array.astype(np.float32)
     low, high = array.min(), array.max()
@@ -175,17 +175,17 @@ def _from_array(array: np.ndarray) -> Image.Image:
     most = 1 if fractions else 255
     if not (low >= 0 and high <= most):
         raise InputError(
-            f"the picture's values run from {low:g} to {high:g}; give whole numbers 0 … 255 or "
+            f"the image's values run from {low:g} to {high:g}; give whole numbers 0 … 255 or "
             "fractions 0 … 1, not normalised (the tagger does that itself)"
         )
     pixels = np.round(array * 255) if fractions else array
     return _upright_rgb(Image.fromarray(pixels.astype(np.uint8)))
 
 
-def as_pictures(values: Any) -> list[Any]:
-    """One picture, or a batch of them, as a list of what ``as_picture`` takes.
+def as_images(values: Any) -> list[Any]:
+    """One image, or a batch of them, as a list of what ``as_image`` takes.
 
-    A batch is a list (or any iterable) of pictures, a tensor (B, 3, H, W) or an array
+    A batch is a list (or any iterable) of images, a tensor (B, 3, H, W) or an array
     (B, H, W, 3).
     """
     if isinstance(values, Tensor | np.ndarray):
@@ -196,16 +196,16 @@ def as_pictures(values: Any) -> list[Any]:
         return list(values)
     except TypeError:
         raise InputError(
-            f"pictures are paths, PIL images, arrays or tensors, not a {type(values).__name__}"
+            f"images are paths, PIL images, arrays or tensors, not a {type(values).__name__}"
         ) from None
 
 
-def _middle(picture: Image.Image, *, longest_aspect: int) -> Image.Image:
-    """The picture, without the ends of one that is longer than ``longest_aspect`` : 1."""
-    width, height = picture.size
+def _middle(image: Image.Image, *, longest_aspect: int) -> Image.Image:
+    """The image, without the ends of one that is longer than ``longest_aspect`` : 1."""
+    width, height = image.size
     longest = min(width, height) * longest_aspect
     if max(width, height) <= longest:
-        return picture
+        return image
     new_width, new_height = min(width, longest), min(height, longest)
     left, top = (width - new_width) // 2, (height - new_height) // 2
-    return picture.crop((left, top, left + new_width, top + new_height))
+    return image.crop((left, top, left + new_width, top + new_height))

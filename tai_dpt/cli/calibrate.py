@@ -1,4 +1,4 @@
-"""``tai-dpt calibrate``: probabilities and a threshold from pictures of the user's own."""
+"""``tai-dpt calibrate``: probabilities and a threshold from images of the user's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tai_dpt.cli.picture_files import picture_files
+from tai_dpt.cli.image_files import image_files
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import (
     CONTEXT,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--labelled",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV, TSV or JSON lines of pictures and what is in them: columns file and labels "
+    help="CSV, TSV or JSON lines of images and what is in them: columns file and labels "
     "('dog;car'), or a column a class. Paths are relative to the file.",
 )
 @click.option(
@@ -40,16 +40,18 @@ if TYPE_CHECKING:
     help="Other captions than those held out when it was fitted.",
 )
 @click.option(
+    "--images",
     "--pictures",
+    "images",
     multiple=True,
     metavar="FOLDER",
-    help="Unlabelled pictures of the kind that will be tagged; again for more.",
+    help="Unlabelled images of the kind that will be tagged; again for more.",
 )
 @click.option(
     "--expect",
     type=float,
     metavar="N",
-    help="With --pictures: how many of the classes a picture shows on average.  [default: as many "
+    help="With --images: how many of the classes an image shows on average.  [default: as many "
     "as a caption names]",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would come out.")
@@ -60,7 +62,7 @@ def calibrate(
     tagger: Path,
     labelled: Path | None,
     captions: Path | None,
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     expect: float | None,
     dry_run: bool,
     as_json: bool,
@@ -72,29 +74,29 @@ def calibrate(
     \b
     Examples:
       tai-dpt calibrate my-tagger --labelled labels.csv
-      tai-dpt calibrate my-tagger --pictures photos/
-      tai-dpt calibrate my-tagger --pictures photos/ --expect 1.5
+      tai-dpt calibrate my-tagger --images photos/
+      tai-dpt calibrate my-tagger --images photos/ --expect 1.5
 
-    'fit' calibrates on captions held out, which only stand in for pictures. Best are a few dozen
-    labelled pictures; next best, ten or more unlabelled ones of the kind that will be tagged:
+    'fit' calibrates on captions held out, which only stand in for images. Best are a few dozen
+    labelled images; next best, ten or more unlabelled ones of the kind that will be tagged:
     captions then say how the scores of classes that are there and those that are not differ, and
-    how many classes to expect, and the pictures say where their scores lie.
+    how many classes to expect, and the images say where their scores lie.
     """
-    if labelled is None and captions is None and not pictures:
-        raise InputError("give --labelled, --pictures or --captions")
-    if labelled is not None and (pictures or captions):
-        raise InputError("--labelled needs neither --pictures nor --captions: leave them out")
-    if expect is not None and not pictures:
-        raise InputError("--expect goes with --pictures")
+    if labelled is None and captions is None and not images:
+        raise InputError("give --labelled, --images or --captions")
+    if labelled is not None and (images or captions):
+        raise InputError("--labelled needs neither --images nor --captions: leave them out")
+    if expect is not None and not images:
+        raise InputError("--expect goes with --images")
     from tai_dpt.cli.loading import load_tagger
     from tai_dpt.tagger import folder as tagger_folder
 
     with one_line_warnings():
         loaded = load_tagger(tagger, backbone=backbone)
         if labelled is not None:
-            result = _on_labelled_pictures(loaded, labelled, quiet)
+            result = _on_labelled_images(loaded, labelled, quiet)
         else:
-            result = _on_captions(loaded, captions, pictures, expect, quiet)
+            result = _on_captions(loaded, captions, images, expect, quiet)
     if not dry_run:
         tagger_folder.write_calibration(tagger, result)
     if as_json:
@@ -110,10 +112,10 @@ def _vocabulary(tagger: Any) -> Any:
     from tai_dpt.labels.vocabulary import Vocabulary
 
     names = tagger.classes_.tolist()
-    return Vocabulary(tuple(names), tuple(map(tuple, tagger.about.get("synonyms", ()))))
+    return Vocabulary(tuple(names), tuple(map(tuple, tagger.provenance.get("synonyms", ()))))
 
 
-def _on_labelled_pictures(tagger: Any, table: Path, quiet: bool) -> Calibration:
+def _on_labelled_images(tagger: Any, table: Path, quiet: bool) -> Calibration:
     from tai_dpt.datasets.label_files import read_label_file
     from tai_dpt.scoring.calibration import SOURCES
     from tai_dpt.scoring.calibration import calibrate as fit
@@ -130,7 +132,7 @@ def _on_labelled_pictures(tagger: Any, table: Path, quiet: bool) -> Calibration:
 def _on_captions(
     tagger: Any,
     path: Path | None,
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     expect: float | None,
     quiet: bool,
 ) -> Calibration:
@@ -139,7 +141,7 @@ def _on_captions(
     from tai_dpt.scoring.calibration import Calibration, calibrate_on_captions
 
     if path is None:
-        kept = tagger.about.get("calibration_on_captions")
+        kept = tagger.provenance.get("calibration_on_captions")
         if kept is None:
             raise InputError("the tagger keeps no calibration on captions: add --captions")
         usable = to_align = Calibration.from_dict(kept)
@@ -152,17 +154,17 @@ def _on_captions(
         usable, to_align = calibrate_on_captions(scores, corpus.labels)
         share = len(corpus) / (len(corpus) + corpus.dropped)
         to_align = dataclasses.replace(to_align, cardinality=to_align.cardinality * share)
-    if not pictures:
+    if not images:
         return usable
-    scores = _scores(tagger, picture_files(pictures), quiet)[1]
+    scores = _scores(tagger, image_files(images), quiet)[1]
     return to_align.aligned(scores, expected=expect)
 
 
 def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray]:
-    """Rows of the pictures that can be read, and their scores; the others are named."""
+    """Rows of the images that can be read, and their scores; the others are named."""
     rows: list[int] = []
     parts = [np.zeros((0, len(tagger.classes_)), np.float32)]
-    with bar(quiet=quiet, desc="scoring", unit=" pictures", total=len(paths)) as progress:
+    with bar(quiet=quiet, desc="scoring", unit=" images", total=len(paths)) as progress:
         for batch in tagger.stream(paths):
             rows += batch.indices
             parts.append(batch.scores.merged.numpy())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--class", "class_name", metavar="NAME", help="Show captions of this class.")
 @click.option("--dropped", is_flag=True, help="Show captions that name no class.")
 @click.option("--examples", type=click.IntRange(1), default=10, help="How many of them.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for pictures.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for images.")
 @click.argument("opts", nargs=-1, metavar="[KEY VALUE]...")
 def corpus(
     config: Path | None,
@@ -51,7 +51,7 @@ def corpus(
     \b
     Examples:
       tai-dpt corpus --root DATA --dataset-config-file configs/datasets/voc2007.yaml
-      tai-dpt corpus --captions captions.txt --vocabulary my-classes.txt --out pictures
+      tai-dpt corpus --captions captions.txt --vocabulary my-classes.txt --out images
       tai-dpt corpus --captions captions.txt --vocabulary coco2014 --class dog
       tai-dpt corpus --captions captions.txt --vocabulary coco2014 DATASET.CORPUS.PRESET paper
     """

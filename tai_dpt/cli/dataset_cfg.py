@@ -17,7 +17,7 @@ def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] =
     """
     from tai_dpt.toolbox import get_cfg_default
     from tai_dpt.trainers import extend_cfg
-    from tai_dpt.trainers.merging import merge_file, merge_pairs
+    from tai_dpt.trainers.config_files import merge_file, merge_pairs
 
     cfg = get_cfg_default()
     extend_cfg(cfg)

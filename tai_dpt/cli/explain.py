@@ -1,4 +1,4 @@
-"""``tai-dpt explain``: where in a picture, or in which words of a caption, a class is."""
+"""``tai-dpt explain``: where in an image, or in which words of a caption, a class is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tai_dpt.io.console import (
 )
 
 if TYPE_CHECKING:
-    from tai_dpt.reports.heatmaps import CaptionExplanation, PictureExplanation
+    from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation
 
 _SUFFIXES = (".png", ".html")
 _SHIFTS = 4
@@ -30,21 +30,21 @@ _LIKELIEST = 3
 
 @click.command(context_settings=CONTEXT)
 @click.argument("tagger", type=click.Path(path_type=Path))
-@click.argument("pictures", nargs=-1, metavar="[PICTURE]...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option(
     "--class",
     "classes",
     multiple=True,
     help="A class to look for; again for more.  [default: the three likeliest]",
 )
-@click.option("--text", "captions", multiple=True, help="A caption, in place of a picture.")
+@click.option("--text", "captions", multiple=True, help="A caption, in place of an image.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .html.")
 @click.option("--json", "as_json", is_flag=True, help="The numbers, on stdout.")
 @backbone_file_option
 @quiet_option
 def explain(
     tagger: Path,
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     classes: tuple[str, ...],
     captions: tuple[str, ...],
     out: Path | None,
@@ -52,7 +52,7 @@ def explain(
     backbone: str | None,
     quiet: bool,
 ) -> None:
-    """Show where the local prompt of a class answers, in pictures and in captions.
+    """Show where the local prompt of a class answers, in images and in captions.
 
     \b
     Examples:
@@ -60,22 +60,22 @@ def explain(
       tai-dpt explain my-tagger a.jpg b.jpg --class dog --out why.html
       tai-dpt explain my-tagger --text "two dogs chase a red car" --class dog --class car
 
-    A heat map shows the similarity of every place of the picture to the class, on one scale for
-    all panels of a picture; the number beside a class is its probability. In a caption each word
+    A heat map shows the similarity of every place of the image to the class, on one scale for
+    all panels of an image; the number beside a class is its probability. In a caption each word
     is shaded by its similarity. Captions without --out are shown as a table.
     """
-    if not pictures and not captions:
-        raise InputError("give a picture, or a caption with --text")
+    if not images and not captions:
+        raise InputError("give an image, or a caption with --text")
     if out is not None and out.suffix.lower() not in _SUFFIXES:
         raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
-    if pictures and out is None and not as_json:
-        raise InputError("say where the picture goes: --out why.png or --out why.html")
+    if images and out is None and not as_json:
+        raise InputError("say where the image goes: --out why.png or --out why.html")
     from tai_dpt.cli.loading import load_tagger
 
     with one_line_warnings():
         loaded = load_tagger(tagger, backbone=backbone)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
-    seen = [explain_picture(loaded, path, classes) for path in pictures]
+    seen = [explain_image(loaded, path, classes) for path in images]
     read = [explain_caption(loaded, caption, classes) for caption in captions]
     if out is not None:
         _write(out, seen, read)
@@ -87,21 +87,21 @@ def explain(
             click.echo(_table(caption))
 
 
-def explain_picture(tagger: Any, path: str, classes: tuple[str, ...]) -> PictureExplanation:
-    """Heat maps of ``classes`` over a picture; of the likeliest where none are given."""
-    from tai_dpt.backbones.preprocessing import as_picture
-    from tai_dpt.reports.heatmaps import PictureExplanation
+def explain_image(tagger: Any, path: str, classes: tuple[str, ...]) -> ImageExplanation:
+    """Heat maps of ``classes`` over an image; of the likeliest where none are given."""
+    from tai_dpt.backbones.preprocessing import as_image
+    from tai_dpt.reports.heatmaps import ImageExplanation
 
-    picture = as_picture(path)
-    scores = tagger.scores(picture)
+    image = as_image(path)
+    scores = tagger.scores(image)
     values = tagger.ranking(scores)[0]
     columns = tagger.class_indices(classes) if classes else _best(values)
     names = tuple(str(tagger.classes_[c]) for c in columns)
-    return PictureExplanation(
+    return ImageExplanation(
         name=shown(Path(path).name),
-        picture=picture,
+        image=image,
         classes=names,
-        heat=tagger.heatmap(picture, names, shifts=_SHIFTS),
+        heat=tagger.heatmap(image, names, shifts=_SHIFTS),
         probabilities=values[columns] if tagger.calibration else np.full(len(columns), np.nan),
     )
 
@@ -122,18 +122,16 @@ def _best(values: np.ndarray) -> list[int]:
     return [int(i) for i in np.argsort(-values, kind="stable")[:_LIKELIEST]]
 
 
-def _write(
-    out: Path, pictures: list[PictureExplanation], captions: list[CaptionExplanation]
-) -> None:
+def _write(out: Path, images: list[ImageExplanation], captions: list[CaptionExplanation]) -> None:
     from tai_dpt.io.atomic import atomic_write
     from tai_dpt.reports.heatmaps import draw
 
     try:
         if out.suffix.lower() == ".html":
             with atomic_write(out, "w", encoding="utf-8") as stream:
-                stream.write(_page(pictures, captions))
+                stream.write(_page(images, captions))
         else:
-            figure = draw(pictures, captions)
+            figure = draw(images, captions)
             with atomic_write(out) as stream:
                 figure.savefig(stream, dpi=110, format="png")
     except OSError as error:
@@ -152,21 +150,21 @@ _STYLE = """
 """
 
 
-def _page(pictures: list[PictureExplanation], captions: list[CaptionExplanation]) -> str:
+def _page(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> str:
     from tai_dpt.reports import page as html
     from tai_dpt.reports.heatmaps import shade
 
     parts = ["<h1>Where the classes are</h1>"]
-    for item in pictures:
+    for item in images:
         low, high = item.limits
         panels = [
-            f"<figure>{html.picture(item.shown_picture(), item.name)}"
-            "<figcaption>the picture</figcaption></figure>"
+            f"<figure>{html.image(item.shown_image(), item.name)}"
+            "<figcaption>the image</figcaption></figure>"
         ]
         for index, name in enumerate(item.classes):
             alt = f"heat map of {name} over {item.name}"
             panels.append(
-                f"<figure>{html.picture(item.overlaid(index), alt)}"
+                f"<figure>{html.image(item.overlaid(index), alt)}"
                 f"<figcaption>{html.text(item.title(index))}</figcaption></figure>"
             )
         parts.append(
@@ -192,13 +190,11 @@ def _page(pictures: list[PictureExplanation], captions: list[CaptionExplanation]
     return html.document("Where the classes are", "\n".join(parts), style=_STYLE)
 
 
-def _numbers(
-    pictures: list[PictureExplanation], captions: list[CaptionExplanation]
-) -> dict[str, Any]:
+def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> dict[str, Any]:
     return {
-        "pictures": [
+        "images": [
             {
-                "picture": item.name,
+                "image": item.name,
                 "classes": [
                     {
                         "class": name,
@@ -210,7 +206,7 @@ def _numbers(
                     )
                 ],
             }
-            for item in pictures
+            for item in images
         ],
         "captions": [
             {

@@ -71,7 +71,7 @@ def fit(
     quiet: bool,
     options: tuple[str, ...],
 ) -> None:
-    """Learn to recognise classes in pictures, from text alone.
+    """Learn to recognise classes in images, from text alone.
 
     \b
     Examples:
@@ -80,8 +80,8 @@ def fit(
       tai-dpt fit --classes coco2014 --captions captions_train2014.json --out coco \\
           --config configs/trainers/TaIDPT/rn50.yaml TRAINER.TAIDPT.N_CTX 8
 
-    No picture is needed. The labels of a caption are the classes it names; more captions, in the
-    words people use for your kind of pictures, make a better tagger. KEY VALUE pairs set options
+    No image is needed. The labels of a caption are the classes it names; more captions, in the
+    words people use for your kind of images, make a better tagger. KEY VALUE pairs set options
     of the configuration, as they do for train.py.
     """
     from tai_dpt.tagger import folder as tagger_folder
@@ -126,7 +126,7 @@ def _facts(tagger: Any, out: Path) -> dict[str, Any]:
     return {
         "tagger": str(out),
         "classes": tagger.classes_.tolist(),
-        "captions": tagger.about["captions"],
+        "captions": tagger.provenance["captions"],
         "backbone": {
             "name": tagger.backbone.name,
             "weights_sha256": tagger.backbone.weights_hash,
@@ -136,8 +136,8 @@ def _facts(tagger: Any, out: Path) -> dict[str, Any]:
 
 
 def _account(tagger: Any, out: Path) -> str:
-    counts = tagger.about["captions"]
-    recipe = tagger.about["recipe"]
+    counts = tagger.provenance["captions"]
+    recipe = tagger.provenance["recipe"]
     source = "written from templates" if counts["written_from_templates"] else "of yours"
     lines = [
         f"{out}: {len(tagger.classes_)} classes, {tagger.backbone.name}",

@@ -27,7 +27,7 @@ _NORMALISATIONS = click.Choice(["minmax", "zscore", "rank"])
 @click.option("--text-prediction", type=_PREDICTIONS, help="Scores of TEXT; default: the run's.")
 @click.option("--image-prediction", type=_PREDICTIONS, help="The same of IMAGE.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the fused scores.")
-@click.option("--curve", type=click.Path(path_type=Path), help="Picture of the mAP over λ.")
+@click.option("--curve", type=click.Path(path_type=Path), help="Image of the mAP over λ.")
 def fuse(
     text: Path,
     image: Path,
@@ -98,7 +98,7 @@ def _save(
         "mAP": metrics["merged"].mAP,
         "metrics": {name: result.as_dict() for name, result in metrics.items()},
         "threshold_source": "none",
-        "undecided_labels": "negatives" if text.ignore is None else "ignored",
+        "unknown_labels": "negatives" if text.ignore is None else "ignored",
         "class_names": list(fused.class_names),
         "versions": versions(),
         "config": origin.get("config", {}),

@@ -21,11 +21,11 @@ COMMANDS = {
     ),
     "sweep": ("tai_dpt.cli.sweep", "sweep", "The runs of a table or figure of the paper."),
     "fit": ("tai_dpt.cli.fit", "fit", "Learn to recognise classes of your own, from text."),
-    "tag": ("tai_dpt.cli.tag", "tag", "Say which classes are in each picture."),
+    "tag": ("tai_dpt.cli.tag", "tag", "Say which classes are in each image."),
     "explain": (
         "tai_dpt.cli.explain",
         "explain",
-        "Show where in a picture or caption a class is.",
+        "Show where in an image or caption a class is.",
     ),
     "calibrate": ("tai_dpt.cli.calibrate", "calibrate", "Make a tagger's probabilities better."),
     "export": ("tai_dpt.cli.export", "export", "A tagger for services without this package."),

@@ -18,8 +18,8 @@ from tai_dpt.sweeps.driver import (
     FINISHED,
     Interrupted,
     run_all,
-    share_of,
-    share_of_slurm,
+    runs_of_task,
+    slurm_task,
     state_of,
 )
 from tai_dpt.sweeps.plans import PLANS, Recipe, Run
@@ -100,8 +100,8 @@ def sweep(
     launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
     plan = PLANS[name](recipe)
     _check_extra(extra, plan)
-    index, count = share_of_slurm(os.environ)
-    runs = share_of(plan, index, count)
+    index, count = slurm_task(os.environ)
+    runs = runs_of_task(plan, index, count)
 
     def command(run: Run) -> list[str]:
         config = config_path("trainers", run.trainer, f"{run.config}.yaml")

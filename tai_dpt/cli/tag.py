@@ -1,4 +1,4 @@
-"""``tai-dpt tag``: the classes in every picture of a heap of them."""
+"""``tai-dpt tag``: the classes in every image of a heap of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
+from tai_dpt.cli.image_files import image_files
 from tai_dpt.cli.loading import load_tagger
-from tai_dpt.cli.picture_files import picture_files
-from tai_dpt.cli.tag_output import FORMATS, Tag, header, lines_for, lines_for_error, take_up
+from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import (
     CONTEXT,
@@ -35,9 +35,9 @@ _WIDEST_NAME = 60
 
 @click.command(context_settings=CONTEXT)
 @click.argument("tagger", type=click.Path(path_type=Path))
-@click.argument("pictures", nargs=-1, metavar="PICTURE|FOLDER|PATTERN...")
+@click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
 @click.option("--list", "lists", multiple=True, metavar="FILE", help="A text file of paths.")
-@click.option("--top", type=click.IntRange(1), help="At most so many classes a picture.")
+@click.option("--top", type=click.IntRange(1), help="At most so many classes an image.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
@@ -51,13 +51,13 @@ _WIDEST_NAME = 60
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
 @click.option("--view", type=click.Choice(("center", "whole")), help="See help text.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
-@click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read pictures.")
+@click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
 @backbone_file_option
 @quiet_option
 def tag(
     tagger: Path,
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     lists: tuple[str, ...],
     top: int | None,
     threshold: float | None,
@@ -73,7 +73,7 @@ def tag(
     backbone: str | None,
     quiet: bool,
 ) -> None:
-    """Say which classes are in each picture, with probabilities.
+    """Say which classes are in each image, with probabilities.
 
     \b
     Examples:
@@ -84,9 +84,9 @@ def tag(
       find . -name '*.jpg' | tai-dpt tag my-tagger --list - --json | jq .labels
 
     The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
-    CLIP sees the middle square of a picture; --view whole shows it all of it, squeezed.
+    CLIP sees the middle square of an image; --view whole shows it all of it, squeezed.
 
-    Exit codes: 0 done; 3 done, but some pictures could not be read (listed at the end on
+    Exit codes: 0 done; 3 done, but some images could not be read (listed at the end on
     stderr); 2 wrong input.
     """
     if as_json and format_ not in (None, "jsonl"):
@@ -94,7 +94,7 @@ def tag(
     format_ = "jsonl" if as_json else format_ or _format_of(out)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
-    names = picture_files(pictures, lists=[_stdin_list(name) for name in lists])
+    names = image_files(images, lists=[_stdin_list(name) for name in lists])
     sink = _Sink(out, format_, resume=resume, overwrite=overwrite)
     rest = [name for name in names if name not in sink.done]
     if sink.done:
@@ -107,7 +107,7 @@ def tag(
         say("this tagger is not calibrated: the best five by score", quiet=quiet)
     width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
     errors: list[str] = []
-    progress = bar(quiet=quiet, desc="tagging", unit=" pictures", total=len(rest))
+    progress = bar(quiet=quiet, desc="tagging", unit=" images", total=len(rest))
     with sink as stream, progress:
         for batch in loaded.stream(rest, batch_size=batch_size, workers=workers):
             texts = dict(_batch_lines(loaded, batch, rest, format_, top, threshold, width))
@@ -119,12 +119,12 @@ def tag(
             stream.flush()
             progress.update(len(texts))
     if errors:
-        word = "picture" if len(errors) == 1 else "pictures"
+        word = "image" if len(errors) == 1 else "images"
         click.echo(f"{len(errors):,} {word} could not be read:", err=True)
         for error in errors:
             click.echo(f"  {shown(error)}", err=True)
     if out is not None:
-        say(f"{out}: {len(names) - len(errors):,} pictures", quiet=quiet)
+        say(f"{out}: {len(names) - len(errors):,} images", quiet=quiet)
     if errors:
         sys.exit(SOME_UNREADABLE)
 
@@ -177,9 +177,9 @@ class _Sink(contextlib.AbstractContextManager):
         if out.exists() and not (resume or overwrite):
             raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")
         if resume and self.part.exists():
-            self.done = take_up(self.part, format_)
+            self.done = finished_images(self.part, format_)
         elif resume and out.exists():
-            self.done = take_up(out, format_)
+            self.done = finished_images(out, format_)
             os.replace(out, self.part)
         elif self.part.exists() and not overwrite:
             raise InputError(

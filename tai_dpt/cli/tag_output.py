@@ -17,7 +17,7 @@ _CSV_HEADER = ("image", "class", "probability", "score")
 
 
 class Tag(NamedTuple):
-    """A class that is in a picture."""
+    """A class that is in an image."""
 
     name: str
     probability: float | None  # None: the tagger is not calibrated
@@ -25,7 +25,7 @@ class Tag(NamedTuple):
 
 
 def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> str:
-    """The lines of one picture, with their ends.
+    """The lines of one image, with their ends.
 
     Args:
         width: of the first column of a table.
@@ -44,7 +44,7 @@ def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> st
 
 
 def lines_for_error(format: str, image: str, error: str) -> str:
-    """The lines of a picture that cannot be read: only JSON lines have room for it."""
+    """The lines of an image that cannot be read: only JSON lines have room for it."""
     return _json_line({"image": image, "error": error}) if format == "jsonl" else ""
 
 
@@ -53,10 +53,10 @@ def header(format: str) -> str:
     return _csv_lines([_CSV_HEADER]) if format == "csv" else ""
 
 
-def take_up(path: Path, format: str) -> set[str]:
-    """The pictures that an interrupted file holds; what it holds of a torn last one is cut off.
+def finished_images(path: Path, format: str) -> set[str]:
+    """The images that an interrupted file holds; what it holds of a torn last one is cut off.
 
-    A picture that could not be read counts as not done, so it is tried again.
+    An image that could not be read counts as not done, so it is tried again.
 
     Raises:
         InputError: it is a file of another format.

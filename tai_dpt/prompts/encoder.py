@@ -129,7 +129,7 @@ class PromptEncoder(nn.Module):
         position: str = "end",
         rows_per_chunk: int = 1024,
         chunks_kept: int = 5,
-        share: tuple[int, int] = (0, 1),
+        ranks: tuple[int, int] = (0, 1),
     ) -> None:
         """
         Args:
@@ -144,7 +144,7 @@ class PromptEncoder(nn.Module):
             chunks_kept: of how many chunks the activations are kept for the backward pass; those
                 of further ones are computed again there, which bounds memory. With RN50's
                 encoder in fp32 and two contexts a chunk of 1,024 keeps 0.48 GB.
-            share: (rank, world) of several processes: each encodes its share of the classes and
+            ranks: (rank, world) of several processes: each encodes its share of the classes and
                 has the others' from the other ranks, all of which must call ``forward``.
 
         Raises:
@@ -177,7 +177,7 @@ class PromptEncoder(nn.Module):
         self.register_buffer("token_rows", token_rows, persistent=False)
 
         by_length = sorted(range(len(classes)), key=lambda index: len(rows[index]))
-        rank, world = share if share[1] <= len(classes) else (0, 1)
+        rank, world = ranks if ranks[1] <= len(classes) else (0, 1)
         shares = [by_length[r::world] for r in range(world)]
         self.counts = [len(each) for each in shares]
         joined = torch.tensor([index for each in shares for index in each])

@@ -1,4 +1,4 @@
-"""Heat maps over pictures and shaded words, as pictures (the paper's figures 3 and 4)."""
+"""Heat maps over images and shaded words, as images (the paper's figures 3 and 4)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from PIL import Image
 matplotlib.use("Agg")
 
 COLORMAP = "inferno"
-_LONGEST_SIDE = 640  # of a picture in an explanation, in pixels
+_LONGEST_SIDE = 640  # of an image in an explanation, in pixels
 _SHORTEST_SIDE = 320
 
 
 @dataclass(frozen=True)
-class PictureExplanation:
-    """Where in a picture classes are.
+class ImageExplanation:
+    """Where in an image classes are.
 
     Args:
         heat: (k, h, w), similarities; all panels share one scale, so that a class that is not
@@ -30,7 +30,7 @@ class PictureExplanation:
     """
 
     name: str
-    picture: Image.Image
+    image: Image.Image
     classes: tuple[str, ...]
     heat: NDArray[np.floating]
     probabilities: NDArray[np.floating]
@@ -44,19 +44,19 @@ class PictureExplanation:
         probability = self.probabilities[index]
         return self.classes[index] + ("" if np.isnan(probability) else f" {probability:.2f}")
 
-    def shown_picture(self) -> Image.Image:
-        """The picture at the size of an explanation."""
-        width, height = self.picture.size
+    def shown_image(self) -> Image.Image:
+        """The image at the size of an explanation."""
+        width, height = self.image.size
         scale = min(_LONGEST_SIDE / max(width, height), 1.0)
         scale = max(scale, min(_SHORTEST_SIDE / min(width, height), 8 * _LONGEST_SIDE / width))
         if max(width, height) * scale > 4 * _LONGEST_SIDE:
             scale = 4 * _LONGEST_SIDE / max(width, height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        return self.picture.resize(size, Image.Resampling.LANCZOS)
+        return self.image.resize(size, Image.Resampling.LANCZOS)
 
     def overlaid(self, index: int) -> Image.Image:
-        """The picture with a class's heat over it."""
-        return overlay(self.shown_picture(), self.heat[index], *self.limits)
+        """The image with a class's heat over it."""
+        return overlay(self.shown_image(), self.heat[index], *self.limits)
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,13 @@ class CaptionExplanation:
         return float(np.median(self.values)), float(self.values.max())
 
 
-def overlay(
-    picture: Image.Image, heat: NDArray[np.floating], low: float, high: float
-) -> Image.Image:
-    """Heat over a picture: the hotter, the more colour and the more of the picture's light."""
+def overlay(image: Image.Image, heat: NDArray[np.floating], low: float, high: float) -> Image.Image:
+    """Heat over an image: the hotter, the more colour and the more of the image's light."""
     strength = np.clip((heat - low) / max(high - low, 1e-9), 0, 1)
     grid = Image.fromarray(strength.astype(np.float32), mode="F")
-    smooth = np.clip(np.asarray(grid.resize(picture.size, Image.Resampling.BICUBIC)), 0, 1)
+    smooth = np.clip(np.asarray(grid.resize(image.size, Image.Resampling.BICUBIC)), 0, 1)
     colors = matplotlib.colormaps[COLORMAP](0.3 + 0.65 * smooth)[..., :3]  # (H, W, 3)
-    pixels = np.asarray(picture, np.float32) / 255
+    pixels = np.asarray(image, np.float32) / 255
     gray = pixels.mean(-1, keepdims=True)
     faded = 0.5 * gray + 0.15 * pixels
     weight = (0.75 * smooth**1.3)[..., None]
@@ -95,30 +93,30 @@ def overlay(
     return Image.fromarray((np.clip(mixed, 0, 1) * 255).round().astype(np.uint8))
 
 
-def draw(pictures: Sequence[PictureExplanation], captions: Sequence[CaptionExplanation]) -> Figure:
-    """All explanations on one sheet: a row a picture, a block a caption."""
+def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanation]) -> Figure:
+    """All explanations on one sheet: a row an image, a block a caption."""
     width = 9.6
     heights: list[float] = []
-    for picture in pictures:
-        panels = len(picture.classes) + 1
-        w, h = picture.picture.size
+    for image in images:
+        panels = len(image.classes) + 1
+        w, h = image.image.size
         heights.append(min(max(width / panels * h / w, 0.8), 4.2) + 0.7)
     heights += [_caption_lines(c, width) * 0.34 + 0.55 for c in captions]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for row, picture in zip(rows, pictures, strict=False):
-        _draw_picture(row, picture)
-    for row, caption in zip(rows[len(pictures) :], captions, strict=True):
+    for row, image in zip(rows, images, strict=False):
+        _draw_image(row, image)
+    for row, caption in zip(rows[len(images) :], captions, strict=True):
         _draw_caption(row, caption, width)
     return figure
 
 
-def _draw_picture(row: Any, explanation: PictureExplanation) -> None:
+def _draw_image(row: Any, explanation: ImageExplanation) -> None:
     row.suptitle(explanation.name, fontsize=10, x=0.01, ha="left")
     panels = row.subplots(1, len(explanation.classes) + 1, squeeze=False)[0]
     for axis in panels:
         axis.set_axis_off()
-    panels[0].imshow(explanation.shown_picture())
+    panels[0].imshow(explanation.shown_image())
     for index, axis in enumerate(panels[1:]):
         axis.imshow(explanation.overlaid(index))
         axis.set_title(explanation.title(index), fontsize=10)

@@ -53,8 +53,8 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def picture(image: Image.Image, alt: str, *, quality: int = 85) -> str:
-    """An ``img`` element that contains its picture."""
+def image(image: Image.Image, alt: str, *, quality: int = 85) -> str:
+    """An ``img`` element that contains its image."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=quality)
     data = base64.b64encode(stream.getvalue()).decode()

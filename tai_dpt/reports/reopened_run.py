@@ -14,7 +14,7 @@ from tai_dpt.errors import InputError
 
 
 @dataclass(frozen=True)
-class RunAgain:
+class ReopenedRun:
     """What could be opened again of a run: its data, and its model where there is one."""
 
     paths: dict[str, str]  # image id -> file
@@ -22,7 +22,7 @@ class RunAgain:
     tagger: Any  # PromptTagger for heat maps, None where there is no local prompt
 
 
-def open_again(run: Path, results: dict[str, Any], root: Path | None) -> tuple[RunAgain, str]:
+def reopen_run(run: Path, results: dict[str, Any], root: Path | None) -> tuple[ReopenedRun, str]:
     """What of the run can be opened again, and what not and why."""
     missing = []
     tagger = corpus = None
@@ -30,7 +30,7 @@ def open_again(run: Path, results: dict[str, Any], root: Path | None) -> tuple[R
     try:
         trainer = _trainer_of(run, results, root)
     except (InputError, OSError) as error:
-        return RunAgain({}, None, None), f"pictures and the corpus ({error})"
+        return ReopenedRun({}, None, None), f"images and the corpus ({error})"
     split = trainer.images[results["split"]]
     paths = dict(zip(split.ids, split.paths, strict=True))
     if trainer.cfg.DATASET.CORPUS.FILES and results["trainer"] == "TaIDPT":
@@ -42,7 +42,7 @@ def open_again(run: Path, results: dict[str, Any], root: Path | None) -> tuple[R
         missing.append("heat maps (the backbone's weights have changed since the run)")
     else:
         tagger = _tagger_of(trainer, embeddings)
-    return RunAgain(paths, corpus, tagger), "; ".join(missing)
+    return ReopenedRun(paths, corpus, tagger), "; ".join(missing)
 
 
 def _trainer_of(run: Path, results: dict[str, Any], root: Path | None) -> Any:
@@ -50,7 +50,7 @@ def _trainer_of(run: Path, results: dict[str, Any], root: Path | None) -> Any:
     import tai_dpt.datasets  # noqa: F401  (registers them)
     from tai_dpt.toolbox import build_trainer, get_cfg_default
     from tai_dpt.trainers import extend_cfg
-    from tai_dpt.trainers.merging import restore
+    from tai_dpt.trainers.config_files import restore
 
     cfg = get_cfg_default()
     extend_cfg(cfg)

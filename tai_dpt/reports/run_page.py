@@ -16,8 +16,8 @@ from tai_dpt.io.console import CONTEXT, one_line_warnings, quiet_option, say
 from tai_dpt.reports import page as html
 from tai_dpt.reports.page_charts import STYLE as CHART_STYLE
 from tai_dpt.reports.page_charts import bars, line_chart
-from tai_dpt.reports.page_pictures import pictures
-from tai_dpt.reports.reopened_run import RunAgain, open_again
+from tai_dpt.reports.page_images import images
+from tai_dpt.reports.reopened_run import ReopenedRun, reopen_run
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, flat_config, load_results
 
 _MOST_PAIRS = 15
@@ -45,7 +45,7 @@ summary { cursor: pointer; padding: 0.5rem 0; }
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="[default: report.html in RUN]")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
-@click.option("--per-class", type=click.IntRange(0), default=2, help="Pictures of each kind.")
+@click.option("--per-class", type=click.IntRange(0), default=2, help="Images of each kind.")
 @quiet_option
 def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: bool) -> None:
     """Make an HTML page of a finished run.
@@ -56,7 +56,7 @@ def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: 
       tai-dpt page output/coco/seed1 --root /data --per-class 3 --out coco.html
 
     One file, no network: configuration, curves, average precision of every class, its best and
-    worst pictures with heat maps, the classes that are confused, the corpus in numbers. Without
+    worst images with heat maps, the classes that are confused, the corpus in numbers. Without
     the data the page is made from what the run left, and says what it lacks.
     """
     write_page(run, out or run / "report.html", root=root, per_class=per_class, quiet=quiet)
@@ -82,21 +82,21 @@ def report_page(
 
     Args:
         root: where the data are, if not where the run had them.
-        per_class: pictures of each kind for each class; 0 for none.
+        per_class: images of each kind for each class; 0 for none.
 
     Raises:
         InputError: the folder holds no finished run.
     """
     results = load_results(run / RESULTS_FILE)
     table = ScoreTable.load(run / SCORES_FILE)
-    again, missing = open_again(run, results, root)
+    again, missing = reopen_run(run, results, root)
     scores = table.of(results["prediction"])
     title = f"{results['trainer']} on {_dataset_name(results)}, seed {results['seed']}"
     sections = {
         "Curves": _curves(run),
         "Classes": _classes(results, table, again),
         "Confused": _confused(table, scores),
-        "Pictures": pictures(table, scores, again, per_class, say) if per_class else "",
+        "Images": images(table, scores, again, per_class, say) if per_class else "",
         "Corpus": _corpus(table.class_names, again),
         "Configuration": _configuration(results),
     }
@@ -178,7 +178,7 @@ def _curves(run: Path) -> str:
 # -- the scores --------------------------------------------------------------------------------
 
 
-def _classes(results: dict[str, Any], table: ScoreTable, again: RunAgain) -> str:
+def _classes(results: dict[str, Any], table: ScoreTable, again: ReopenedRun) -> str:
     merged = results["metrics"][results["prediction"]]["per_class_ap"]
     ap = np.array([np.nan if v is None else v for v in merged])
     images = (table.labels > 0).sum(0)
@@ -242,7 +242,7 @@ def _confused(table: ScoreTable, scores: NDArray[np.floating]) -> str:
 # -- the corpus and the configuration ----------------------------------------------------------
 
 
-def _corpus(class_names: Sequence[str], again: RunAgain) -> str:
+def _corpus(class_names: Sequence[str], again: ReopenedRun) -> str:
     corpus = again.corpus
     if corpus is None:
         return ""

@@ -15,7 +15,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.scoring.results import RESULTS_FILE, flat_config, whole_results
 
 # options that change no figure, or (the seeds) are what a mean is taken over
-_IDLE = frozenset(
+_CHANGE_NO_FIGURE = frozenset(
     (
         *("SEED", "OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA"),
         *("DATASET.ROOT", "DATASET.LABEL", "DATASET.PARTIAL.SEED"),
@@ -181,7 +181,7 @@ def _identity(run: RunResult) -> dict[str, Any]:
     identity = {}
     for key, value in run.options.items():
         others = key.startswith("TRAINER.") and key.count(".") > 1 and not key.startswith(own)
-        if key in _IDLE or others:
+        if key in _CHANGE_NO_FIGURE or others:
             continue
         if key.endswith("_RUN"):  # a run of the same seed: the folder above tells which
             value = re.sub(r"/seed-?\d+/?$", "", str(value))

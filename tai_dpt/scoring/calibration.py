@@ -22,18 +22,18 @@ from tai_dpt.scoring.metrics import best_f1_threshold, f1_scores
 Array = NDArray[Any]
 
 #: where a calibration comes from, the more trustworthy later
-SOURCES = ("captions", "captions and unlabelled pictures", "labelled pictures")
+SOURCES = ("captions", "captions and unlabelled images", "labelled images")
 
 _PRIOR = 1.0  # standard deviation of a class's offset, in logits
 _ENOUGH_CLASSES = 8  # to standardise a sample's scores over its classes
-_ENOUGH_PICTURES = 10
+_ENOUGH_IMAGES = 10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``P(class in picture) = sigmoid(slope · score + offset of the class)``.
+    """``P(class in image) = sigmoid(slope · score + offset of the class)``.
 
-    Scores of captions and of pictures lie elsewhere and spread differently (CLIP's modality
+    Scores of captions and of images lie elsewhere and spread differently (CLIP's modality
     gap), so one fitted to captions alone first standardises each sample's scores over its
     classes, where there are enough of them.
 
@@ -45,10 +45,10 @@ class Calibration:
         samples, positives: how many it was fitted to, and how many of them each class had.
         precision, recall, f1: at ``threshold`` on those samples, in percent.
         spread: standard deviation of all scores it was fitted to.
-        cardinality: classes to expect in a picture: as many as the samples have on average,
+        cardinality: classes to expect in an image: as many as the samples have on average,
             counting captions that name none of the classes, which are not among them.
         standardised: whether a sample's scores are standardised first.
-        pictures: unlabelled pictures that the captions' scores were aligned with.
+        images: unlabelled images that the captions' scores were aligned with.
     """
 
     source: str
@@ -63,7 +63,7 @@ class Calibration:
     spread: float
     cardinality: float
     standardised: bool = False
-    pictures: int = 0
+    images: int = 0
 
     def probabilities(self, scores: Array) -> NDArray[np.float64]:
         """(n, C) from merged scores (n, C)."""
@@ -75,7 +75,7 @@ class Calibration:
 
     def account(self, class_names: Sequence[str]) -> str:
         """A few lines for people: from what, how well, and what to be wary of."""
-        samples = "pictures" if self.source == SOURCES[2] else "captions"
+        samples = "images" if self.source == SOURCES[2] else "captions"
         lines = [
             f"calibrated on {self.source}: {self.samples:,} {samples} with "
             f"{sum(self.positives) / self.samples:.1f} classes each",
@@ -83,11 +83,11 @@ class Calibration:
             f"on those {samples} is best: {self.f1:.0f}% (precision {self.precision:.0f}%, recall "
             f"{self.recall:.0f}%)",
         ]
-        if self.pictures:
+        if self.images:
             lines.insert(
                 1,
-                f"brought into line with {self.pictures:,} unlabelled pictures, expecting "
-                f"{self.cardinality:.2g} of the classes in a picture",
+                f"brought into line with {self.images:,} unlabelled images, expecting "
+                f"{self.cardinality:.2g} of the classes in an image",
             )
         pairs = zip(class_names, self.positives, strict=True)
         few = [str(name) for name, count in pairs if count < 5]
@@ -96,46 +96,46 @@ class Calibration:
             lines.append(f"under 5 {samples}, so mostly learned from the other classes: {listed}")
         if self.source == SOURCES[0]:
             lines.append(
-                "captions only stand in for pictures; 'tai-dpt calibrate' does better with "
-                f"{_ENOUGH_PICTURES} or more unlabelled pictures, and best with labelled ones"
+                "captions only stand in for images; 'tai-dpt calibrate' does better with "
+                f"{_ENOUGH_IMAGES} or more unlabelled images, and best with labelled ones"
             )
         if self.standardised:
             lines.append(
-                "until then classes are weighed against each other in every picture, so one that "
+                "until then classes are weighed against each other in every image, so one that "
                 "shows none of them is often given one"
             )
         if self.source == SOURCES[0] and not self.standardised:
             lines.append(
                 f"with fewer than {_ENOUGH_CLASSES} classes captions say little of where the "
-                "threshold on pictures lies: do calibrate, or ask for the likeliest (--top 1)"
+                "threshold on images lies: do calibrate, or ask for the likeliest (--top 1)"
             )
         return "\n".join(lines)
 
-    def aligned(self, picture_scores: Array, *, expected: float | None = None) -> Calibration:
-        """A captions' calibration, not standardised, carried over to unlabelled pictures.
+    def aligned(self, image_scores: Array, *, expected: float | None = None) -> Calibration:
+        """A captions' calibration, not standardised, carried over to unlabelled images.
 
         Their scores are stretched to the captions' spread, then shifted so that as many classes
-        are expected in a picture as a caption names. Ten pictures are enough for that.
+        are expected in an image as a caption names. Ten images are enough for that.
 
         Args:
-            expected: classes to expect in a picture, in place of ``cardinality``.
+            expected: classes to expect in an image, in place of ``cardinality``.
 
         Raises:
-            InputError: too few pictures, or more classes expected than there are.
+            InputError: too few images, or more classes expected than there are.
         """
         expected = self.cardinality if expected is None else expected
         if not 0 < expected < len(self.offsets):
             raise InputError(
-                f"{expected:g} classes cannot be expected in a picture; it must be more than 0 and "
+                f"{expected:g} classes cannot be expected in an image; it must be more than 0 and "
                 f"less than {len(self.offsets)}, the number of classes"
             )
-        if len(picture_scores) < _ENOUGH_PICTURES:
+        if len(image_scores) < _ENOUGH_IMAGES:
             raise InputError(
-                f"{len(picture_scores)} pictures are too few to calibrate with; give at least "
-                f"{_ENOUGH_PICTURES} of the kind that will be tagged"
+                f"{len(image_scores)} images are too few to calibrate with; give at least "
+                f"{_ENOUGH_IMAGES} of the kind that will be tagged"
             )
-        slope = self.slope * self.spread / max(float(np.std(picture_scores)), 1e-9)
-        scores = np.asarray(picture_scores, np.float64)
+        slope = self.slope * self.spread / max(float(np.std(image_scores)), 1e-9)
+        scores = np.asarray(image_scores, np.float64)
         offsets = np.asarray(self.offsets)
 
         def moved(shift: float) -> Calibration:
@@ -149,7 +149,7 @@ class Calibration:
             else:
                 low = middle
         return replace(
-            moved(float(low)), source=SOURCES[1], pictures=len(scores), cardinality=expected
+            moved(float(low)), source=SOURCES[1], images=len(scores), cardinality=expected
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,9 +159,11 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
         """The undo of ``as_dict``."""
+        values = {name.replace("pictures", "images"): value for name, value in values.items()}
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
+        fields["source"] = str(fields["source"]).replace("pictures", "images")  # as 0.1 said
         return cls(**fields)
 
 
@@ -172,7 +174,7 @@ def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def calibrate_on_captions(scores: Array, labels: Array) -> tuple[Calibration, Calibration]:
-    """What captions give: a calibration to use as it is, and one to align with pictures."""
+    """What captions give: a calibration to use as it is, and one to align with images."""
     plain = calibrate(scores, labels, source=SOURCES[0])
     if np.shape(scores)[1] < _ENOUGH_CLASSES:
         return plain, plain

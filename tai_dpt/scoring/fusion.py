@@ -151,8 +151,9 @@ class Component:
 
     @property
     def ignore(self) -> NDArray[np.bool_] | None:
-        """Labels that its evaluation left out (n, C): undecided ones, if the run did so."""
-        left_out = self.results.get("undecided_labels") == "ignored"
+        """Labels that its evaluation left out (n, C): unknown ones, if the run did so."""
+        named = self.results.get("unknown_labels", self.results.get("undecided_labels"))  # 0.1
+        left_out = named == "ignored"
         return self.table.labels == 0 if left_out else None
 
     @property

@@ -17,6 +17,10 @@ from tai_dpt.features import AnyFeatures, Features, PackedFeatures
 _MOST_SIMILARITIES = 1 << 22
 
 
+#: the kinds of scores that there are: the prediction first, then its two parts
+KINDS = ("merged", "global", "local")
+
+
 @dataclass(frozen=True)
 class Scores:
     """Class scores of a batch, (B, C) each."""
@@ -28,6 +32,10 @@ class Scores:
     def merged(self) -> Tensor:
         """TaI-DPT's prediction, the mean of the two."""
         return (self.global_ + self.local) / 2
+
+    def of(self, kind: str) -> Tensor:
+        """The scores of one of ``KINDS``."""
+        return getattr(self, "global_" if kind == "global" else kind)
 
 
 def global_scores(global_: Tensor, embeddings: Tensor, *, scale: float | Tensor) -> Tensor:
@@ -116,7 +124,7 @@ def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
     return similarity.masked_fill(~features.mask[..., None], torch.nan)
 
 
-def fine_map(
+def shifted_heat_map(
     encode: Callable[[Tensor], Features],
     pixels: Tensor,
     local_embeddings: Tensor,
@@ -124,13 +132,13 @@ def fine_map(
     cell: int,
     shifts: int,
 ) -> Tensor:
-    """A picture's similarity to ``k`` classes, ``shifts`` times finer than the encoder's cells.
+    """An image's similarity to ``k`` classes, ``shifts`` times finer than the encoder's cells.
 
-    The picture is looked at ``shifts``² times, moved by fractions of a cell.
+    The image is looked at ``shifts``² times, moved by fractions of a cell.
 
     Args:
         encode: pixels (1, 3, H, W) to features.
-        pixels: the picture (1, 3, H, W); H and W are multiples of ``cell``.
+        pixels: the image (1, 3, H, W); H and W are multiples of ``cell``.
         local_embeddings: (k, D).
         cell: pixels a side of what one local position sees.
 

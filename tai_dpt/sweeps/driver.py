@@ -49,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def share_of_slurm(environment: Mapping[str, str]) -> tuple[int, int]:
+def slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
     """(index from 0, number of shares) of this task of a SLURM array; (0, 1) outside of one.
 
     Raises InputError for an array with gaps, whose missing shares nobody would run.
@@ -68,7 +68,7 @@ def share_of_slurm(environment: Mapping[str, str]) -> tuple[int, int]:
     return task - first, count
 
 
-def share_of(runs: Sequence[Run], index: int, count: int) -> list[Run]:
+def runs_of_task(runs: Sequence[Run], index: int, count: int) -> list[Run]:
     """The runs of one of ``count`` shares, each with what it needs, in their order.
 
     Runs that nothing needs are dealt out in turn; a run that several shares need is in all of

@@ -19,8 +19,8 @@ from yacs.config import CfgNode
 
 from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD, backbone_names
 from tai_dpt.backbones.preprocessing import Preprocessing
+from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
-from tai_dpt.datasets.plain import PlainCaptions
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels.class_lists import vocabulary_file
@@ -30,7 +30,7 @@ from tai_dpt.scoring.scores import Scoring
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import get_cfg_default, logging_to
 from tai_dpt.trainers.config import extend_cfg
-from tai_dpt.trainers.merging import merge_file, merge_pairs
+from tai_dpt.trainers.config_files import merge_file, merge_pairs
 from tai_dpt.trainers.multilabel import plain_config
 from tai_dpt.trainers.tai_dpt import TaIDPT
 
@@ -125,7 +125,7 @@ class _Fitting(TaIDPT):
 
 
 class Tagger(PromptTagger):
-    """Learned from captions, recognises in pictures.
+    """Learned from captions, recognises in images.
 
     >>> tagger = Tagger.from_captions(classes=["dog", "car"], captions="corpus.txt")
     >>> tagger.predict(["street.jpg"])
@@ -201,7 +201,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
             mean=tuple(cfg.INPUT.PIXEL_MEAN),
             std=tuple(cfg.INPUT.PIXEL_STD),
         ),
-        about={
+        provenance={
             "synonyms": [list(words) for words in vocabulary.synonyms],
             "captions": {
                 "written_from_templates": trainer.dataset.written,
@@ -228,9 +228,9 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
         tagger.caption_scores(held_out.texts), held_out.labels
     )
     on_captions = replace(
-        on_captions, cardinality=on_captions.cardinality * trainer.dataset.naming_share
+        on_captions, cardinality=on_captions.cardinality * trainer.dataset.naming_fraction
     )
-    tagger.about["calibration_on_captions"] = on_captions.as_dict()
+    tagger.provenance["calibration_on_captions"] = on_captions.as_dict()
     return tagger
 
 

@@ -46,7 +46,7 @@ class TaggerParts:
     scoring: Scoring
     preprocessing: Preprocessing
     calibration: Calibration | None
-    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     backbone_file: str | os.PathLike[str] | None
 
 
@@ -101,7 +101,7 @@ def save(
             "scoring": asdict(tagger.scoring),
             "preprocessing": tagger.preprocessing.as_dict(),
             "calibration": tagger.calibration and tagger.calibration.as_dict(),
-            "about": dict(tagger.about),
+            "about": dict(tagger.provenance),
             "files": {name: file_sha256(building / name) for name in names},
         }
         _write_about(building, content)
@@ -168,7 +168,7 @@ def load(
         scoring=Scoring(**content["scoring"]),
         preprocessing=Preprocessing.from_dict(content["preprocessing"]),
         calibration=calibration and Calibration.from_dict(calibration),
-        about=content["about"],
+        provenance=content["about"],
         backbone_file=file,
     )
 

@@ -1,7 +1,7 @@
 """A tagger: learned prompts, and the frozen CLIP they were learned for, put to use.
 
 It predicts; ``tai_dpt.Tagger``, which adds fitting, is this class with a way to be made from
-captions. Class embeddings are computed once, when prompts are learned, so tagging a picture
+captions. Class embeddings are computed once, when prompts are learned, so tagging an image
 costs one pass of the image encoder and two small matrix products.
 """
 
@@ -19,33 +19,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.backbones import Backbone
-from tai_dpt.backbones.preprocessing import Picture, Preprocessing, as_picture, as_pictures
+from tai_dpt.backbones.preprocessing import AnyImage, Preprocessing, as_image, as_images
 from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.backbones.words import words_of
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.metrics import top_k
-from tai_dpt.scoring.scores import Scores, Scoring, fine_map, heat_map, score
+from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
 from tai_dpt.tagger import folder as tagger_folder
 from tai_dpt.tagger.batch import TaggedBatch
 
 OUTPUTS = ("labels", "indicator")
-KINDS = ("merged", "global", "local")
 
 _Self = TypeVar("_Self", bound="PromptTagger")
 
 
 class PromptTagger:
-    """Says which of its classes are in a picture, and where.
+    """Says which of its classes are in an image, and where.
 
     Follows scikit-learn where that fits: ``classes_``, ``predict``, ``predict_proba``; it has no
-    ``fit``, as what it learns from are captions and not the pictures it predicts for.
+    ``fit``, as what it learns from are captions and not the images it predicts for.
 
     Attributes:
         classes_: the class names, in the order of all columns.
         calibration: what turns scores into probabilities; None where it was never calibrated.
-        about: what else its folder says: recipe, captions per class; plain values.
+        provenance: what else its folder says: recipe, captions per class; plain values.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class PromptTagger:
         scoring: Scoring | None = None,
         preprocessing: Preprocessing | None = None,
         calibration: Calibration | None = None,
-        about: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         backbone_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """
@@ -82,7 +81,7 @@ class PromptTagger:
         self.scoring = scoring or Scoring()
         self.preprocessing = preprocessing or Preprocessing((backbone.image_size,) * 2)
         self.calibration = calibration
-        self.about = dict(about or {})
+        self.provenance = dict(provenance or {})
         self.backbone_file = backbone_file
 
     def __repr__(self) -> str:
@@ -94,28 +93,27 @@ class PromptTagger:
     def scores(
         self, images: Any, *, kind: str = "merged", batch_size: int = 64
     ) -> NDArray[np.float32]:
-        """Class scores (n, C) of pictures; what they are worth is for ``predict_proba`` to say.
+        """Class scores (n, C) of images; what they are worth is for ``predict_proba`` to say.
 
         Args:
-            images: one picture or many: paths, PIL images, arrays, tensors or a batch of those
-                (see ``tai_dpt.backbones.preprocessing.as_picture``).
+            images: one image or many: paths, PIL images, arrays, tensors or a batch of those
+                (see ``tai_dpt.backbones.preprocessing.as_image``).
             kind: "merged" (the prediction), "global" or "local".
 
         Raises:
-            InputError: a picture cannot be read.
+            InputError: an image cannot be read.
         """
         if kind not in KINDS:
             raise unknown("kind of score", kind, KINDS)
         rows = [np.zeros((0, len(self.classes_)), np.float32)]
-        for batch in self.stream(as_pictures(images), batch_size=batch_size):
+        for batch in self.stream(as_images(images), batch_size=batch_size):
             if batch.errors:
                 raise InputError(next(iter(batch.errors.values())))
-            attribute = "global_" if kind == "global" else kind
-            rows.append(getattr(batch.scores, attribute).numpy())
+            rows.append(batch.scores.of(kind).numpy())
         return np.concatenate(rows)
 
     def predict_proba(self, images: Any, *, batch_size: int = 64) -> NDArray[np.float64]:
-        """Probability (n, C) that a class is in a picture, as ``calibration`` has it."""
+        """Probability (n, C) that a class is in an image, as ``calibration`` has it."""
         return self._calibrated().probabilities(self.scores(images, batch_size=batch_size))
 
     def predict(
@@ -127,13 +125,13 @@ class PromptTagger:
         output: str = "labels",
         batch_size: int = 64,
     ) -> list[list[str]] | NDArray[np.int8]:
-        """The classes in each picture.
+        """The classes in each image.
 
         Args:
             threshold: the probability from which on a class is there; left out: the one that
                 ``calibration`` found best, or none where ``top`` is given.
-            top: at most so many classes a picture, the best first.
-            output: "labels" gives a list of class names for each picture, the most probable
+            top: at most so many classes an image, the best first.
+            output: "labels" gives a list of class names for each image, the most probable
                 first; "indicator" an array (n, C) of 0 and 1, as scikit-learn's metrics take it.
         """
         if output not in OUTPUTS:
@@ -149,7 +147,7 @@ class PromptTagger:
         ]
 
     def ranking(self, scores: NDArray[Any]) -> NDArray[Any]:
-        """What classes of one picture are compared by (n, C): probabilities, else the scores."""
+        """What classes of one image are compared by (n, C): probabilities, else the scores."""
         return scores if self.calibration is None else self.calibration.probabilities(scores)
 
     def decide(
@@ -169,17 +167,17 @@ class PromptTagger:
         return decided
 
     def stream(
-        self, pictures: Iterable[Picture], *, batch_size: int = 64, workers: int = 4
+        self, images: Iterable[AnyImage], *, batch_size: int = 64, workers: int = 4
     ) -> Iterator[TaggedBatch]:
-        """Scores of any number of pictures, batch by batch, read ahead by ``workers`` threads.
+        """Scores of any number of images, batch by batch, read ahead by ``workers`` threads.
 
-        An unreadable picture does not stop it: the batch says so.
+        An unreadable image does not stop it: the batch says so.
         """
         indices: list[int] = []
         pixels: list[Tensor] = []
         errors: dict[int, str] = {}
         for index, item in enumerate(
-            read_ahead(pictures, self._read, at_most=2 * batch_size, workers=workers)
+            read_ahead(images, self._read, at_most=2 * batch_size, workers=workers)
         ):
             if isinstance(item, str):
                 errors[index] = item
@@ -192,9 +190,9 @@ class PromptTagger:
         if indices or errors:
             yield TaggedBatch(indices, self._score_pixels(pixels), errors)
 
-    def _read(self, picture: Picture) -> Tensor | str:
+    def _read(self, image: AnyImage) -> Tensor | str:
         try:
-            return self.preprocessing(as_picture(picture))
+            return self.preprocessing(as_image(image))
         except InputError as error:
             return str(error)
 
@@ -212,7 +210,7 @@ class PromptTagger:
 
     @torch.no_grad()
     def score_features(self, features: Features, *, sharpness: float) -> Scores:
-        """Scores, on the CPU, of the features of pictures or captions."""
+        """Scores, on the CPU, of the features of images or captions."""
         scores = score(
             features,
             self.embeddings["global"],
@@ -231,7 +229,7 @@ class PromptTagger:
         for start in range(0, len(tokens), 512):
             features = self.backbone.encode_texts(tokens[start : start + 512])
             scores = self.score_features(features, sharpness=self.scoring.sharpness_text)
-            rows.append(getattr(scores, "global_" if kind == "global" else kind).numpy())
+            rows.append(scores.of(kind).numpy())
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes_)), np.float32)
 
     def _calibrated(self) -> Calibration:
@@ -266,31 +264,31 @@ class PromptTagger:
     @torch.no_grad()
     def heatmap(
         self,
-        image: Picture,
+        image: AnyImage,
         classes: str | Sequence[str] | None = None,
         *,
         shifts: int = 1,
         full_size: bool = False,
     ) -> NDArray[np.float32]:
-        """Similarity of every place of a picture to a class (the paper's figure 4).
+        """Similarity of every place of an image to a class (the paper's figure 4).
 
-        The picture is seen uncut, at the scale it is tagged at.
+        The image is seen uncut, at the scale it is tagged at.
 
         Args:
             classes: one class name gives (h, w), several (k, h, w), None all classes.
-            shifts: look again with the picture moved by fractions of a cell, ``shifts`` each
+            shifts: look again with the image moved by fractions of a cell, ``shifts`` each
                 way; the map becomes as many times finer, in ``shifts``² passes.
-            full_size: resized to the picture's own height and width, not one value a cell.
+            full_size: resized to the image's own height and width, not one value a cell.
         """
         columns = self.class_indices(classes)
-        picture = as_picture(image)
+        whole = as_image(image)
         cell = self.backbone.image_size // self.backbone.image.grid
-        pixels = self.preprocessing.all_of(picture, multiple=cell)[None].to(self.backbone.device)
+        pixels = self.preprocessing.all_of(whole, multiple=cell)[None].to(self.backbone.device)
         embeddings = self.embeddings["local"][columns]
-        fine = fine_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
+        fine = shifted_heat_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
         if full_size:
             fine = F.interpolate(
-                fine[None], size=picture.size[::-1], mode="bicubic", align_corners=False
+                fine[None], size=whole.size[::-1], mode="bicubic", align_corners=False
             )[0]
         return (fine[0] if isinstance(classes, str) else fine).numpy()
 
@@ -338,7 +336,7 @@ class PromptTagger:
             scoring=self.scoring,
             preprocessing=self.preprocessing,
             calibration=self.calibration,
-            about=self.about,
+            provenance=self.provenance,
             backbone_file=self.backbone_file,
         )
         tagger_folder.save(parts, folder, overwrite=overwrite, include_backbone=include_backbone)

@@ -92,7 +92,7 @@ def test_limits_of_a_config(folder):
     assert re.search(r"2 are over the config's limits: left out\n3 are learned from", result.output)
 
 
-def test_pictures(folder):
+def test_images(folder):
     result = of_folder(folder, "--out", folder / "out")
     names = ["captions_per_class", "classes_per_caption", "co_occurrence"]
     assert sorted(path.stem for path in (folder / "out").iterdir()) == names
@@ -103,7 +103,7 @@ def test_pictures(folder):
 
 
 @pytest.mark.parametrize("classes", [1, 2, 130])
-def test_pictures_of_any_number_of_classes(tmp_path, classes):
+def test_images_of_any_number_of_classes(tmp_path, classes):
     labels = np.zeros((3, classes), np.uint8)
     labels[:, 0] = 1
     assert len(draw_corpus(tmp_path, labels, [f"class {i}" for i in range(classes)])) == 3

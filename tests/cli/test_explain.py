@@ -1,4 +1,4 @@
-"""``tai-dpt explain``: pictures of where a class is."""
+"""``tai-dpt explain``: images of where a class is."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def test_words_as_a_table_and_as_json(desk) -> None:
     _, out, _ = run(*arguments, desk / "a.png", "--json")
     content = json.loads(out)
     assert content["captions"][0]["words"] == ["a", "dog", "by", "a", "car"]
-    heat = np.array(content["pictures"][0]["classes"][0]["heat"])
+    heat = np.array(content["images"][0]["classes"][0]["heat"])
     assert heat.ndim == 2
     assert np.abs(heat).max() <= 1
 
 
 def test_without_a_class_the_likeliest_are_shown(desk) -> None:
     _, out, _ = run("explain", desk / "tagger", desk / "a.png", "--json")
-    assert len(json.loads(out)["pictures"][0]["classes"]) == 3
+    assert len(json.loads(out)["images"][0]["classes"]) == 3
 
 
 def test_wrong_arguments(desk, tmp_path) -> None:
     base = ("explain", desk / "tagger")
-    picture = desk / "a.png"
+    image = desk / "a.png"
     for arguments, message in (
-        ((), "give a picture, or a caption with --text"),
-        ((picture,), "say where the picture goes"),
-        ((picture, "--out", "why.pdf"), "unknown kind of file for --out '.pdf'"),
-        ((picture, "--class", "carr", "--out", tmp_path / "x.png"), "did you mean 'car'?"),
+        ((), "give an image, or a caption with --text"),
+        ((image,), "say where the image goes"),
+        ((image, "--out", "why.pdf"), "unknown kind of file for --out '.pdf'"),
+        ((image, "--class", "carr", "--out", tmp_path / "x.png"), "did you mean 'car'?"),
         ((desk / "gone.jpg", "--out", tmp_path / "x.png"), "gone.jpg: no such file"),
     ):
         code, _, err = run(*base, *arguments)

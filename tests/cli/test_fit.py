@@ -16,7 +16,7 @@ from taggers import CAPTIONS, CLASSES, OPTIONS, photo, run, weight_file
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder with a class list, a corpus, a backbone and pictures."""
+    """A folder with a class list, a corpus, a backbone and images."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "classes.txt").write_text("# mine\n" + "\n".join(CLASSES) + "\n")
     (folder / "corpus.txt").write_text("\n".join(CAPTIONS))
@@ -84,27 +84,27 @@ def test_bad_input_is_one_line(desk, tmp_path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_calibrate_on_unlabelled_pictures(desk, tmp_path) -> None:
+def test_calibrate_on_unlabelled_images(desk, tmp_path) -> None:
     out = tmp_path / "mine"
     fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
     before = (out / "tagger.json").read_text()
-    code, said, err = run("calibrate", out, "--pictures", desk / "photos", "--dry-run")
+    code, said, err = run("calibrate", out, "--images", desk / "photos", "--dry-run")
     assert code == 0, err
     assert (out / "tagger.json").read_text() == before
-    code, said, _ = run("calibrate", out, "--pictures", desk / "photos")
-    assert "brought into line with 12 unlabelled pictures, expecting 1.6 of the" in said
+    code, said, _ = run("calibrate", out, "--images", desk / "photos")
+    assert "brought into line with 12 unlabelled images, expecting 1.6 of the" in said
     tagger = Tagger.load(out)
     assert tagger.calibration.source == SOURCES[1]
     expected = tagger.predict_proba(sorted((desk / "photos").iterdir())).sum(1).mean()
     assert expected == pytest.approx(tagger.calibration.cardinality, abs=0.01)
-    run("calibrate", out, "--pictures", desk / "photos", "--expect", 0.5)
+    run("calibrate", out, "--images", desk / "photos", "--expect", 0.5)
     expected = Tagger.load(out).predict_proba(sorted((desk / "photos").iterdir())).sum(1).mean()
     assert expected == pytest.approx(0.5, abs=0.01)
-    code, _, err = run("calibrate", out, "--pictures", desk / "photos", "--expect", 7)
+    code, _, err = run("calibrate", out, "--images", desk / "photos", "--expect", 7)
     assert (code, "less than 3, the number of classes" in err) == (2, True)
 
 
-def test_calibrate_on_labelled_pictures(desk, tmp_path) -> None:
+def test_calibrate_on_labelled_images(desk, tmp_path) -> None:
     out = tmp_path / "mine"
     fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
     rows = [f"photos/{i}.png,{'dog;car' if i % 3 else 'traffic light'}" for i in range(12)]

@@ -1,4 +1,4 @@
-"""``tai-dpt tag``: many pictures, in and out."""
+"""``tai-dpt tag``: many images, in and out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tai_dpt import Tagger
-from tai_dpt.cli.picture_files import picture_files
+from tai_dpt.cli.image_files import image_files
 from tai_dpt.errors import InputError
 
 from taggers import CLASSES, new_tagger, photo, run
@@ -27,7 +27,7 @@ def desk(tmp_path_factory):
     for i in range(5):
         photo(folder / "photos" / f"{i}.png", seed=i)
     photo(folder / "photos" / "more" / "5.JPG", seed=5)
-    (folder / "photos" / "notes.txt").write_text("no picture")
+    (folder / "photos" / "notes.txt").write_text("no image")
     return folder
 
 
@@ -41,20 +41,20 @@ def broken(desk):
 
 def test_files_folders_and_patterns(desk) -> None:
     folder = desk / "photos"
-    names = [Path(p).name for p in picture_files([str(folder)])]
+    names = [Path(p).name for p in image_files([str(folder)])]
     assert names == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.JPG"]
-    assert len(picture_files([str(folder / "*.png"), str(folder / "0.png")])) == 5
-    assert len(picture_files([str(folder / "**" / "*.JPG")])) == 1
-    assert picture_files([str(folder / "notes.txt")])  # named itself, so it is tried
+    assert len(image_files([str(folder / "*.png"), str(folder / "0.png")])) == 5
+    assert len(image_files([str(folder / "**" / "*.JPG")])) == 1
+    assert image_files([str(folder / "notes.txt")])  # named itself, so it is tried
     for wrong, message in (
         (str(folder / "*.bmp"), "nothing matches"),
         (str(folder / "9.png"), "no such file"),
-        (str(desk / "tagger"), "no pictures in this folder"),
+        (str(desk / "tagger"), "no images in this folder"),
     ):
         with pytest.raises(InputError, match=message):
-            picture_files([wrong])
-    with pytest.raises(InputError, match="no pictures named"):
-        picture_files([])
+            image_files([wrong])
+    with pytest.raises(InputError, match="no images named"):
+        image_files([])
 
 
 def test_the_three_formats_say_the_same(desk) -> None:
@@ -89,15 +89,15 @@ def test_top(desk) -> None:
     assert [len(json.loads(line)["labels"]) for line in out.splitlines()] == [2] * 6
 
 
-def test_unreadable_pictures_are_listed_and_counted(desk, broken) -> None:
+def test_unreadable_images_are_listed_and_counted(desk, broken) -> None:
     code, out, err = run("tag", desk / "tagger", desk / "photos", "--json")
     assert code == 3
     assert len(out.splitlines()) == 7
     assert [json.loads(line)["image"] for line in out.splitlines() if "error" in line] == [
         str(broken)
     ]
-    assert "1 picture could not be read:" in err
-    assert "broken.jpg: cannot be read as a picture" in err
+    assert "1 image could not be read:" in err
+    assert "broken.jpg: cannot be read as an image" in err
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv"])
@@ -118,7 +118,7 @@ def test_an_interrupted_file_goes_on(desk, tmp_path, format_) -> None:
         assert not Path(f"{part}.part").exists()
 
 
-def test_a_finished_file_takes_new_pictures(desk, tmp_path) -> None:
+def test_a_finished_file_takes_new_images(desk, tmp_path) -> None:
     out = tmp_path / "tags.jsonl"
     run("tag", desk / "tagger", desk / "photos" / "0.png", "--out", out)
     code, _, err = run("tag", desk / "tagger", desk / "photos", "--out", out)

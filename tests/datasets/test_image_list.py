@@ -185,7 +185,7 @@ def test_unknown_labels_are_left_out_of_the_metric(root, tmp_path):
     assert main(arguments(root, tmp_path / "out", TEST="mine/test.csv")) == 0
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert results["mAP"] == 100  # nothing that is known to be absent can be ranked above
-    assert results["undecided_labels"] == "ignored"
+    assert results["unknown_labels"] == "ignored"
 
 
 def test_without_labels_images_are_scored(root, tmp_path):
@@ -215,7 +215,7 @@ def test_missing_images(root, tmp_path, capsys):
     ("change", "message"),
     [
         ({"IMAGES": ""}, "IMAGE_LIST.IMAGES is empty"),
-        ({"IMAGES": "mine/pictures"}, "pictures is missing"),
+        ({"IMAGES": "mine/photos"}, "photos is missing"),
         ({"IMAGES": "mine/classes.txt"}, "is no folder"),
         ({"TEST": "mine/none.csv"}, "none.csv is missing"),
         ({"IMAGES": "empty"}, "no images in it"),

@@ -73,7 +73,7 @@ def test_difficult_objects_are_negatives_or_left_out(root, tmp_path):
         expected = np.nanmean(average_precisions(table.merged, table.labels, ignore=ignore))
         assert results[choice]["mAP"] == pytest.approx(expected)
     assert results["ignore"]["mAP"] > results["negative"]["mAP"]
-    assert results["ignore"]["undecided_labels"] == "ignored"
+    assert results["ignore"]["unknown_labels"] == "ignored"
 
 
 def test_learning_from_captions_needs_no_trainval(tmp_path, root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import slow_reference as plain
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,6 @@ from tai_dpt.prompts.learner import (
     class_tokens,
     load_contexts,
 )
-
-import plain
 
 SOS, EOS, DOT = 49406, 49407, 269
 

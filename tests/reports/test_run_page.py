@@ -71,7 +71,7 @@ def test_the_page_is_whole(world, tmp_path) -> None:
     assert all(image["alt"] for image in page.images)
     assert page.headings[0] == "h1"
     assert page.headings.count("h1") == 1
-    for section in ("curves", "classes", "pictures", "corpus", "configuration"):
+    for section in ("curves", "classes", "images", "corpus", "configuration"):
         assert section in page.ids
     assert "Left out" not in text
     assert 'lang="en"' in text

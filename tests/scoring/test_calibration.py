@@ -55,7 +55,7 @@ def test_separable_samples_and_silent_classes_stay_finite() -> None:
     assert np.isfinite(fitted.slope)
     assert np.isfinite(fitted.offsets).all()
     assert ((fitted.probabilities(scores) >= fitted.threshold) == (labels > 0)).all()
-    assert "under 5 pictures, so mostly learned from the other classes: boat" in fitted.account(
+    assert "under 5 images, so mostly learned from the other classes: boat" in fitted.account(
         ["dog", "car", "boat"]
     )
 
@@ -73,21 +73,19 @@ def test_unknown_labels_are_left_out() -> None:
 
 def test_alignment_expects_as_many_classes_as_captions_name() -> None:
     scores, labels = world(2000, 10)
-    pictures, truth = world(2000, 10, seed=1, shift=3.0, scale=0.3)
+    images, truth = world(2000, 10, seed=1, shift=3.0, scale=0.3)
     usable, plain = calibrate_on_captions(scores, labels)
     assert usable.standardised
     assert not plain.standardised
-    aligned = plain.aligned(pictures)
+    aligned = plain.aligned(images)
     assert aligned.source == SOURCES[1]
-    assert aligned.probabilities(pictures).sum(1).mean() == pytest.approx(
-        plain.cardinality, abs=0.01
-    )
-    decided = aligned.probabilities(pictures) >= aligned.threshold
-    best = best_f1_threshold(pictures, truth)
-    assert f1_scores(decided, truth).of1 > f1_scores(pictures >= best, truth).of1 - 2
-    assert plain.probabilities(pictures).sum(1).mean() > 2 * plain.cardinality  # without it
-    with pytest.raises(InputError, match="3 pictures are too few"):
-        plain.aligned(pictures[:3])
+    assert aligned.probabilities(images).sum(1).mean() == pytest.approx(plain.cardinality, abs=0.01)
+    decided = aligned.probabilities(images) >= aligned.threshold
+    best = best_f1_threshold(images, truth)
+    assert f1_scores(decided, truth).of1 > f1_scores(images >= best, truth).of1 - 2
+    assert plain.probabilities(images).sum(1).mean() > 2 * plain.cardinality  # without it
+    with pytest.raises(InputError, match="3 images are too few"):
+        plain.aligned(images[:3])
 
 
 def test_standardised_probabilities_ignore_where_a_samples_scores_lie() -> None:

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import slow_reference as plain
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -24,8 +25,6 @@ from tai_dpt.scoring.metrics import (
     top_k,
 )
 from tai_dpt.scoring.scores import dual_scores, heat_map, score
-
-import plain
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 7), st.integers(2, 8))
 

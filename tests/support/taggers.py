@@ -40,7 +40,7 @@ def new_tagger(folder: Path):
 
 
 def photo(path: Path, *, size: tuple[int, int] = (90, 70), seed: int = 0, **options) -> Path:
-    """A picture file of coloured blocks."""
+    """An image file of coloured blocks."""
     generator = np.random.default_rng(seed)
     blocks = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST).save(path, **options)

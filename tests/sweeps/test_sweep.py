@@ -21,8 +21,8 @@ from tai_dpt.sweeps.driver import (
     OTHER,
     STALE,
     UNFINISHED,
-    share_of,
-    share_of_slurm,
+    runs_of_task,
+    slurm_task,
     state_of,
 )
 from tai_dpt.sweeps.plans import PLANS, Recipe, choose_config
@@ -237,7 +237,7 @@ def test_the_shares_are_the_whole(
 ) -> None:
     monkeypatch.setattr("tai_dpt.sweeps.plans.choose_config", lambda *_: "tiny")
     runs = PLANS[name](recipe(tmp_path))
-    shares = [share_of(runs, index, count) for index in range(count)]
+    shares = [runs_of_task(runs, index, count) for index in range(count)]
     assert {run for share in shares for run in share} == set(runs)
     for share in shares:
         for position, run in enumerate(share):
@@ -250,10 +250,10 @@ def test_the_shares_are_the_whole(
 def test_the_share_of_a_slurm_task() -> None:
     array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "4"}
     array["SLURM_ARRAY_TASK_COUNT"] = "4"
-    assert share_of_slurm({}) == (0, 1)
-    assert share_of_slurm({**array, "SLURM_ARRAY_TASK_ID": "3"}) == (2, 4)
+    assert slurm_task({}) == (0, 1)
+    assert slurm_task({**array, "SLURM_ARRAY_TASK_ID": "3"}) == (2, 4)
     with pytest.raises(InputError, match=r"use consecutive ids \(--array=1-3\)"):
-        share_of_slurm({**array, "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "3"})
+        slurm_task({**array, "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "3"})
 
 
 def test_a_slurm_task_runs_its_share(start: Callable[..., Result], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tai_dpt import Tagger
-from tai_dpt.backbones.preprocessing import Preprocessing, as_picture
+from tai_dpt.backbones.preprocessing import Preprocessing, as_image
 from tai_dpt.errors import InputError
 from tai_dpt.labels.vocabulary import Vocabulary
 
@@ -25,8 +25,8 @@ def tagger(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     return [photo(folder / f"{i}.png", seed=i) for i in range(3)]
 
 
@@ -45,14 +45,14 @@ def test_importing_the_package_does_not_import_torch() -> None:
         _ = tai_dpt.Taggr
 
 
-def test_every_form_of_a_picture_scores_alike(tagger, pictures) -> None:
-    image = Image.open(pictures[0])
+def test_every_form_of_a_image_scores_alike(tagger, images) -> None:
+    image = Image.open(images[0])
     array = np.asarray(image)
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
-    expected = tagger.scores(pictures[0])
+    expected = tagger.scores(images[0])
     assert expected.shape == (1, len(CLASSES))
     for form in (
-        str(pictures[0]),
+        str(images[0]),
         image,
         array,
         array / 255.0,
@@ -61,13 +61,13 @@ def test_every_form_of_a_picture_scores_alike(tagger, pictures) -> None:
         tensor[None],
         array[None],
         [image],
-        (p for p in [pictures[0]]),
+        (p for p in [images[0]]),
     ):
         np.testing.assert_allclose(tagger.scores(form), expected, atol=1e-5)
 
 
-def test_scores_are_those_of_the_trainer(tagger, pictures) -> None:
-    pixels = torch.stack([tagger.preprocessing(as_picture(p)) for p in pictures])
+def test_scores_are_those_of_the_trainer(tagger, images) -> None:
+    pixels = torch.stack([tagger.preprocessing(as_image(p)) for p in images])
     features = tagger.backbone.encode_images(pixels, position_embedding=False)
     scores = tagger.score_features(features, sharpness=40.0)
     for kind, expected in (
@@ -75,36 +75,36 @@ def test_scores_are_those_of_the_trainer(tagger, pictures) -> None:
         ("global", scores.global_),
         ("local", scores.local),
     ):
-        np.testing.assert_allclose(tagger.scores(pictures, kind=kind), expected, atol=1e-5)
-    small = tagger.scores(pictures, batch_size=2)
+        np.testing.assert_allclose(tagger.scores(images, kind=kind), expected, atol=1e-5)
+    small = tagger.scores(images, batch_size=2)
     np.testing.assert_allclose(small, scores.merged, atol=1e-4)
 
 
-def test_labels_and_indicator_agree(tagger, pictures) -> None:
-    labels = tagger.predict(pictures, threshold=0.5)
-    indicator = tagger.predict(pictures, threshold=0.5, output="indicator")
-    probabilities = tagger.predict_proba(pictures)
+def test_labels_and_indicator_agree(tagger, images) -> None:
+    labels = tagger.predict(images, threshold=0.5)
+    indicator = tagger.predict(images, threshold=0.5, output="indicator")
+    probabilities = tagger.predict_proba(images)
     assert indicator.shape == probabilities.shape == (3, 3)
     for names, row, p in zip(labels, indicator, probabilities, strict=True):
         assert set(names) == set(tagger.classes_[row > 0])
         found = [p[CLASSES.index(n)] for n in names]
         assert found == sorted(found, reverse=True)
         assert all(value >= 0.5 for value in found)
-    assert all(len(names) == 2 for names in tagger.predict(pictures, top=2))
-    assert all(len(names) <= 1 for names in tagger.predict(pictures, top=1, threshold=0.99))
-    assert tagger.predict(pictures, threshold=0.0, output="indicator").all()
+    assert all(len(names) == 2 for names in tagger.predict(images, top=2))
+    assert all(len(names) <= 1 for names in tagger.predict(images, top=1, threshold=0.99))
+    assert tagger.predict(images, threshold=0.0, output="indicator").all()
     assert tagger.predict([]) == []
 
 
-def test_wrong_arguments_say_so(tagger, pictures) -> None:
+def test_wrong_arguments_say_so(tagger, images) -> None:
     with pytest.raises(InputError, match="unknown output 'label'; did you mean 'labels'"):
-        tagger.predict(pictures, output="label")
+        tagger.predict(images, output="label")
     with pytest.raises(InputError, match="it is a probability"):
-        tagger.predict(pictures, threshold=3)
+        tagger.predict(images, threshold=3)
     with pytest.raises(InputError, match="at least 1"):
-        tagger.predict(pictures, top=0)
+        tagger.predict(images, top=0)
     with pytest.raises(InputError, match="unknown class 'trafic light'; did you mean 'traffic li"):
-        tagger.heatmap(pictures[0], "trafic light")
+        tagger.heatmap(images[0], "trafic light")
     with pytest.raises(InputError, match="not normalised"):
         tagger.scores(np.full((4, 4, 3), -2.0))
     with pytest.raises(InputError, match="not a int"):
@@ -113,7 +113,7 @@ def test_wrong_arguments_say_so(tagger, pictures) -> None:
         tagger.scores(["gone.jpg"])
 
 
-def test_awkward_pictures(tagger, tmp_path) -> None:
+def test_awkward_images(tagger, tmp_path) -> None:
     frames = [Image.new("P", (40, 30), i) for i in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     Image.new("CMYK", (40, 30), (10, 90, 30, 0)).save(tmp_path / "print.jpg")
@@ -121,14 +121,14 @@ def test_awkward_pictures(tagger, tmp_path) -> None:
     Image.new("RGB", (20_000, 20), "green").save(tmp_path / "panorama.png")
     Image.new("RGBA", (30, 30), (255, 0, 0, 0)).save(tmp_path / "glass.png")
     Image.new("I;16", (30, 30), 40_000).save(tmp_path / "deep.png")
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     paths = sorted(tmp_path.iterdir())
     (batch,) = tagger.stream(paths)
     assert [paths[i].name for i in batch.errors] == ["text.jpg"]
-    assert "text.jpg: cannot be read as a picture" in next(iter(batch.errors.values()))
+    assert "text.jpg: cannot be read as an image" in next(iter(batch.errors.values()))
     assert np.isfinite(batch.scores.merged.numpy()).all()
-    assert as_picture(tmp_path / "glass.png").getpixel((3, 3)) == (255, 255, 255)
-    assert as_picture(tmp_path / "deep.png").getpixel((3, 3)) == (156, 156, 156)
+    assert as_image(tmp_path / "glass.png").getpixel((3, 3)) == (255, 255, 255)
+    assert as_image(tmp_path / "deep.png").getpixel((3, 3)) == (156, 156, 156)
     for name in ("dot.png", "panorama.png"):
         assert np.isfinite(tagger.heatmap(tmp_path / name, "dog")).all()
 
@@ -138,7 +138,7 @@ def test_a_turned_photo_is_seen_upright(tagger, tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right to see it
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
-    assert as_picture(tmp_path / "b.png").tobytes() == upright.convert("RGB").tobytes()
+    assert as_image(tmp_path / "b.png").tobytes() == upright.convert("RGB").tobytes()
 
 
 def test_preprocessing_is_the_trainers(tmp_path) -> None:
@@ -154,19 +154,19 @@ def test_preprocessing_is_the_trainers(tmp_path) -> None:
     assert torch.equal(ours(image), test_transform(cfg)(image))
 
 
-def test_heat_map_covers_the_whole_picture(tagger, pictures) -> None:
+def test_heat_map_covers_the_whole_image(tagger, images) -> None:
     cell = tagger.backbone.image_size // tagger.backbone.image.grid
-    coarse = tagger.heatmap(pictures[0], "dog")
+    coarse = tagger.heatmap(images[0], "dog")
     assert coarse.shape == (
         tagger.backbone.image_size // cell,
         round(tagger.backbone.image_size * 90 / 70 / cell),
     )
     assert np.abs(coarse).max() <= 1 + 1e-5
-    both = tagger.heatmap(pictures[0], ["car", "dog"])
+    both = tagger.heatmap(images[0], ["car", "dog"])
     np.testing.assert_allclose(both[1], coarse, atol=1e-6)
-    fine = tagger.heatmap(pictures[0], "dog", shifts=2)
+    fine = tagger.heatmap(images[0], "dog", shifts=2)
     assert fine.shape == (2 * coarse.shape[0], 2 * coarse.shape[1])
-    assert tagger.heatmap(pictures[0], full_size=True).shape == (3, 70, 90)
+    assert tagger.heatmap(images[0], full_size=True).shape == (3, 70, 90)
 
 
 def test_words_of_a_caption(tagger) -> None:
@@ -178,14 +178,14 @@ def test_words_of_a_caption(tagger) -> None:
         tagger.words("  ")
 
 
-def test_saved_and_loaded_it_is_the_same(tagger, folder, pictures) -> None:
+def test_saved_and_loaded_it_is_the_same(tagger, folder, images) -> None:
     loaded = Tagger.load(folder)
     assert loaded.classes_.tolist() == CLASSES
     assert loaded.backbone.name == "tiny"
-    np.testing.assert_allclose(loaded.scores(pictures), tagger.scores(pictures), atol=1e-6)
-    assert loaded.predict(pictures) == tagger.predict(pictures)
-    assert loaded.about["captions"]["naming_no_class"] == 40
-    assert sum(loaded.about["captions"]["per_class"]) > 200
+    np.testing.assert_allclose(loaded.scores(images), tagger.scores(images), atol=1e-6)
+    assert loaded.predict(images) == tagger.predict(images)
+    assert loaded.provenance["captions"]["naming_no_class"] == 40
+    assert sum(loaded.provenance["captions"]["per_class"]) > 200
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "tagger.json",
@@ -298,8 +298,8 @@ def test_fitting_without_captions_writes_some(tmp_path) -> None:
     tagger = Tagger.from_captions(
         classes={"boat": ["ship"], "Füße": []}, backbone=weight_file(tmp_path), options=OPTIONS
     )
-    assert tagger.about["captions"]["written_from_templates"]
-    assert min(tagger.about["captions"]["per_class"]) > 100
+    assert tagger.provenance["captions"]["written_from_templates"]
+    assert min(tagger.provenance["captions"]["per_class"]) > 100
     assert tagger.calibration is not None
 
 
@@ -330,7 +330,7 @@ def test_bad_fits_say_why(tmp_path) -> None:
         )
 
 
-def test_a_tagger_without_calibration_ranks_only(tagger, pictures) -> None:
+def test_a_tagger_without_calibration_ranks_only(tagger, images) -> None:
     from tai_dpt.tagger.tagger import PromptTagger
 
     bare = PromptTagger(
@@ -339,9 +339,9 @@ def test_a_tagger_without_calibration_ranks_only(tagger, pictures) -> None:
         embeddings=tagger.embeddings,
         contexts=tagger.contexts,
     )
-    assert all(len(names) == 1 for names in bare.predict(pictures, top=1))
+    assert all(len(names) == 1 for names in bare.predict(images, top=1))
     with pytest.raises(InputError, match="never calibrated"):
-        bare.predict(pictures)
+        bare.predict(images)
 
 
 def test_repr_is_short(tagger) -> None:

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from slow_reference import ranking_loss as plain_ranking_loss
 
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import worlds
-from plain import ranking_loss as plain_ranking_loss
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The pictures of an HTML report: each class's best and worst, with heat maps."""
+"""The images of an HTML report: each class's best and worst, with heat maps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
 from tai_dpt.reports import page as html
-from tai_dpt.reports.reopened_run import RunAgain
+from tai_dpt.reports.reopened_run import ReopenedRun
 from tai_dpt.scoring.results import ScoreTable
 
 _THUMB = 176  # pixels
 
 
-def pictures(
-    table: ScoreTable, scores: NDArray[np.floating], again: RunAgain, per_class: int, say: Any
+def images(
+    table: ScoreTable, scores: NDArray[np.floating], again: ReopenedRun, per_class: int, say: Any
 ) -> str:
     if not again.paths:
         return ""
-    say("drawing pictures …")
+    say("drawing images …")
     blocks = []
     for index, name in enumerate(table.class_names):
         truth, column = table.labels[:, index], scores[:, index]
@@ -46,7 +46,7 @@ def pictures(
     blocks[0] = blocks[0].replace("<details>", "<details open>", 1)
     heat = (
         " Beside each: the local score of the class at every place, from the least to the most "
-        "similar place of that picture."
+        "similar place of that image."
         if again.tagger is not None
         else ""
     )
@@ -62,28 +62,28 @@ def _shot(
     row: int,
     index: int,
     kind: str,
-    again: RunAgain,
+    again: ReopenedRun,
 ) -> str:
-    from tai_dpt.backbones.preprocessing import read_picture
+    from tai_dpt.backbones.preprocessing import read_image
     from tai_dpt.reports.heatmaps import overlay
 
     path = again.paths.get(table.ids[row])
     if path is None:
         return ""
     try:
-        picture = read_picture(path)
+        image = read_image(path)
     except InputError:
         return ""
     name = table.class_names[index]
-    small = picture.copy()
+    small = image.copy()
     small.thumbnail((_THUMB, _THUMB))
     truth = ", ".join(n for n, t in zip(table.class_names, table.labels[row], strict=True) if t > 0)
     alt = f"{kind}: image {table.ids[row]}, which shows {truth or 'none of the classes'}"
-    images = html.picture(small, alt, quality=75)
+    images = html.image(small, alt, quality=75)
     if again.tagger is not None:
-        heat = again.tagger.heatmap(picture, name, shifts=2)
+        heat = again.tagger.heatmap(image, name, shifts=2)
         drawn = overlay(small, heat, float(heat.min()), float(heat.max()))
-        images += html.picture(drawn, f"where {name} scores in it", quality=75)
+        images += html.image(drawn, f"where {name} scores in it", quality=75)
     return (
         f"<figure><div class='pair'>{images}</div><figcaption><strong>{html.text(kind)}</strong> "
         f"{column[row]:.2f} · {html.text(truth or 'none of the classes')}</figcaption></figure>"

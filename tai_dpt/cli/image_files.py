@@ -1,4 +1,4 @@
-"""From what a person names on the command line to a list of picture files."""
+"""From what a person names on the command line to a list of image files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = {
 }
 
 
-def picture_files(named: Sequence[str], *, lists: Iterable[str] = ()) -> list[str]:
+def image_files(named: Sequence[str], *, lists: Iterable[str] = ()) -> list[str]:
     """Files, folders (searched with all that is in them) and patterns as files, each once.
 
     Args:
@@ -25,7 +25,7 @@ def picture_files(named: Sequence[str], *, lists: Iterable[str] = ()) -> list[st
         lists: text files with a path a line, taken after ``named``.
 
     Raises:
-        InputError: nothing is called that, or nothing in it looks like a picture.
+        InputError: nothing is called that, or nothing in it looks like an image.
     """
     found: dict[str, None] = {}
     for name in named:
@@ -33,7 +33,7 @@ def picture_files(named: Sequence[str], *, lists: Iterable[str] = ()) -> list[st
     for path in lists:
         found.update(dict.fromkeys(line.strip() for _, line in read_lines(path) if line.strip()))
     if not found:
-        raise InputError("no pictures named; give files, folders or patterns such as '*.jpg'")
+        raise InputError("no images named; give files, folders or patterns such as '*.jpg'")
     return list(found)
 
 
@@ -43,7 +43,7 @@ def _one(name: str) -> list[str]:
         inside = _in_folder(path)
         if not inside:
             raise InputError(
-                f"{name}: no pictures in this folder (looked for {' '.join(sorted(SUFFIXES))})"
+                f"{name}: no images in this folder (looked for {' '.join(sorted(SUFFIXES))})"
             )
         return inside
     if os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""Put what another command prints into the page: ``… | python -m benchmarks.keep d Title``."""
+"""Put what another command prints into the page: ``… | python -m benchmarks.record d Title``."""
 
 from __future__ import annotations
 

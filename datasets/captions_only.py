@@ -19,13 +19,13 @@ from tai_dpt.toolbox import DATASET_REGISTRY
 WRITTEN_PER_CLASS = 100
 
 # what goes around one to three class names in a written caption
-_ONE = ("a photo of {}.", "there is {} in the picture.", "{} seen from close by.", "only {}.")
+_ONE = ("a photo of {}.", "there is {} in the image.", "{} seen from close by.", "only {}.")
 _MORE = (
     "a photo of {}.",
-    "{} in one picture.",
+    "{} in one image.",
     "a scene with {}.",
     "there is {}.",
-    "a picture of {}.",
+    "an image of {}.",
 )
 _JOINTS = (" and ", " next to ", " in front of ", " beside ", " with ", " near ", " behind ")
 
@@ -34,7 +34,7 @@ _JOINTS = (" and ", " next to ", " in front of ", " beside ", " with ", " near "
 class PlainCaptions(MultiLabelDataset):
     """Classes and captions, no images."""
 
-    naming_share: float  # of the captions, those that name a class; set by ``hold_out``
+    naming_fraction: float  # of the captions, those that name a class; set by ``hold_out``
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__(cfg, vocabulary=vocabulary_from_config(cfg))
@@ -64,7 +64,7 @@ class PlainCaptions(MultiLabelDataset):
         captions = len(corpus)
         if self.cfg.DATASET.CORPUS.TEMPLATES:
             captions -= len(template_texts(self.vocabulary)[0])
-        self.naming_share = captions / max(captions + corpus.dropped, 1)
+        self.naming_fraction = captions / max(captions + corpus.dropped, 1)
         if captions < least:
             return corpus.subset(np.arange(captions))
         draw = np.random.default_rng(max(self.cfg.SEED, 0)).permutation(captions)
