@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
@@ -62,17 +60,6 @@ _SAME_IMAGES = tuple(
         *("IMAGE_LIST.TRAIN", "IMAGE_LIST.ZERO", "HOLDOUT", "PARTIAL"),
     )
 )
-
-
-@dataclass(frozen=True)
-class FusedScores(Scores):
-    """Fused scores (B, C); ``merged`` fuses the two predictions, it is no mean of the others."""
-
-    fused: Tensor
-
-    @property
-    def merged(self) -> Tensor:
-        return self.fused
 
 
 @TRAINER_REGISTRY.register()
@@ -167,7 +154,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
             print(f"* {role} mAP: {component.mAP:.2f}% ({component.prediction}, {component.name})")
         self.evaluator.reset()
         global_, local, merged = map(torch.from_numpy, (fused.global_, fused.local, fused.merged))
-        self.evaluator.process(FusedScores(global_, local, merged), torch.from_numpy(fused.labels))
+        self.evaluator.process(Scores(global_, local, merged), torch.from_numpy(fused.labels))
         threshold, threshold_source = cardinality_threshold(
             self.evaluator.scores(self.cfg.TEST.PREDICTION), self.training_cardinality()
         )

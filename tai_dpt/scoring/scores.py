@@ -23,15 +23,19 @@ KINDS = ("merged", "global", "local")
 
 @dataclass(frozen=True)
 class Scores:
-    """Class scores of a batch, (B, C) each."""
+    """Class scores of a batch, (B, C) each.
+
+    ``own_merged`` is for methods whose prediction is not the mean of the two.
+    """
 
     global_: Tensor
     local: Tensor
+    own_merged: Tensor | None = None
 
     @property
     def merged(self) -> Tensor:
-        """TaI-DPT's prediction, the mean of the two."""
-        return (self.global_ + self.local) / 2
+        """The prediction; TaI-DPT's is the mean of the two."""
+        return (self.global_ + self.local) / 2 if self.own_merged is None else self.own_merged
 
     def of(self, kind: str) -> Tensor:
         """The scores of one of ``KINDS``."""

@@ -1,0 +1,74 @@
+"""Rectifying one image's scores by each other.
+
+A class's average precision ranks *images*, so whatever shifts all scores of one image together
+costs mAP, and zero-shot CLIP's largest multi-label error is such a shift. One image is enough: no
+pool of images is needed.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+
+from tai_dpt.errors import InputError, unknown
+
+RECTIFICATIONS = ("none", "centre", "standardise", "softmax")
+
+# with fewer classes an image's mean and deviation are noise
+_ENOUGH_CLASSES = 8
+# a deviation that is rounding alone is none
+_LEAST_DEVIATION = 1e-12
+
+
+def check_rectification(how: str, *, classes: int) -> None:
+    """Complain before any work: InputError for an unknown rule, a warning for few classes.
+
+    >>> check_rectification("center", classes=20)
+    Traceback (most recent call last):
+    tai_dpt.errors.InputError: unknown rectification (TEST.RECTIFY) 'center'; did you mean 'centre'? valid: none, centre, standardise, softmax
+    """  # noqa: E501
+    if how not in RECTIFICATIONS:
+        raise unknown("rectification (TEST.RECTIFY)", how, RECTIFICATIONS)
+    if how == "standardise" and classes < 2:
+        raise InputError("one class has no deviation to standardise by; take TEST.RECTIFY none")
+    if how != "none" and classes < _ENOUGH_CLASSES:
+        warnings.warn(
+            f"rectifying an image's scores by each other is noisy with {classes} classes; "
+            f"{_ENOUGH_CLASSES} or more are enough",
+            stacklevel=2,
+        )
+
+
+def rectify(scores: Tensor, how: str, *, sharpness: float = 1.0) -> Tensor:
+    """Each image's scores, by the others of the same image.
+
+    ``none`` changes nothing. ``centre`` takes the mean over the classes off. ``standardise`` also
+    divides by the deviation over the classes, C − 1 degrees of freedom (SPARC, CVPR 2025,
+    equation 1); an image whose scores are all equal gets zeros. ``softmax`` is the log-softmax
+    over the classes of ``sharpness · scores``.
+
+    Args:
+        scores: (n, C).
+        how: one of ``RECTIFICATIONS``.
+        sharpness: for ``softmax``: the backbone's logit scale by the scores' own scale κ.
+
+    Raises:
+        InputError: unknown ``how``.
+
+    >>> rectify(torch.tensor([[1.0, 2.0, 3.0]]), "standardise")
+    tensor([[-1.,  0.,  1.]])
+    >>> rectify(torch.tensor([[1.0, 3.0]]), "centre")
+    tensor([[-1.,  1.]])
+    """
+    if how not in RECTIFICATIONS:
+        raise unknown("rectification (TEST.RECTIFY)", how, RECTIFICATIONS)
+    if how == "none":
+        return scores
+    if how == "softmax":
+        return (sharpness * scores).log_softmax(dim=1)
+    centred = scores - scores.mean(dim=1, keepdim=True)
+    if how == "centre":
+        return centred
+    deviation = scores.std(dim=1, keepdim=True, correction=1)
+    return centred / deviation.clamp(min=_LEAST_DEVIATION)
