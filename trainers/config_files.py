@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.reading import read_yaml, shown_value
 from tai_dpt.scoring.results import flat_config
 
 PathLike = str | os.PathLike[str]
@@ -20,15 +20,11 @@ PathLike = str | os.PathLike[str]
 def merge_file(cfg: CfgNode, path: PathLike) -> None:
     """Merge a yaml file; InputError names the file and what is wrong in it."""
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not os.path.lexists(path):
         beside = sorted(p.name for p in path.parent.glob("*.yaml"))
-        if path.is_file() or not beside:
-            raise InputError(f"cannot read the config {path} ({error.strerror})") from error
-        raise unknown(f"config in {path.parent}", path.name, beside) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from error
+        if beside:
+            raise unknown(f"config in {path.parent}", path.name, beside)
+    content = read_yaml(path)
     if content is None:
         return
     if not isinstance(content, Mapping):
@@ -78,9 +74,11 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
             value = float(value)
     try:
         node.merge_from_list([leaf, value])
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:  # ast.literal_eval's
         if isinstance(present, str) and isinstance(value, str):
             node[leaf] = value  # text that looks like a number
             return
         kind = type(present).__name__
-        raise InputError(f"{where}: {key} takes a value of type {kind}, not {value!r}") from error
+        raise InputError(
+            f"{where}: {key} takes a value of type {kind}, not {shown_value(value)}"
+        ) from error

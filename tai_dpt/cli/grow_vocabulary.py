@@ -13,6 +13,7 @@ import yaml
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import parse_yaml
 from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels import NounFilter, singular
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
@@ -119,7 +120,7 @@ def _source_entries(source: Path) -> tuple[str, list[dict[str, Any]]]:
         return "", [{"name": name} for name in Vocabulary.from_file(source).names]
     text = read_text(source)
     header = re.match(r"(#.*\n|\s*\n)*", text)
-    content = yaml.safe_load(text)
+    content = parse_yaml(text, where=str(source))
     if isinstance(content, dict) and isinstance(content.get("classes"), list):
         content = content["classes"]
     if isinstance(content, dict):

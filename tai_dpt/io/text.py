@@ -34,10 +34,10 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
             the message gives its position and the command that converts the file.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; a text file is needed")
     position = 0
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; a text file is needed")
         stream = path.open("rb")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.text import read_lines, read_text
+from tai_dpt.io.reading import read_yaml
+from tai_dpt.io.text import read_lines
 
 NAME_STYLES = ("paper", "readable")
 
@@ -192,13 +191,7 @@ _FILE_KEYS = ("blocked", "modifiers", "verbs")
 
 
 def _from_yaml(path: Path, style: str) -> Vocabulary:
-    try:
-        content: Any = yaml.load(read_text(path), Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        raise InputError(f"{path}:{line} not valid YAML: {problem}") from None
+    content = read_yaml(path)
     extra: dict[str, tuple[str, ...]] = {}
     if isinstance(content, dict) and isinstance(content.get("classes"), list):
         for key, value in content.items():
@@ -257,24 +250,3 @@ def _phrases(value: Any, where: str) -> tuple[str, ...]:
         if not isinstance(phrase, str):
             raise InputError(f"{where}: {phrase!r} is not text; quote it in the YAML")
     return tuple(value)
-
-
-# libyaml's parser where PyYAML has it: the vocabularies that ship are long
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_SafeLoader):
-    """YAML in which a key that occurs twice is an error, not silently the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict):
-                continue  # the base class reports unhashable keys
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key}' occurs twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)

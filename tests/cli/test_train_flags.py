@@ -209,7 +209,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     ("name", "text", "message"),
     [
         ("to.yaml", None, "did you mean 'toy.yaml'? valid: data.yaml, toy.yaml"),
-        ("bad.yaml", "A: [1", "bad.yaml is not valid yaml"),
+        ("bad.yaml", "A: [1", "bad.yaml: line 2: not valid YAML: did not find"),
         ("list.yaml", "- 1", "list.yaml is not a config"),
         ("key.yaml", "OPTIM: {LRS: 1}", "key.yaml: unknown config key 'OPTIM.LRS'"),
         ("type.yaml", "SEED: [1]", "type.yaml: SEED takes a value of type int, not [1]"),

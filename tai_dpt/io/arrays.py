@@ -1,0 +1,126 @@
+"""Reading arrays from hands unknown: ``.npz`` and safetensors, held against shapes and kinds."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tai_dpt.errors import InputError
+from tai_dpt.io.reading import first_line, then
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_KINDS = {"f": "fractions", "iu": "whole numbers", "U": "texts", "b": "yes or no"}
+
+# what numpy, zipfile and zlib let out for bytes that were changed, and for a size that is a lie
+_DAMAGED = (
+    *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+class ArraySpec(NamedTuple):
+    """What an array must be.
+
+    Attributes:
+        kind: numpy's letters for it, a key of ``_KINDS``; fractions are to be finite.
+        shape: a number, or a name that stands for the same number in all arrays of the file.
+    """
+
+    kind: str
+    shape: tuple[int | str, ...]
+
+
+def read_npz(
+    path: str | os.PathLike[str], wanted: Mapping[str, ArraySpec], *, remedy: str = ""
+) -> dict[str, NDArray[Any]]:
+    """The arrays ``wanted`` of a ``.npz`` file, by name; never a pickled object.
+
+    Raises:
+        InputError: there is no such file, it cannot be read, or as in ``check_arrays``.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
+            arrays = {name: content[name] for name in wanted if name in content.files}
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}{then(remedy)}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; a .npz file is needed") from None
+    except _DAMAGED as error:
+        raise InputError(
+            f"{path} cannot be read as .npz ({first_line(error)}){then(remedy)}"
+        ) from None
+    check_arrays(arrays, wanted, where=str(path), remedy=remedy)
+    return arrays
+
+
+def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}{then(remedy)}") from None
+    except (SafetensorError, *_DAMAGED) as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)}){then(remedy)}") from None
+
+
+def check_arrays(
+    arrays: Mapping[str, Any], wanted: Mapping[str, ArraySpec], *, where: str, remedy: str = ""
+) -> None:
+    """Hold numpy arrays or torch tensors against what they must be.
+
+    Raises:
+        InputError: one is missing, of another kind or shape than ``wanted`` and the arrays before
+            it say, or holds what is no finite number.
+    """
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        raise InputError(f"{where}: it lacks '{missing[0]}'{then(remedy)}")
+    sizes: dict[str, int] = {}
+    for name, (kind, shape) in wanted.items():
+        array = as_array(arrays[name])
+        if array.dtype.kind not in kind:
+            raise InputError(
+                f"{where}: '{name}' holds {array.dtype}, wanted {_KINDS[kind]}{then(remedy)}"
+            )
+        expected = [sizes.get(side, side) if isinstance(side, str) else side for side in shape]
+        sides = list(zip(expected, array.shape, strict=False))
+        if len(array.shape) != len(shape) or any(
+            isinstance(side, int) and side != length for side, length in sides
+        ):
+            named = ", ".join(map(str, shape))
+            raise InputError(
+                f"{where}: '{name}' has the shape {array.shape}, wanted ({named}) = "
+                f"({', '.join(map(str, expected))}){then(remedy)}"
+            )
+        sizes |= {side: length for side, length in sides if isinstance(side, str)}
+        if kind == "f" and not np.isfinite(array).all():
+            raise InputError(
+                f"{where}: '{name}' holds {np.count_nonzero(~np.isfinite(array)):,} values that "
+                f"are no finite numbers{then(remedy)}"
+            )
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """A numpy array of an array or tensor; numpy has no bfloat16, so that becomes float32."""
+    if isinstance(values, np.ndarray):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
