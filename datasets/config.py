@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from yacs.config import CfgNode
+
+from tai_dpt.io.cache import cache_root
 
 
 def extend_dataset_cfg(cfg: CfgNode) -> None:
@@ -68,7 +69,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
 
     cfg.FEATURES = CfgNode()  # frozen features, computed once
     cfg.FEATURES.CACHE = "disk"  # "disk", "memory", or "off" (encode again in every epoch)
-    cfg.FEATURES.DIR = ""  # default: $TAI_DPT_CACHE, else ~/.cache/tai-dpt
+    cfg.FEATURES.DIR = ""  # default: $TAI_DPT_CACHE, else the user's cache folder
     cfg.FEATURES.PRECISION = "fp16"  # what is stored: "fp16" or "fp32"
     cfg.FEATURES.MAX_GB = 100.0  # refuse to write more than this
 
@@ -77,5 +78,4 @@ def cache_folder(cfg: CfgNode) -> Path | None:
     """Where features and what leads to them are kept; None unless ``FEATURES.CACHE`` is disk."""
     if cfg.FEATURES.CACHE != "disk":
         return None
-    folder = cfg.FEATURES.DIR or os.environ.get("TAI_DPT_CACHE") or "~/.cache/tai-dpt"
-    return Path(folder).expanduser()
+    return Path(cfg.FEATURES.DIR).expanduser() if cfg.FEATURES.DIR else cache_root()

@@ -11,6 +11,7 @@ import numpy as np
 
 from tai_dpt.backbones import Backbone
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.cache import ELSEWHERE
 
 
 def cached_tokens(
@@ -28,18 +29,22 @@ def cached_tokens(
     if folder is None:
         return backbone.tokenize(texts)
     path = folder / f"tokens-{digest[:16]}-{backbone.text.context_length}.npz"
-    if path.exists():
-        try:
-            return _read(path, len(texts))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path}: {error}; tokenising again", stacklevel=2)
+    try:
+        return _read(path, len(texts))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path}: {error}; tokenising again", stacklevel=2)
     tokens = backbone.tokenize(texts)
-    with atomic_write(path) as stream:
-        np.savez(
-            stream,
-            lengths=np.array([len(ids) for ids in tokens], np.uint8),
-            ids=np.array([i for ids in tokens for i in ids], np.uint16),  # 49,408 of them
-        )
+    try:
+        with atomic_write(path) as stream:
+            np.savez(
+                stream,
+                lengths=np.array([len(ids) for ids in tokens], np.uint8),
+                ids=np.array([i for ids in tokens for i in ids], np.uint16),  # 49,408 of them
+            )
+    except OSError as error:
+        warnings.warn(f"tokens are not kept ({error}): {ELSEWHERE}", stacklevel=2)
     return tokens
 
 

@@ -16,6 +16,7 @@ from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn
 from tai_dpt.datasets.corpora.readers import read_caption_file
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write, file_sha256
+from tai_dpt.io.cache import ELSEWHERE
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
@@ -85,7 +86,7 @@ def load_corpus(
         try:
             _save(entry, corpus, notes)
         except OSError as error:
-            warnings.warn(f"labels are not cached: {error}", stacklevel=2)
+            warnings.warn(f"labels are not kept ({error}): {ELSEWHERE}", stacklevel=2)
     return corpus
 
 

@@ -135,7 +135,8 @@ def load_backbone(
         name_or_path: one of :func:`backbone_names`, or the path of a TorchScript archive, a
             saved state dict or a safetensors file; see :func:`weights.read_state_dict`.
         dtype: what the towers compute in; the features are fp32 all the same.
-        download_dir: where published files are kept; default ``~/.cache/clip``.
+        download_dir: where published files are kept; default ``$TAI_DPT_CACHE/clip``,
+            else ``~/.cache/clip``.
         sha256: what the file's SHA-256 must be. Published files are always checked.
 
     Raises:

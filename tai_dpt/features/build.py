@@ -31,6 +31,7 @@ from tai_dpt.features.shards import (
     require_same,
 )
 from tai_dpt.features.store import FeatureStore, OnDemandStore
+from tai_dpt.io.cache import ELSEWHERE
 from tai_dpt.io.lock import locked
 
 Cache = Literal["disk", "memory", "off"]
@@ -247,15 +248,14 @@ class _DiskBuilder:
         layout = folder.layout
         _check_limit(self.name, layout.nbytes, self.max_bytes)
         needed = sum(layout.shard_bytes(shard) for shard in missing)
-        here = next(
-            folder for folder in (self.path, *self.path.absolute().parents) if folder.exists()
-        )
+        folders = (self.path, *self.path.absolute().parents)
+        here = next(folder for folder in folders if os.path.exists(folder))
         free = shutil.disk_usage(here).free
         if needed > free:
             raise InputError(
                 f"{self.name}: {format_bytes(needed)} to write in {self.path}, where"
-                f" {format_bytes(free)} are free: free some, give another folder, or keep features"
-                ' in memory (cache="memory") or nowhere ("off")'
+                f" {format_bytes(free)} are free: free some, {ELSEWHERE}, or keep features in"
+                ' memory (cache="memory") or nowhere ("off")'
             )
 
     def _encode(self, folder: ShardFolder, shards: list[int]) -> None:
@@ -297,7 +297,7 @@ class _DiskBuilder:
             mend = "free some space" if full else "mend this"
             raise InputError(
                 f"{self.name}: cannot write the feature store {self.path}: {problem}{state};"
-                f" {mend} and start again to go on"
+                f" {mend} and start again to go on, or {ELSEWHERE}"
             ) from error
 
 

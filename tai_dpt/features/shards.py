@@ -253,8 +253,8 @@ class ShardFolder:
             stream.write(json.dumps(record).encode().ljust(_HEADER - 1) + b"\n")
             for rows in payload:
                 stream.write(rows)  # through the buffer protocol: no copy
-            stream.flush()
-            os.utime(stream.fileno(), (written, written))
+        with suppress(OSError):  # at the cost of a checksum at every opening
+            os.utime(self.shard_path(shard), (written, written))
 
     def fault(self, shard: int, *, verify: bool = False) -> str | None:
         """What is wrong with a shard's file; None: nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,12 +20,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = temporary_name(path)
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)  # mkstemp's 0600 would hide a shared run from others
-        with os.fdopen(handle, mode, **kwargs) as stream:
+        with open(temporary, mode.replace("w", "x"), **kwargs) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -34,6 +31,15 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) 
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside ``path`` that nothing has: ``.name.….tmp``.
+
+    A file or folder made there has the permissions of any other one, unlike ``tempfile``'s, which
+    would hide a shared run from other people.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -1,45 +1,78 @@
-"""One builder of a store at a time."""
+"""Locks between processes: whoever holds one may work, the others wait or go elsewhere.
+
+The system drops a dead process's locks, so none has to be judged stale. Where a file system has
+no locks (some network ones) work goes on without: files are renamed into place, so that they stay
+whole, at the cost of work done twice.
+"""
 
 from __future__ import annotations
 
-import errno
+import enum
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from filelock import lock_descriptor
+
+
+class Lock(enum.Enum):
+    """What came of asking for a lock."""
+
+    OURS = "ours"
+    TAKEN = "another process has it"
+    NONE = "there are no locks here"
+
+
+def try_lock(stream: IO[bytes]) -> Lock:
+    """Take the lock of an open file, until it is closed, if nobody has it.
+
+    A child process that inherits the file holds the lock as well.
+    """
+    return _lock(stream, blocking=False)
+
+
+def _lock(stream: IO[bytes], *, blocking: bool) -> Lock:
+    try:
+        return Lock.OURS if lock_descriptor(stream.fileno(), blocking=blocking) else Lock.TAKEN
+    except OSError:
+        return Lock.NONE
+
 
 @contextmanager
-def locked(path: Path, rank: int, world: int, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold the right to build this rank's shards; wait while another process holds it.
+def locked(folder: Path, rank: int, world: int, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Hold the right to build this rank's share of ``folder``; wait while another process does.
 
-    The kernel drops a dead process's locks, so no lock has to be judged stale. Ranks share the
-    folder with each other, but not with a process that builds all of it. Yields False where the
-    system has no such locks: there renaming alone keeps the store valid, at the cost of work done
-    twice.
+    Ranks share the folder with each other, but not with a process that builds all of it: a rank
+    passes the gate and leaves it open behind itself, a lone process keeps it and waits for the
+    ranks that are in.
+
+    Args:
+        rank, world: which share; (0, 1) is all of it.
+        waiting: called once, if there is somebody to wait for.
+
+    Yields:
+        False where the file system has no locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
+    told = False
 
-    def take(stream: IO[bytes], mode: int) -> bool:
-        try:
-            fcntl.flock(stream, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(stream, mode)
-        except OSError as error:
-            if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
-                return False
-            raise
-        return True
+    def take(stack: ExitStack, name: str) -> bool:
+        nonlocal told
+        stream = stack.enter_context((folder / name).open("ab"))
+        state = try_lock(stream)
+        if state is Lock.TAKEN:
+            if not told:
+                waiting()
+            told = True
+            state = _lock(stream, blocking=True)
+        return state is Lock.OURS
 
-    with ExitStack() as stack:
-        whole = stack.enter_context((path / "build.lock").open("ab"))
-        held = take(whole, fcntl.LOCK_EX if world == 1 else fcntl.LOCK_SH)
+    with ExitStack() as stack, ExitStack() as gate:
+        held = take(gate, "build.lock")
         if world > 1:
-            own = stack.enter_context((path / f"build-{rank}-of-{world}.lock").open("ab"))
-            held = take(own, fcntl.LOCK_EX) and held
+            held &= take(stack, f"build-{rank}-of-{world}.lock")
+            gate.close()
+        else:
+            for path in sorted(folder.glob("build-*-of-*.lock")):
+                held &= take(stack, path.name)
         yield held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import signal
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.scoring.results import RESULTS_FILE, whole_results
 from tai_dpt.sweeps.plans import Run
 
@@ -28,6 +28,11 @@ LOCK_FILE = ".lock"  # held as long as the run's process lives
 _POLL_SECONDS = 0.1
 _WAIT_SECONDS = 2.0  # where all that is left runs elsewhere
 _GRACE_SECONDS = 15.0  # from SIGTERM to SIGKILL
+
+_POSIX = os.name == "posix"
+_ENDING = tuple(  # signals that end a sweep; Windows has no SIGHUP
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 NEW, UNFINISHED, FINISHED, STALE, OTHER = "run", "resume", "skip", "run again", "conflict"
 
@@ -205,7 +210,7 @@ class _Sweep:
             return
         run.folder.mkdir(parents=True, exist_ok=True)
         lock = (run.folder / LOCK_FILE).open("ab")
-        if not _lock(lock):
+        if try_lock(lock) is Lock.TAKEN:
             lock.close()
             if run not in self.elsewhere:
                 self.elsewhere.add(run)
@@ -237,8 +242,7 @@ class _Sweep:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 env=_environment(os.environ, slot=slot, jobs=self.jobs),
-                start_new_session=True,  # so that ending it ends its workers
-                pass_fds=[lock.fileno()],  # it holds the lock even if this process is killed
+                **_own_group(lock),
             )
         self.pending.remove(run)
         self.running[run] = _Process(popen, lock, time.monotonic(), slot)
@@ -279,16 +283,16 @@ class _Sweep:
         return f"[{len(self.done) + len(self.outcome.failed):{width}}/{self.total}]"
 
     def _end_running(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         for process in self.running.values():
-            _kill(process.popen, signal.SIGTERM)
+            _end(process.popen)
         deadline = time.monotonic() + _GRACE_SECONDS
         for run, process in self.running.items():
             try:
                 process.popen.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _kill(process.popen, signal.SIGKILL)
+                _end(process.popen, at_once=True)
                 process.popen.wait()
             process.lock.close()
             self.say(f"{self._count()} stopped  {run}")
@@ -313,22 +317,6 @@ def _environment(base: Mapping[str, str], *, slot: int, jobs: int) -> dict[str, 
     return environment
 
 
-def _lock(stream: IO[bytes]) -> bool:
-    """Whether the lock is ours now; a system without such locks grants it to everyone."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
-            raise
-    return True
-
-
 @contextmanager
 def _signals() -> Iterator[None]:
     """Turn the signals that end a sweep into ``Interrupted``, for the length of the block."""
@@ -336,8 +324,7 @@ def _signals() -> Iterator[None]:
     def interrupt(number: int, _: Any) -> None:
         raise Interrupted(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in _ENDING}
     try:
         yield
     finally:
@@ -345,9 +332,20 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _kill(popen: subprocess.Popen[bytes], number: int) -> None:
+def _own_group(lock: IO[bytes]) -> dict[str, Any]:
+    """How a run is started: as a group of its own, so that ending it ends its workers, and with
+    the lock, which it then holds even if this process is killed."""
+    if not _POSIX:
+        return {}
+    return {"start_new_session": True, "pass_fds": [lock.fileno()]}
+
+
+def _end(popen: subprocess.Popen[bytes], *, at_once: bool = False) -> None:
+    if not _POSIX:
+        popen.terminate()  # which is at once there
+        return
     with suppress(ProcessLookupError):
-        os.killpg(popen.pid, number)
+        os.killpg(popen.pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
 
 def _exit(code: int) -> str:

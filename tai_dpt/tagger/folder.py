@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import tai_dpt
 from tai_dpt.backbones import Backbone, backbone_names, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.errors import InputError
-from tai_dpt.io.atomic import atomic_write, file_sha256
+from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.scores import Scoring
 
@@ -68,11 +67,9 @@ def save(
             "cannot be copied; leave it out (include_backbone=False)"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    building = temporary_name(folder)
+    building.mkdir()
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        building.chmod(0o777 & ~umask)
         names = [PROMPTS_FILE, EMBEDDINGS_FILE]
         _write_tensors(building / PROMPTS_FILE, tagger.contexts, prefix="ctx_")
         class_names = json.dumps(list(tagger.class_names), ensure_ascii=False)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -110,8 +114,46 @@ def test_a_file_put_there_by_hand_needs_no_network(publisher, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_reported(publisher, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match=r"cannot write .* choose another download folder"):
+    with pytest.raises(InputError, match=r"cannot write .* \(.*\): set TAI_DPT_CACHE to a folder"):
         download("RN50", folder=tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_said(publisher, tmp_path, monkeypatch, number):
+    def full(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"disk or your quota is full\): set TAI_DPT_CACHE"):
+        download("RN50", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_certificate_and_a_proxy_are_named(publisher, tmp_path, monkeypatch):
+    errors = [ssl.SSLCertVerificationError("self-signed"), OSError("Tunnel connection failed: 407")]
+    monkeypatch.setenv("https_proxy", "http://someone:secret@proxy.example:3128")
+
+    def fail(*_, **__):
+        raise URLError(errors.pop(0))
+
+    monkeypatch.setattr("tai_dpt.backbones.download.urlopen", fail)
+    with pytest.raises(InputError, match=r"certificate with SSL_CERT_FILE: fetch http"):
+        download("RN50", folder=tmp_path)
+    with pytest.raises(InputError, match=r"407\); the proxy proxy.example:3128 was") as caught:
+        download("RN50", folder=tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_where_files_go_and_where_they_are_found(publisher, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TAI_DPT_CACHE", raising=False)
+    shared = tmp_path / ".cache/clip/RN50.pt"
+    assert download("RN50") == shared
+    monkeypatch.setenv("TAI_DPT_CACHE", str(tmp_path / "big"))
+    assert download("RN50") == shared
+    shared.unlink()
+    assert download("RN50") == tmp_path / "big/clip/RN50.pt"
+    assert len(publisher) == 2
 
 
 def test_the_installed_clip_lists_published_files_with_their_checksums():

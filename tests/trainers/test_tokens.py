@@ -31,3 +31,10 @@ def test_a_damaged_file_is_made_again(golden_backbone, tmp_path, keep):
         again = cached_tokens(golden_backbone, TEXTS, digest="a" * 64, folder=tmp_path)
     assert again == first
     assert cached_tokens(golden_backbone, TEXTS, digest="a" * 64, folder=tmp_path) == first
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(golden_backbone, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match=r"tokens are not kept .*: set TAI_DPT_CACHE to a folder"):
+        tokens = cached_tokens(golden_backbone, TEXTS, digest="a" * 64, folder=tmp_path / "file")
+    assert tokens == golden_backbone.tokenize(TEXTS)
