@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -76,7 +76,20 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     training, by their known labels: never on validation or test labels.
     """
 
-    options_name = "TAIDPTENSEMBLE"
+    default_options: ClassVar = {
+        "TEXT_RUN": "",  # folder of a finished run that learned from captions
+        "IMAGE_RUN": "",  # folder of a finished run that learned from images
+        "TEXT_TRAINER": "TaIDPT",  # without TEXT_RUN: what to train in OUTPUT_DIR/text, by
+        "TEXT_CONFIG": "",  # this yaml file
+        "TEXT_OPTS": (),  # and KEY, VALUE, KEY, VALUE, …
+        "IMAGE_TRAINER": "DualCoOp",  # the same, in OUTPUT_DIR/image
+        "IMAGE_CONFIG": "",
+        "IMAGE_OPTS": (),
+        # λ, the image-learned share, as text: "0.9" (the public code's for partial labels), or
+        # "auto": chosen on the training images that DATASET.HOLDOUT keeps from training
+        "WEIGHT": "0.9",
+        "NORMALISE": "minmax",  # minmax (the paper's), zscore or rank
+    }
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)

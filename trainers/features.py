@@ -32,10 +32,9 @@ from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import build_store
 from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
-from tai_dpt.trainers.config import PRECISIONS
 from tai_dpt.trainers.tokens import cached_tokens
 
-_DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ON_BAD_IMAGE = ("error", "skip")
 
 

@@ -22,7 +22,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.trainers.features import FeatureLoader, image_store, readable_images, view_store
-from tai_dpt.trainers.multilabel import MultiLabelTrainer
+from tai_dpt.trainers.prompt_trainer import PromptTrainer
 
 MASK_FILE = "partial_mask.npz"
 
@@ -48,7 +48,7 @@ def labelled_images(
     return few_shot(images, names, shots=cfg.DATASET.NUM_SHOTS, seed=max(cfg.SEED, 0))
 
 
-class ImageTrainer(MultiLabelTrainer):
+class ImageTrainer(PromptTrainer):
     """Base of the trainers that learn from images with (partly) known labels.
 
     The frozen encoder runs without a graph. Its features are stored and never computed again

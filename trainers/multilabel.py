@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,9 +33,12 @@ Scorer = Callable[[AnyFeatures], Scores]
 
 
 class MultiLabelTrainer(TrainerX):
-    """Base of the trainers. A subclass names its options and says how it scores features."""
+    """Base of the trainers. A subclass says how it scores features.
 
-    options_name: str  # its node under cfg.TRAINER
+    Its ``default_options`` become the node ``TRAINER.<ITS NAME IN CAPITALS>`` of the config.
+    """
+
+    default_options: ClassVar[Mapping[str, Any]]
     position_embedding = False  # of a ResNet's attention pool
 
     cfg: CfgNode
@@ -55,7 +58,17 @@ class MultiLabelTrainer(TrainerX):
     @property
     def options(self) -> CfgNode:
         """This trainer's node of the configuration."""
-        return self.cfg.TRAINER[self.options_name]
+        return self.options_of(self.cfg)
+
+    @staticmethod
+    def options_key(cfg: CfgNode) -> str:
+        """Where its options stand, as in ``TRAINER.TAIDPT``."""
+        return f"TRAINER.{cfg.TRAINER.NAME.upper()}"
+
+    @staticmethod
+    def options_of(cfg: CfgNode) -> CfgNode:
+        """The options of the trainer that ``cfg`` names."""
+        return cfg.TRAINER[cfg.TRAINER.NAME.upper()]
 
     def scorer(self) -> Scorer:
         """The function that scores features with the model as it is now."""

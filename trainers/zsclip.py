@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
@@ -19,14 +21,18 @@ class ZSCLIP(MultiLabelTrainer):
     CLIP's own logit scale is both the scale and the sharpness.
     """
 
-    options_name = "ZSCLIP"
+    default_options: ClassVar = {
+        "TEMPLATE": "a photo of a {}.",
+        "PREC": "fp32",  # fp32, bf16 or fp16
+    }
     position_embedding = True
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
-        if "{}" not in cfg.TRAINER.ZSCLIP.TEMPLATE:
+        template = self.options_of(cfg).TEMPLATE
+        if "{}" not in template:
             raise InputError(
-                f"TRAINER.ZSCLIP.TEMPLATE '{cfg.TRAINER.ZSCLIP.TEMPLATE}' has no {{}} for the name"
+                f"{self.options_key(cfg)}.TEMPLATE '{template}' has no {{}} for the name"
             )
 
     def build_model(self) -> None:

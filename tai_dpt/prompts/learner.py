@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class PromptLearner(nn.Module):
     """Named sets of learnable context vectors over the same class names.
 
     TaI-DPT learns ``global`` and ``local``, DualCoOp ``positive`` and ``negative``; each is a
-    parameter ``ctx_<name>`` of shape (M, W), or (C, M, W) with class-specific context.
+    parameter ``ctx_<name>`` of shape (M, W), or (C, M, W) with class-specific context. Beside
+    them DualCoOp learns two ``numbers``.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PromptLearner(nn.Module):
         n_ctx: int,
         init: Tensor | None = None,
         generator: torch.Generator | None = None,
+        numbers: Mapping[str, float] | None = None,
     ) -> None:
         """
         Args:
@@ -53,6 +56,7 @@ class PromptLearner(nn.Module):
             n_ctx: number of context tokens ``M``.
             init: (M, W) start of every context; N(0, 0.02²) when None.
             generator: randomness of the start, drawn on the CPU so that devices agree.
+            numbers: scalars that are learned too, and where they start.
         """
         super().__init__()
         self.names = tuple(names)
@@ -66,12 +70,20 @@ class PromptLearner(nn.Module):
             else:
                 start = init.float().expand(shape).clone()
             self.register_parameter(f"ctx_{name}", nn.Parameter(start.to(encoder.text.device)))
+        self._number_names = tuple(numbers or ())
+        for name, value in (numbers or {}).items():
+            number = torch.tensor(float(value), device=encoder.text.device)
+            self.register_parameter(name, nn.Parameter(number))
 
     def forward(self) -> dict[str, Tensor]:
         """L2-normalised class embeddings (C, D) by the contexts' names."""
         contexts = torch.stack([getattr(self, f"ctx_{name}") for name in self.names])
         embeddings = F.normalize(self.encoder(contexts), dim=-1)
         return dict(zip(self.names, embeddings, strict=True))
+
+    def numbers(self) -> dict[str, Tensor]:
+        """The learned scalars by their names."""
+        return {name: self.get_parameter(name) for name in self._number_names}
 
     def get_extra_state(self) -> dict[str, list[str]]:
         return {"class_names": self.class_names}
@@ -93,45 +105,103 @@ class PromptLearner(nn.Module):
         )
 
 
-# The public code's parameters and ours; DualCoOp's ``ctx`` is its positive context.
+# The public codes' parameters and ours, by the prompts that are learned: TaI-DPT's, CoOp's, and
+# DualCoOp's as TaI-DPT's authors (``ctx``) and as its own authors (``ctx_pos``) call them.
 _PUBLIC_NAMES: dict[tuple[str, ...], dict[str, str]] = {
     ("global", "local"): {"ctx": "ctx_global", "ctx_double": "ctx_local"},
-    ("positive", "negative"): {"ctx": "ctx_positive", "ctx_neg": "ctx_negative"},
+    ("global",): {"ctx": "ctx_global"},
+    ("positive", "negative"): {
+        "ctx": "ctx_positive",
+        "ctx_pos": "ctx_positive",
+        "ctx_neg": "ctx_negative",
+        "temperature": "log_scale",
+        "spatial_T": "log_sharpness",
+    },
 }
 _EXTRA = "_extra_state"
+# what is no parameter with DualCoOp's authors: their logits are 5 · 20 times a similarity whose
+# spatial weights are a softmax of 20 times it
+_DUALCOOP_CONSTANTS = {"log_scale": math.log(100.0), "log_sharpness": math.log(20.0)}
+# what DualCoOp's authors have as constants: logits of 5 · 20 times a similarity whose spatial
+# weights are a softmax of 20 times it
+_DUALCOOP_CONSTANTS = {"log_scale": math.log(100.0), "log_sharpness": math.log(20.0)}
 
 
-def adapt_state_dict(learner: PromptLearner, state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of this project, or of the public code, as ``learner`` takes it.
+def adapt_state_dict(learner: PromptLearner, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint of this project, or of a public code, as ``learner`` takes it.
 
-    The public code also stores its prompts' token embeddings and a temperature; what
-    ``learner`` has no entry for is dropped from such a checkpoint, which names no classes.
+    The public codes also store their prompts' token embeddings, a temperature or the whole
+    model; what ``learner`` has no entry for is dropped from such a checkpoint. It names no
+    classes: they are taken to be the learner's own.
     """
     if any(name.startswith("ctx_") and name[4:] in learner.names for name in state):
-        return state
+        return dict(state)
     own = learner.state_dict()
+    public = {key.removeprefix("module.").removeprefix("prompt_learner."): key for key in state}
     renamed = _PUBLIC_NAMES.get(learner.names, {})
-    adapted = {renamed.get(key, key): value for key, value in state.items()}
+    adapted = {renamed.get(key, key): state[full] for key, full in public.items()}
+    if "ctx_pos" in public:
+        adapted |= {name: torch.tensor(value) for name, value in _DUALCOOP_CONSTANTS.items()}
     adapted = {key: value for key, value in adapted.items() if key in own}
     adapted.update({key: own[key] for key in own if key == _EXTRA})
     return adapted
 
 
-def load_contexts(learner: PromptLearner, state: dict[str, Any]) -> None:
-    """Start ``learner`` from another run's contexts, whatever classes that run had.
+def load_contexts(learner: PromptLearner, state: Mapping[str, Any]) -> list[str]:
+    """Start ``learner`` from another run's contexts and learned numbers.
+
+    Class-shared contexts serve any classes. Class-specific ones go to the classes of the same
+    name; the others keep their own start.
+
+    Returns:
+        The names of the classes that have no context there.
 
     Raises:
-        InputError: a context is missing or of another shape.
+        InputError: a context is missing or of another shape, or no class is there by name.
     """
-    state = adapt_state_dict(learner, state)
+    named = state[_EXTRA]["class_names"] if _EXTRA in state else None
+    adapted = adapt_state_dict(learner, state)
+    missing: list[str] = []
     for name in learner.names:
-        own = getattr(learner, f"ctx_{name}")
-        given = state.get(f"ctx_{name}")
-        if given is None or given.shape != own.shape:
-            shape = "missing" if given is None else f"of shape {tuple(given.shape)}"
+        own = learner.get_parameter(f"ctx_{name}")
+        given = adapted.get(f"ctx_{name}")
+        # all but the number of classes: (M, W), and a first dimension or none
+        if given is None or given.ndim != own.ndim or given.shape[-2:] != own.shape[-2:]:
+            there = "missing" if given is None else f"of shape {tuple(given.shape)}"
             raise InputError(
-                f"the {name} context is {shape}, wanted {tuple(own.shape)}; only class-shared "
-                "contexts of the same N_CTX and backbone width carry over to other classes"
+                f"the {name} context is {there}, wanted {tuple(own.shape)}; only class-shared "
+                "contexts of the same N_CTX and backbone width carry over to other classes, and "
+                "class-specific ones (CSC) to classes of the same name"
             )
         with torch.no_grad():
-            own.copy_(given)
+            if own.ndim == 2:
+                own.copy_(given)
+                continue
+            rows, missing = _same_classes(learner.class_names, named)
+            here = [i for i, row in enumerate(rows) if row is not None]
+            own[here] = given[[row for row in rows if row is not None]].to(own)
+    for name, value in learner.numbers().items():
+        if name in adapted:
+            with torch.no_grad():
+                value.copy_(adapted[name])
+    return missing
+
+
+def _same_classes(
+    class_names: Sequence[str], named: Sequence[str] | None
+) -> tuple[list[int | None], list[str]]:
+    """Where each class stands in a checkpoint, None where it does not; and those classes."""
+    if named is None:
+        raise InputError(
+            "it holds class-specific contexts (CSC) but not the names of their classes, so nobody "
+            "can tell whose they are: start from class-shared ones, or evaluate it with --model-dir"
+        )
+    place = {name: row for row, name in enumerate(named)}
+    missing = [name for name in class_names if name not in place]
+    if len(missing) == len(class_names):
+        raise InputError(
+            f"it holds class-specific contexts (CSC) of other classes: none of this run's "
+            f"{len(class_names)} ({', '.join(class_names[:3])}, …) is among its {len(named)} "
+            f"({', '.join(named[:3])}, …)"
+        )
+    return [place.get(name) for name in class_names], missing

@@ -109,12 +109,19 @@ def test_unknown_position_lists_the_valid_ones(golden_backbone):
         make_encoder(golden_backbone.text, tokens, n_ctx=4, position="midle")
 
 
-def make_learner(backbone, names, contexts=("global", "local"), csc=False) -> PromptLearner:
+def make_learner(
+    backbone, names, contexts=("global", "local"), csc=False, numbers=None
+) -> PromptLearner:
     tokens = class_tokens(names, backbone.tokenize)
     encoder = make_encoder(backbone.text, tokens, n_ctx=4, csc=csc)
     generator = torch.Generator().manual_seed(1)
     return PromptLearner(
-        encoder=encoder, names=contexts, class_names=names, n_ctx=4, generator=generator
+        encoder=encoder,
+        names=contexts,
+        class_names=names,
+        n_ctx=4,
+        generator=generator,
+        numbers=numbers,
     )
 
 
@@ -142,6 +149,55 @@ def test_class_shared_contexts_carry_over_to_other_classes(golden_backbone):
     specific = make_learner(golden_backbone, ["cat", "tv", "bus"], csc=True)
     with pytest.raises(InputError, match="only class-shared contexts"):
         load_contexts(specific, source.state_dict())
+
+
+def test_class_specific_contexts_go_to_the_classes_of_the_same_name(golden_backbone):
+    source = make_learner(golden_backbone, ["dog", "car", "tv"], csc=True)
+    with torch.no_grad():
+        for row in range(3):
+            source.ctx_global[row] = row
+    target = make_learner(golden_backbone, ["tv", "cat", "dog"], csc=True)
+    start = target.ctx_global.detach().clone()
+    assert load_contexts(target, source.state_dict()) == ["cat"]
+    assert target.ctx_global[0].eq(2).all() and target.ctx_global[2].eq(0).all()
+    assert target.ctx_global[1].equal(start[1])
+    strangers = make_learner(golden_backbone, ["bus", "cat"], csc=True)
+    with pytest.raises(InputError, match=r"none of this run's 2 \(bus, cat, …\) is among its 3"):
+        load_contexts(strangers, source.state_dict())
+    nameless = {"ctx": source.ctx_global.detach(), "ctx_double": source.ctx_local.detach()}
+    with pytest.raises(InputError, match="not the names of their classes"):
+        load_contexts(make_learner(golden_backbone, ["dog", "car", "tv"], csc=True), nameless)
+
+
+def test_learned_numbers_carry_over(golden_backbone):
+    numbers = {"log_scale": 3.91, "log_sharpness": 3.0}
+    contexts = ("positive", "negative")
+    source = make_learner(golden_backbone, ["dog", "car"], contexts, numbers=numbers)
+    with torch.no_grad():
+        source.log_scale.fill_(1.5)
+    target = make_learner(golden_backbone, ["cat", "tv"], contexts, numbers=numbers)
+    load_contexts(target, source.state_dict())
+    assert target.log_scale.item() == 1.5
+    without = make_learner(golden_backbone, ["cat", "tv"], contexts)
+    load_contexts(target, without.state_dict())
+    assert target.log_scale.item() == 1.5
+
+
+def test_checkpoints_of_dualcoops_authors_load(golden_backbone):
+    numbers = {"log_scale": 3.91, "log_sharpness": 3.0}
+    contexts = ("positive", "negative")
+    learner = make_learner(golden_backbone, ["dog", "car"], contexts, csc=True, numbers=numbers)
+    ones = torch.ones_like(learner.ctx_positive)
+    model = {
+        "module.prompt_learner.ctx_pos": ones,
+        "module.prompt_learner.ctx_neg": 2 * ones,
+        "module.prompt_learner.token_prefix_pos": torch.zeros(2, 1, 64),
+        "module.image_encoder.conv1.weight": torch.zeros(3),
+    }
+    learner.load_state_dict(adapt_state_dict(learner, model))
+    assert learner.ctx_positive.eq(1).all() and learner.ctx_negative.eq(2).all()
+    assert learner.log_scale.exp().item() == pytest.approx(100)
+    assert learner.log_sharpness.exp().item() == pytest.approx(20)
 
 
 @pytest.mark.parametrize(
