@@ -55,7 +55,7 @@ class OurTraining:
 
 def rows_of(learner: PromptLearner) -> int:
     """Token positions that a step runs through the encoder, both prompts'."""
-    return 2 * sum(chunk.layout.rows for chunk in learner.encoder.chunks)
+    return 2 * sum(chunk.layout.rows for chunk in learner.encoder.whole.chunks)
 
 
 def plain_of(backbone: Backbone, learner: PromptLearner, size: Size) -> PlainTraining:

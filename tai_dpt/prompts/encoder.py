@@ -93,12 +93,18 @@ class _ScaleGradient(torch.autograd.Function):
 class _Chunk(nn.Module):
     """Classes that go through the encoder together, behind a prefix of their own."""
 
-    sources: Tensor  # (R,), rows of the source table (see PromptEncoder._sources)
+    sources: Tensor  # (R,), rows of the chunk's source table (see PromptEncoder._sources)
     positions: Tensor  # (R,), each row's place in its prompt
     last_rows: Tensor  # (C_chunk,), the row of each class's EOS
+    members: Tensor  # (C_chunk,), which classes they are
 
-    def __init__(self, prefix: list[int], own: list[list[int]]) -> None:
-        """``own``: the source rows of each class after the prefix; like lengths together."""
+    def __init__(self, prefix: list[int], own: list[list[int]], members: list[int]) -> None:
+        """
+        Args:
+            prefix: the source rows that all prompts begin with.
+            own: the source rows of each class after the prefix; like lengths together.
+            members: the classes.
+        """
         super().__init__()
         groups = [(len(list(same)), length) for length, same in groupby(map(len, own))]
         self.layout = RowLayout(len(prefix), tuple(groups))
@@ -107,16 +113,33 @@ class _Chunk(nn.Module):
             "sources": prefix + [source for row in own for source in row],
             "positions": [*range(len(prefix)), *places],
             "last_rows": self.layout.last_rows,
+            "members": members,
         }
         for name, values in tables.items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
+
+
+class _Plan(nn.Module):
+    """How some classes are encoded: this process's chunks, and where each class comes out."""
+
+    order: Tensor  # (C,), where each class is in all processes' joint output
+
+    def __init__(self, chunks: Sequence[_Chunk], counts: list[int], order: Tensor) -> None:
+        """``counts``: how many of the classes each process encodes."""
+        super().__init__()
+        self._chunks = nn.ModuleList(chunks)
+        self.counts = counts
+        self.register_buffer("order", order, persistent=False)
+
+    @property
+    def chunks(self) -> list[_Chunk]:
+        return cast("list[_Chunk]", list(self._chunks))
 
 
 class PromptEncoder(nn.Module):
     """Encodes prompts of fixed class names around given context vectors. Has no parameters."""
 
     token_rows: Tensor  # (U, W), embeddings of the token ids in use
-    order: Tensor  # (C,), where each class is in the chunks' joint output
 
     def __init__(
         self,
@@ -155,49 +178,76 @@ class PromptEncoder(nn.Module):
             raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
         self.text = text
         self.csc = csc
+        self.n_ctx = n_ctx
         self.n_classes = len(classes)
+        self.rows_per_chunk = rows_per_chunk
         self.chunks_kept = chunks_kept
-        prompts = [
-            self._slots(tokens, index * n_ctx if csc else 0, start_id, n_ctx, position)
-            for index, tokens in enumerate(classes)
-        ]
+        self.ranks = ranks
+        prompts = [self._slots(tokens, start_id, n_ctx, position) for tokens in classes]
 
         # Stop before EOS: its output is the class embedding, so every class needs one of its own.
+        # A context of its own is not shared either.
         shared = 0
-        while all(shared < len(p) - 1 and p[shared] == prompts[0][shared] for p in prompts):
+        while all(
+            shared < len(p) - 1
+            and p[shared] == prompts[0][shared]
+            and not (csc and p[shared][0] == "ctx")
+            for p in prompts
+        ):
             shared += 1
         self.shared = shared
 
-        # The source table is the context's rows, then the rows of the token ids in use.
-        ctx_rows = n_ctx * (len(classes) if csc else 1)
-        used = sorted({row for p in prompts for kind, row in p if kind == "token"})
-        token_row = {token: ctx_rows + i for i, token in enumerate(used)}
-        rows = [[r if kind == "ctx" else token_row[r] for kind, r in p] for p in prompts]
+        used = sorted({token for p in prompts for kind, token in p if kind == "token"})
+        row_of_token = {token: n_ctx + i for i, token in enumerate(used)}
+        # every slot as a number: m of the context's row m, n_ctx + u of the used token u
+        rows = [[at if kind == "ctx" else row_of_token[at] for kind, at in p] for p in prompts]
+        self._prefix = rows[0][:shared]
+        self._own = [row[shared:] for row in rows]
         token_rows = text.token_table[torch.tensor(used)].clone()
         self.register_buffer("token_rows", token_rows, persistent=False)
+        self.whole = self._plan(range(len(classes)))
 
-        by_length = sorted(range(len(classes)), key=lambda index: len(rows[index]))
-        rank, world = ranks if ranks[1] <= len(classes) else (0, 1)
+    def _plan(self, classes: Sequence[int]) -> _Plan:
+        """How ``classes`` are encoded by all processes."""
+        by_length = sorted(range(len(classes)), key=lambda at: len(self._own[classes[at]]))
+        rank, world = self.ranks if self.ranks[1] <= len(classes) else (0, 1)
         shares = [by_length[r::world] for r in range(world)]
-        self.counts = [len(each) for each in shares]
-        joined = torch.tensor([index for each in shares for index in each])
-        self.register_buffer("order", joined.argsort(), persistent=False)
-        chunks: list[list[list[int]]] = [[]]
-        filled = shared
-        for index in shares[rank]:
-            own = rows[index][shared:]
-            if chunks[-1] and filled + len(own) > rows_per_chunk:
-                chunks.append([])
-                filled = shared
-            chunks[-1].append(own)
-            filled += len(own)
-        self._chunks = nn.ModuleList(_Chunk(rows[0][:shared], chunk) for chunk in chunks)
+        pieces: list[list[int]] = [[]]
+        filled = self.shared
+        for at in shares[rank]:
+            length = len(self._own[classes[at]])
+            if pieces[-1] and filled + length > self.rows_per_chunk:
+                pieces.append([])
+                filled = self.shared
+            pieces[-1].append(classes[at])
+            filled += length
+        joined = torch.tensor([at for share in shares for at in share])
+        return _Plan(
+            [self._chunk(piece) for piece in pieces],
+            [len(share) for share in shares],
+            joined.argsort(),
+        )
+
+    def _chunk(self, members: list[int]) -> _Chunk:
+        """A chunk's source table is its context's rows, then those of the used tokens."""
+        contexts = len(members) if self.csc else 1
+        behind = (contexts - 1) * self.n_ctx  # how much further back the tokens' rows are
+
+        def sources(row: list[int], context: int) -> list[int]:
+            first = context * self.n_ctx
+            return [at + (first if at < self.n_ctx else behind) for at in row]
+
+        own = [
+            sources(self._own[member], place if self.csc else 0)
+            for place, member in enumerate(members)
+        ]
+        return _Chunk(sources(self._prefix, 0), own, members)
 
     def _slots(
-        self, tokens: ClassTokens, first_row: int, start_id: int, n_ctx: int, position: str
+        self, tokens: ClassTokens, start_id: int, n_ctx: int, position: str
     ) -> list[tuple[str, int]]:
         """A prompt as ("token", id) and ("ctx", row of the context)."""
-        ctx = [("ctx", first_row + m) for m in range(n_ctx)]
+        ctx = [("ctx", m) for m in range(n_ctx)]
         before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
         slots = [("token", start_id), *ctx[:before]]
         slots += [("token", i) for i in tokens.name_ids] + ctx[before:]
@@ -210,39 +260,40 @@ class PromptEncoder(nn.Module):
             )
         return slots
 
-    @property
-    def chunks(self) -> list[_Chunk]:
-        """The classes, in the pieces that are encoded together."""
-        return cast("list[_Chunk]", list(self._chunks))
-
-    def forward(self, contexts: Tensor) -> Tensor:
+    def forward(self, contexts: Tensor, classes: Sequence[int] | None = None) -> Tensor:
         """Class embeddings (K, C, D), not normalised, fp32, of ``K`` sets of contexts at once.
 
         Args:
             contexts: (K, M, W), or (K, C, M, W) with class-specific context.
+            classes: encode these alone, in this order (the same on all ranks); all when None.
         """
+        plan = self.whole
+        if classes is not None:
+            plan = self._plan(classes).to(self.token_rows.device)
         half = self.token_rows.dtype == torch.float16
         scaling = _GradientScaling()
         embeddings = concatenated(
-            [partial(self._encode, chunk) for chunk in self.chunks],
+            [partial(self._encode, chunk) for chunk in plan.chunks],
             scaling.undo(contexts) if half else contexts,
-            sizes=[len(chunk.last_rows) for chunk in self.chunks],
+            sizes=[len(chunk.last_rows) for chunk in plan.chunks],
             kept=self.chunks_kept,
         )
         if half:
             embeddings = scaling.apply(embeddings)
-        if len(self.counts) > 1:
-            embeddings = gather_classes(embeddings, self.counts)
-        return embeddings.index_select(1, self.order)
+        if len(plan.counts) > 1:
+            embeddings = gather_classes(embeddings, plan.counts)
+        return embeddings.index_select(1, plan.order)
 
-    def _sources(self, contexts: Tensor) -> Tensor:
-        """The embeddings that prompts are made of (K, rows, W): context, then used tokens."""
+    def _sources(self, contexts: Tensor, chunk: _Chunk) -> Tensor:
+        """What a chunk's prompts are made of (K, rows, W): its context, then the used tokens."""
+        if self.csc:
+            contexts = contexts.index_select(1, chunk.members)
         flat = contexts.flatten(1, -2).to(self.token_rows.dtype)
         return torch.cat([flat, self.token_rows.expand(len(flat), -1, -1)], dim=1)
 
     def _encode(self, chunk: _Chunk, contexts: Tensor) -> Tensor:
         """Class embeddings (K, C_chunk, D) of a chunk's classes."""
-        x = self._sources(contexts).index_select(1, chunk.sources)
+        x = self._sources(contexts, chunk).index_select(1, chunk.sources)
         x = x + self.text.positions[chunk.positions]
         *blocks, last = self.text.layers
         for block in blocks:

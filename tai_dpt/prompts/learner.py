@@ -75,10 +75,14 @@ class PromptLearner(nn.Module):
             number = torch.tensor(float(value), device=encoder.text.device)
             self.register_parameter(name, nn.Parameter(number))
 
-    def forward(self) -> dict[str, Tensor]:
-        """L2-normalised class embeddings (C, D) by the contexts' names."""
+    def forward(self, classes: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """L2-normalised class embeddings (C, D) by the contexts' names.
+
+        Args:
+            classes: of these alone, in this order; of all when None.
+        """
         contexts = torch.stack([getattr(self, f"ctx_{name}") for name in self.names])
-        embeddings = F.normalize(self.encoder(contexts), dim=-1)
+        embeddings = F.normalize(self.encoder(contexts, classes), dim=-1)
         return dict(zip(self.names, embeddings, strict=True))
 
     def numbers(self) -> dict[str, Tensor]:

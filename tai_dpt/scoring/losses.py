@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 
-def ranking_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+def ranking_loss(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Multi-label ranking loss (paper, equation 5), summed per sample, averaged over the batch.
 
     ``Σ_{i∈pos} Σ_{j∈neg} max(0, m − s_i + s_j)``. Captions name few classes, so it is computed
@@ -16,12 +22,15 @@ def ranking_loss(scores: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tens
         scores: (B, C).
         labels: (B, C), positive where > 0.
         margin: ``m``.
+        weights: (C,) of each class as the negative of a pair, where the classes are a draw
+            (``tai_dpt.scoring.class_sampling``); 1 when None.
     """
     positive = labels > 0
     sample, which = positive.nonzero(as_tuple=True)  # (P,)
     rows = scores.index_select(0, sample)  # (P, C)
     violations = (margin - rows.gather(1, which[:, None]) + rows).relu()
-    return (violations * ~positive[sample]).sum() / len(scores)
+    counted = ~positive[sample] if weights is None else ~positive[sample] * weights
+    return (violations * counted).sum() / len(scores)
 
 
 def asymmetric_loss(

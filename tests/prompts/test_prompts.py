@@ -71,11 +71,30 @@ def test_fast_equals_plain(golden_backbone, classes, n_ctx, csc, position, per_c
         torch.testing.assert_close(ours_grad, expected_grad, rtol=1e-3, atol=1e-4)
 
 
+@settings(max_examples=25, deadline=None)
+@given(classes=class_lists(), csc=st.booleans(), data=st.data(), seed=st.integers(0, 2**16))
+def test_some_classes_are_encoded_as_among_all(golden_backbone, classes, csc, data, seed):
+    order = data.draw(st.permutations(range(len(classes))))
+    some = order[: data.draw(st.integers(1, len(classes)))]
+    text = golden_backbone.text
+    encoder = make_encoder(text, classes, n_ctx=3, csc=csc, rows_per_chunk=20)
+    shape = (2, len(classes), 3, text.width) if csc else (2, 3, text.width)
+    contexts = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    whole, part = encoder(contexts)[:, some], encoder(contexts, some)
+    torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-5)
+    (expected,) = torch.autograd.grad(whole.pow(3).sum(), contexts)
+    (gradient,) = torch.autograd.grad(part.pow(3).sum(), contexts)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4)
+    if csc:
+        others = [c for c in range(len(classes)) if c not in some]
+        assert not gradient[:, others].any()
+
+
 def test_shared_prefix_is_the_whole_context(golden_backbone):
     names = ["dog", "traffic light", "car"]
     tokens = class_tokens(names, golden_backbone.tokenize)
     encoder = make_encoder(golden_backbone.text, tokens, n_ctx=16)
-    (chunk,) = encoder.chunks
+    (chunk,) = encoder.whole.chunks
     assert chunk.layout.prefix == 17
     assert chunk.layout.groups == ((2, 3), (1, 4))  # name tokens, "." and EOS
 

@@ -1,0 +1,74 @@
+"""A step need not see every class: a weighted draw gives the same gradient in expectation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tai_dpt.errors import InputError
+
+LEAST_CLASSES = 3  # a pair of named classes, and one that is not
+# of the places, those kept for classes that the batch does not name, where it names very many
+_RESERVED = 4  # one in so many
+
+
+@dataclass(frozen=True)
+class ClassDraw:
+    """The classes of one step.
+
+    Args:
+        classes: (K,), ascending.
+        weights: (K,) of each class as the negative of a pair whose positive is among them: the
+            inverse of the probability that both are drawn.
+    """
+
+    classes: Tensor
+    weights: Tensor
+
+
+def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> ClassDraw:
+    """Draw ``places`` classes: those a batch names as far as they fit, the rest at random.
+
+    Where the batch names more than fit, the named are a random draw too, and a quarter of the
+    places stays for the others: every pair of a positive and a negative class has a chance, and
+    its weight makes up for it, so that the ranking loss and its gradient are unbiased.
+
+    Args:
+        named: (C,) bool, whether a sample of the batch (on any process) has the class.
+        places: ``K``; with ``K >= C`` all classes are taken, with weight 1.
+        generator: on the CPU.
+
+    Raises:
+        InputError: fewer places than ``LEAST_CLASSES``.
+    """
+    count = len(named)
+    if places < min(LEAST_CLASSES, count):
+        raise InputError(
+            f"{places} classes a step are too few; at least {LEAST_CLASSES}, or 0: all"
+        )
+    if places >= count:
+        return ClassDraw(torch.arange(count), torch.ones(count))
+    named = named.cpu()
+    ours, others = named.nonzero().flatten(), (~named).nonzero().flatten()
+    reserved = min(max(1, places // _RESERVED), len(others))
+    of_ours = min(len(ours), places - reserved)
+    of_others = places - of_ours
+    drawn = [
+        pool[torch.randperm(len(pool), generator=generator)[:size]]
+        for pool, size in ((ours, of_ours), (others, of_others))
+    ]
+    # probability that a positive is drawn, and that a negative is given that
+    positive = of_ours / max(len(ours), 1)
+    also_ours = (of_ours - 1) / (len(ours) - 1) if len(ours) > 1 else 1.0
+    also_other = of_others / max(len(others), 1)
+    classes, order = torch.cat(drawn).sort()
+    chances = torch.cat(
+        [
+            torch.full((of_ours,), positive * also_ours),
+            torch.full((of_others,), positive * also_other),
+        ]
+    )
+    # a batch that names nothing has no pair: any weight will do
+    return ClassDraw(classes, 1 / chances[order].clamp(min=torch.finfo().tiny))
