@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 
 import click
@@ -48,19 +48,27 @@ COMMANDS = {
 }
 
 
+def _is_installed(command: str) -> bool:
+    """Whether the package of the command's module is there; a wheel lacks emoji-scenes'."""
+    package = COMMANDS[command][0].rpartition(".")[0]
+    return importlib.util.find_spec(package) is not None
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _is_installed(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if not _is_installed(cmd_name):
+            raise InputError(f"'{cmd_name}' is left out of installed packages: run a checkout's")
         module, name, _ = COMMANDS[cmd_name]
         return getattr(importlib.import_module(module), name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

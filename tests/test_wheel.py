@@ -1,0 +1,157 @@
+"""A wheel, installed with no checkout in sight, does what the project is for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from places import ROOT
+
+SOURCES = ("tai_dpt", "trainers", "datasets", "configs", "data", "LICENSES")
+FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+LITTLE = ("OPTIM.MAX_EPOCH", "1", "DATASET.CORPUS.MAX_CAPTIONS", "200")
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy, so that nothing is written into the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, source / name)
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index")
+    built = run(*pip, "--no-build-isolation", "--wheel-dir", "dist", ".", cwd=source)
+    assert built.returncode == 0, built.stderr
+    (path,) = (source / "dist").iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory) -> Path:
+    """An environment with the wheel; it borrows other packages, but no editable installation:
+    of a folder that a ``.pth`` file names, Python reads no further ``.pth`` files."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin/python"
+    borrowed = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+    (own,) = (folder / "lib").glob("python*/site-packages")
+    (own / "borrowed.pth").write_text("\n".join([*borrowed, *site.getsitepackages()]))
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index")
+    installed = run(*pip, "--no-deps", "--force-reinstall", wheel, cwd=folder)
+    assert installed.returncode == 0, installed.stderr
+    where = run(python, "-c", "import tai_dpt; print(tai_dpt.__file__)", cwd=folder)
+    assert where.stdout.strip() == str(own / "tai_dpt/__init__.py")
+    return python
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tai_dpt(python, cache, tmp_path):
+    """Runs ``tai-dpt`` of the wheel in an empty folder."""
+
+    def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        environment |= {"TAI_DPT_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        return run(python, "-m", "tai_dpt", *arguments, cwd=tmp_path, **environment)
+
+    return command
+
+
+def test_what_is_in_it(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"tai_dpt"}
+    for part in ("trainers/tai_dpt.py", "datasets/voc2007.py", "configs/trainers/TaIDPT/rn50.yaml"):
+        assert f"tai_dpt/{part}" in names
+    for part in ("clip.safetensors", "classes.yaml", "annotations/captions_train.json"):
+        assert f"tai_dpt/data/emoji_scenes/{part}" in names
+    assert not [name for name in names if name.startswith("tai_dpt/emoji_scenes/")]
+    licences = {name.split("licenses/")[1] for name in names if ".dist-info/licenses/" in name}
+    sprites = "data/emoji_scenes/ATTRIBUTION.md"
+    texts = {f"LICENSES/{path.name}" for path in (ROOT / "LICENSES").iterdir()}
+    assert licences == {"LICENSE", sprites, *texts}
+
+
+def test_everything_a_wing_needs_at_run_time_is_in_it(wheel):
+    """Every file of the packages that is no code: templates, vocabularies, configs, data."""
+    folders = {"tai_dpt": "tai_dpt", **{f: f"tai_dpt/{f}" for f in SOURCES[1:-1]}}
+    kept = {
+        f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, package in folders.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        missing = kept - set(archive.namelist())
+    assert {name for name in missing if not name.startswith("tai_dpt/emoji_scenes/")} == set()
+
+
+def test_demo(tai_dpt, tmp_path):
+    done = tai_dpt("demo", "--epochs", "1", "--out", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "TaI-DPT" in done.stdout and (tmp_path / "demo/scenes.png").is_file()
+
+
+def test_train(tai_dpt, python, tmp_path):
+    where = "from tai_dpt.io.shipped import config_path, shipped_data as data\n"
+    where += "print(data(), config_path('datasets'), config_path('trainers'), sep='\\n')"
+    root, datasets, trainers = run(python, "-c", where, cwd=tmp_path).stdout.split()
+    assert Path(root).is_relative_to(python.parents[1])
+    options = ("--trainer", "TaIDPT", "--root", root, "--seed", "1", "--output-dir", "run")
+    yaml = ("--dataset-config-file", f"{datasets}/emoji_scenes.yaml")
+    yaml += ("--config-file", f"{trainers}/TaIDPT/emoji_scenes.yaml")
+    done = tai_dpt("train", *options, *yaml, *LITTLE)
+    assert done.returncode == 0, done.stderr
+    assert "* mAP:" in done.stdout and (tmp_path / "run/scores.npz").is_file()
+
+
+def test_sweep(tai_dpt, tmp_path):
+    planned = tai_dpt("sweep", "table1", "emoji_scenes", "--dry-run")
+    assert planned.returncode == 0 and "TaIDPT" in planned.stdout, planned.stderr
+    done = tai_dpt("sweep", "table1", "emoji_scenes", "OPTIM.MAX_EPOCH", "1", SEEDS="1")
+    assert done.returncode == 0, done.stderr
+    assert "TaI-DPT" in done.stdout
+    assert (tmp_path / "output/emoji_scenes/TaIDPT").is_dir()
+
+
+def test_fit(tai_dpt, tmp_path):
+    (tmp_path / "classes.txt").write_text("dog\ncar\n")
+    (tmp_path / "captions.txt").write_text("a dog beside a car\na red car\na small dog\n" * 20)
+    arguments = ("--classes", "classes.txt", "--captions", "captions.txt", "--out", "tagger")
+    done = tai_dpt("fit", *arguments, "--backbone", "emoji_scenes", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tagger/tagger.json").is_file()
+
+
+def test_the_maker_of_the_small_world_is_for_a_checkout(tai_dpt):
+    asked = tai_dpt("emoji-scenes", "--help")
+    assert asked.returncode == 2 and asked.stdout == ""
+    (line,) = asked.stderr.splitlines()
+    assert "emoji-scenes" in line and "checkout" in line
+    assert "emoji-scenes" not in tai_dpt("--help").stdout
