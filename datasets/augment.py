@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,9 +18,10 @@ from torch import Tensor
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.backbones.preprocessing import read_image
-from tai_dpt.datasets.images import Transform, interpolation, list_or_value
+from tai_dpt.backbones.preprocessing import INTERPOLATIONS, Preprocessing
+from tai_dpt.datasets.images import Transform
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.images import read_image
 
 AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
@@ -30,7 +32,7 @@ _GREY = (128, 128, 128)
 def augments(cfg: CfgNode) -> bool:
     """Whether ``INPUT.TRANSFORMS`` asks for anything random.
 
-    Without, training images are prepared as test images are, by ``INPUT.TRANSFORMS_TEST``.
+    Without, training images are prepared as test images are.
 
     Raises:
         InputError: an unknown name.
@@ -41,8 +43,10 @@ def augments(cfg: CfgNode) -> bool:
     return any(name in AUGMENTATIONS for name in cfg.INPUT.TRANSFORMS)
 
 
-def train_transform(cfg: CfgNode) -> Transform:
-    """The random transform that ``INPUT.TRANSFORMS`` names, to pixels of ``INPUT.SIZE``.
+def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
+    """The random transform that ``INPUT.TRANSFORMS`` names.
+
+    Size, interpolation, mean and standard deviation of the pixels are ``preprocessing``'s.
 
     * ``random_resized_crop``: a crop of ``RRCROP_SCALE`` of the area;
     * ``cutout``: the whole image, resized, with a rectangle of ``CUTOUT_FACTOR`` of each side
@@ -51,9 +55,10 @@ def train_transform(cfg: CfgNode) -> Transform:
     * ``MLC_Policy``: AutoAugment's policies for ImageNet and CIFAR-10, one of their
       sub-policies, as the public code of TaI-DPT has it for DualCoOp;
     * ``random_flip``: left to right, at even odds;
-    * ``normalize``: by ``PIXEL_MEAN`` and ``PIXEL_STD``.
+    * ``normalize``: by the mean and the standard deviation.
     """
-    chosen, size, mode = cfg.INPUT.TRANSFORMS, tuple(cfg.INPUT.SIZE), interpolation(cfg)
+    chosen, size = cfg.INPUT.TRANSFORMS, preprocessing.size
+    mode = INTERPOLATIONS[preprocessing.interpolation]
     resize = T.Resize(size, mode, antialias=True)
     crop = T.RandomResizedCrop(size, tuple(cfg.INPUT.RRCROP_SCALE), interpolation=mode)
     cut = T.Compose([resize, Cutout(cfg.INPUT.CUTOUT_FACTOR)])
@@ -72,17 +77,20 @@ def train_transform(cfg: CfgNode) -> Transform:
         steps.append(T.RandomHorizontalFlip())
     steps.append(T.ToTensor())
     if "normalize" in chosen:
-        steps.append(T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+        steps.append(T.Normalize(preprocessing.mean, preprocessing.std))
     return T.Compose(steps)
 
 
-def augmentation_key(cfg: CfgNode) -> str:
+def augmentation_identity(cfg: CfgNode, preprocessing: Preprocessing) -> str:
     """What determines a view besides its file, seed and number, as one line."""
-    fields = (
-        *("SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS", "RRCROP_SCALE"),
-        *("CUTOUT_FACTOR", "RANDAUGMENT_N", "RANDAUGMENT_M"),
-    )
-    return "; ".join(f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields)
+    names = "TRANSFORMS", "RRCROP_SCALE", "CUTOUT_FACTOR", "RANDAUGMENT_N", "RANDAUGMENT_M"
+    options = [f"{name}={_list_or_value(cfg.INPUT[name])}" for name in names]
+    return "; ".join([*options, preprocessing.identity])
+
+
+def _list_or_value(value: Any) -> Any:
+    """Tuples as lists: yacs turns one into the other depending on where a value came from."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 class ViewReader:

@@ -10,7 +10,7 @@ from tai_dpt.io.cache import cache_root
 
 
 def extend_dataset_cfg(cfg: CfgNode) -> None:
-    """Add ``DATASET.*``, ``INPUT.TRANSFORMS_TEST`` and ``FEATURES.*``."""
+    """Add ``DATASET.*`` and ``FEATURES.*``; leave ``INPUT.*`` to whoever sets it."""
     dataset = cfg.DATASET
     dataset.LABEL = ""  # the benchmark's name in reports; default: the dataset yaml's file name
     dataset.VOCABULARY = ""  # built-in (voc2007, coco2014, nuswide) or a .txt/.yaml file
@@ -60,12 +60,19 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.PARTIAL.MASK = ""  # a file to read in place of drawing; see datasets/partial.py
     dataset.HOLDOUT = 0.0  # share of training images kept from training, to choose λ on
 
-    # INPUT.TRANSFORMS: see datasets/augment.py; nothing random there: as INPUT.TRANSFORMS_TEST
+    # How images are prepared is the backbone's to know. Empty here, so that Dassl's own defaults
+    # (ImageNet's mean, 224 pixels, bilinear) do not count as somebody's wish; what is set wins.
+    cfg.INPUT.SIZE = ()  # (height, width)
+    cfg.INPUT.INTERPOLATION = ""  # bicubic, bilinear or nearest
+    cfg.INPUT.PIXEL_MEAN = []
+    cfg.INPUT.PIXEL_STD = []
+    # [resize, center_crop, normalize], or without center_crop: the image is resized whatever its
+    # shape, not cropped (DualCoOp's test)
+    cfg.INPUT.TRANSFORMS_TEST = ()
+    # INPUT.TRANSFORMS: see datasets/augment.py; nothing random there: as test images
     cfg.INPUT.CUTOUT_FACTOR = 0.4  # of each side
     cfg.INPUT.VIEWS = 0  # augmented views of an image that are stored; 0: new ones every epoch
     cfg.INPUT.VIEWS_SEED = 0  # of the stored views: runs of all seeds share them
-    # Without "center_crop" the image is resized to INPUT.SIZE, not cropped (DualCoOp's test).
-    cfg.INPUT.TRANSFORMS_TEST = ("resize", "center_crop", "normalize")
 
     cfg.FEATURES = CfgNode()  # frozen features, computed once
     cfg.FEATURES.CACHE = "disk"  # "disk", "memory", or "off" (encode again in every epoch)

@@ -1,66 +1,68 @@
-"""Image files to tensors: reading, transforms and batches."""
+"""Image files to tensors: the config's preprocessing, and batches read ahead."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.backbones.preprocessing import INTERPOLATIONS, read_image
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.images import read_image
 
 TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
+
+_FIELDS = {
+    "SIZE": "size",
+    "INTERPOLATION": "interpolation",
+    "PIXEL_MEAN": "mean",
+    "PIXEL_STD": "std",
+}
 
 Transform = Callable[[Image.Image], Tensor]
 
 
-def test_transform(cfg: CfgNode) -> Transform:
-    """CLIP's preprocessing from ``INPUT.*``: resize, centre-crop, normalise.
+def preprocessing_from_config(cfg: CfgNode, own: Preprocessing) -> Preprocessing:
+    """``own``, the backbone's, with what ``INPUT.*`` sets in its place.
 
-    With ``center_crop`` the shorter side is resized and the middle cut out; without, the whole
-    image is resized to ``INPUT.SIZE`` whatever its shape.
+    ``INPUT.TRANSFORMS_TEST`` chooses the view: with ``center_crop`` the shorter side is resized
+    and the middle cut out, with ``resize`` alone the whole image is resized whatever its shape;
+    without ``normalize`` pixels stay as they are, in [0, 1].
+
+    Raises:
+        InputError: a value that no image can be prepared by; the message names the key.
     """
-    chosen = cfg.INPUT.TRANSFORMS_TEST
-    for name in chosen:
+    for key, field in _FIELDS.items():
+        value = cfg.INPUT[key]
+        if value:
+            own = _with(own, f"INPUT.{key}", **{field: value})
+    steps = cfg.INPUT.TRANSFORMS_TEST
+    if not steps:
+        return own
+    for name in steps:
         if name not in TEST_TRANSFORMS:
             raise unknown("test transform (INPUT.TRANSFORMS_TEST)", name, TEST_TRANSFORMS)
-    size = tuple(cfg.INPUT.SIZE)
-    mode = interpolation(cfg)
-    steps: list[Callable] = []
-    if "center_crop" in chosen:
-        steps += [T.Resize(max(size), mode, antialias=True), T.CenterCrop(size)]
-    elif "resize" in chosen:
-        steps += [T.Resize(size, mode, antialias=True)]
-    steps += [T.ToTensor()]
-    if "normalize" in chosen:
-        steps += [T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)]
-    return T.Compose(steps)
+    if "resize" not in steps and "center_crop" not in steps:
+        raise InputError(
+            f"INPUT.TRANSFORMS_TEST is {list(steps)}; it needs resize or center_crop, as images "
+            "must all have one size"
+        )
+    own = replace(own, view="center" if "center_crop" in steps else "whole")
+    return own if "normalize" in steps else replace(own, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
-def interpolation(cfg: CfgNode) -> T.InterpolationMode:
-    """``INPUT.INTERPOLATION`` as torchvision's constant."""
-    if cfg.INPUT.INTERPOLATION not in INTERPOLATIONS:
-        raise unknown("interpolation", cfg.INPUT.INTERPOLATION, INTERPOLATIONS)
-    return INTERPOLATIONS[cfg.INPUT.INTERPOLATION]
-
-
-def preprocessing_key(cfg: CfgNode) -> str:
-    """What determines the pixels that an encoder sees, as one line."""
-    fields = "SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS_TEST"
-    given = [f"{name}={list_or_value(cfg.INPUT[name])}" for name in fields]
-    return "; ".join([*given, "transparent parts white"])
-
-
-def list_or_value(value: Any) -> Any:
-    """Tuples as lists: yacs turns one into the other depending on where a value came from."""
-    return list(value) if isinstance(value, tuple) else value
+def _with(own: Preprocessing, key: str, **change: Any) -> Preprocessing:
+    try:
+        return replace(own, **change)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
 
 
 class _ImageFiles(Dataset):

@@ -15,6 +15,10 @@ def extend_cfg(cfg: CfgNode) -> None:
 
     A trainer's own stand in its file: the ``default_options`` of every registered trainer that
     has some become ``TRAINER.<NAME IN CAPITALS>``.
+
+    It empties ``INPUT.SIZE``, ``INTERPOLATION``, ``PIXEL_MEAN`` and ``PIXEL_STD``, which here only
+    count where a yaml file or a flag sets them. A trainer of Dassl or CoOp that runs from the same
+    script needs them set, as CoOp's yaml files do.
     """
     extend_dataset_cfg(cfg)
 

@@ -182,6 +182,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def extra_results(self) -> dict[str, Any]:
         return {"fusion": self._fusion}
 
+    def preprocessing_facts(self) -> None:
+        """No image is looked at: the results of the two runs say how theirs were prepared."""
+
     def backbone_identity(self) -> dict[str, str]:
         parts = [self._fusion[role]["backbone"] or {} for role in ROLES]
         return {

@@ -16,17 +16,12 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
-from tai_dpt.datasets.augment import ViewReader, augmentation_key, train_transform
+from tai_dpt.datasets.augment import ViewReader, augmentation_identity, train_transform
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.config import cache_folder
-from tai_dpt.datasets.images import (
-    image_batches,
-    pixel_batches,
-    preprocessing_key,
-    test_transform,
-    unreadable_images,
-)
+from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import build_store
@@ -67,36 +62,46 @@ def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> Fea
 
 
 def image_store(
-    cfg: CfgNode, backbone: Backbone, split: ImageSplit, *, position_embedding: bool
+    cfg: CfgNode,
+    backbone: Backbone,
+    split: ImageSplit,
+    *,
+    preprocessing: Preprocessing,
+    position_embedding: bool,
 ) -> FeatureStore:
     """The features of a split's images; all of them must be readable."""
-    transform = test_transform(cfg)
     workers = cfg.DATALOADER.NUM_WORKERS
     return _pixel_store(
         cfg,
         backbone,
         split,
         position_embedding=position_embedding,
-        preprocessing=preprocessing_key(cfg),
+        preparation=preprocessing.identity,
         count=len(split),
-        load=lambda batches: image_batches(split.paths, transform, batches, workers=workers),
+        load=lambda batches: image_batches(split.paths, preprocessing, batches, workers=workers),
     )
 
 
 def view_store(
-    cfg: CfgNode, backbone: Backbone, split: ImageSplit, *, position_embedding: bool
+    cfg: CfgNode,
+    backbone: Backbone,
+    split: ImageSplit,
+    *,
+    preprocessing: Preprocessing,
+    position_embedding: bool,
 ) -> FeatureStore:
     """The features of ``INPUT.VIEWS`` augmented views of each image; view v is item v · n + i."""
     views = [(path, view) for view in range(cfg.INPUT.VIEWS) for path in split.paths]
-    read = ViewReader(train_transform(cfg), seed=cfg.INPUT.VIEWS_SEED)
+    read = ViewReader(train_transform(cfg, preprocessing), seed=cfg.INPUT.VIEWS_SEED)
     workers = cfg.DATALOADER.NUM_WORKERS
     return _pixel_store(
         cfg,
         backbone,
         split,
         position_embedding=position_embedding,
-        preprocessing=(
-            f"{augmentation_key(cfg)}; {cfg.INPUT.VIEWS} views of seed {cfg.INPUT.VIEWS_SEED}"
+        preparation=(
+            f"{augmentation_identity(cfg, preprocessing)}; "
+            f"{cfg.INPUT.VIEWS} views of seed {cfg.INPUT.VIEWS_SEED}"
         ),
         count=len(views),
         load=lambda batches: pixel_batches(views, read, batches, workers=workers),
@@ -109,7 +114,7 @@ def _pixel_store(
     split: ImageSplit,
     *,
     position_embedding: bool,
-    preprocessing: str,
+    preparation: str,
     count: int,
     load: Load,
 ) -> FeatureStore:
@@ -123,7 +128,7 @@ def _pixel_store(
             backbone,
             kind="images",
             files=_digest(files),
-            preprocessing=preprocessing,
+            preprocessing=preparation,
             position_embedding=position_embedding,
         ),
         count=count,

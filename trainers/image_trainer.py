@@ -75,16 +75,17 @@ class ImageTrainer(PromptTrainer):
             "device": self.device,
             "shuffle_seed": max(cfg.SEED, 0),
         }
-        where = {"position_embedding": self.position_embedding}
+        where: dict[str, Any] = {"position_embedding": self.position_embedding}
+        prepared = {"preprocessing": self.preprocessing, **where}
         if not augments(cfg):
             return FeatureLoader(
-                lambda: image_store(cfg, self.backbone, self.train_images, **where),
+                lambda: image_store(cfg, self.backbone, self.train_images, **prepared),
                 labels,
                 **options,
             )
         if cfg.INPUT.VIEWS:
             return ViewLoader(
-                lambda: view_store(cfg, self.backbone, self.train_images, **where),
+                lambda: view_store(cfg, self.backbone, self.train_images, **prepared),
                 labels,
                 views=cfg.INPUT.VIEWS,
                 **options,
@@ -92,7 +93,7 @@ class ImageTrainer(PromptTrainer):
         return FreshLoader(
             self.train_images,
             backbone=self.backbone,
-            read=ViewReader(train_transform(cfg), seed=max(cfg.SEED, 0)),
+            read=ViewReader(train_transform(cfg, self.preprocessing), seed=max(cfg.SEED, 0)),
             workers=cfg.DATALOADER.NUM_WORKERS,
             **where,
             **options,

@@ -14,7 +14,9 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.backbones import Backbone
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.metrics import best_f1_threshold
@@ -44,6 +46,7 @@ class MultiLabelTrainer(TrainerX):
     cfg: CfgNode
     dataset: MultiLabelDataset
     backbone: Backbone
+    preprocessing: Preprocessing  # of all images
     evaluator: MultiLabelEvaluator
     listed: dict[str, ImageSplit]  # by split name
     images: dict[str, ImageSplit]  # those of them that can be read
@@ -86,6 +89,10 @@ class MultiLabelTrainer(TrainerX):
         """The backbone's name and the hash of its weights, for ``results.json``."""
         return {"name": self.backbone.name, "sha256": self.backbone.weights_hash}
 
+    def preprocessing_facts(self) -> dict[str, Any] | None:
+        """How images were prepared, for ``results.json``."""
+        return self.preprocessing.as_dict()
+
     def build_train_loader(self) -> Any:
         """Batches for ``forward_backward``; None where nothing is trained."""
         return None
@@ -100,6 +107,8 @@ class MultiLabelTrainer(TrainerX):
             )
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
+        self.preprocessing = preprocessing_from_config(self.cfg, self.backbone.preprocessing)
+        self.backbone.check_size(*self.preprocessing.size)
         self.dm = None
         self.lab2cname = dataset.lab2cname
         self.num_classes = dataset.num_classes
@@ -118,7 +127,11 @@ class MultiLabelTrainer(TrainerX):
             return None
         return FeatureLoader(
             lambda: image_store(
-                self.cfg, self.backbone, split, position_embedding=self.position_embedding
+                self.cfg,
+                self.backbone,
+                split,
+                preprocessing=self.preprocessing,
+                position_embedding=self.position_embedding,
             ),
             torch.from_numpy(split.labels),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
@@ -256,6 +269,7 @@ class MultiLabelTrainer(TrainerX):
             "unknown_labels": "ignored" if evaluator.ignore_unknown else "negatives",
             "class_names": list(self.dataset.classnames),
             "backbone": self.backbone_identity(),
+            "preprocessing": self.preprocessing_facts(),
             "versions": versions(),
             "toolbox": TOOLBOX,
             "config": plain_config(self.cfg),

@@ -1,18 +1,14 @@
 """CLIP, frozen: captions and images in, dense features out. The only door to ``clip``."""
 
-from tai_dpt.backbones.backbone import (
-    PIXEL_MEAN,
-    PIXEL_STD,
-    Backbone,
-    backbone_names,
-    load_backbone,
-)
+from tai_dpt.backbones.backbone import Backbone, backbone_names, load_backbone
+from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.text import TextEncoder
 
 __all__ = [
     "PIXEL_MEAN",
     "PIXEL_STD",
     "Backbone",
+    "Preprocessing",
     "TextEncoder",
     "backbone_names",
     "load_backbone",

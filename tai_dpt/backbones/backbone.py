@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from tai_dpt.backbones.building import build_clip
 from tai_dpt.backbones.clip_package import tokenizer
 from tai_dpt.backbones.download import NAMES, download
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.resnet import DenseResNet
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.backbones.vit import DenseViT
 from tai_dpt.backbones.weights import read_state_dict, weights_hash
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
-
-# of the images that CLIP was trained on, RGB in [0, 1]
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 _SOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -40,6 +37,7 @@ class Backbone:
         weights_hash: SHA-256 of the weights, whatever file they came in.
         embed_dim: width ``D`` of the joint space.
         image_size: height and width of CLIP's own training images.
+        preprocessing: how those were prepared, so how images are unless somebody says otherwise.
         logit_scale: CLIP's own, 100 for OpenAI's weights.
         text: the text tower, for prompts; ``device`` and ``dtype`` are both towers'.
     """
@@ -51,11 +49,13 @@ class Backbone:
         name: str,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         """Take over ``clip_model``, a ``clip.model.CLIP`` with fp32 weights; it is changed.
 
         Args:
             dtype: what the towers compute in; normalisation layers stay in fp32.
+            preprocessing: OpenAI's, at the size that the weights' shapes tell, where left out.
         """
         if dtype not in _DTYPES:
             raise InputError(f"CLIP runs in {', '.join(map(str, _DTYPES))}, not in {dtype}")
@@ -73,6 +73,7 @@ class Backbone:
         dense = DenseResNet(visual) if hasattr(visual, "attnpool") else DenseViT(visual)
         self.image = dense.to(self.device).requires_grad_(False).eval()
         self.image_size = dense.image_size
+        self.preprocessing = preprocessing or Preprocessing((self.image_size, self.image_size))
 
     def __repr__(self) -> str:
         return (
@@ -94,6 +95,10 @@ class Backbone:
         """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS."""
         return self.text.encode(token_ids)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError for a size of images that the image tower cannot take."""
+        self.image.check_size(height, width)
+
     @torch.no_grad()
     def encode_images(self, images: Tensor, *, position_embedding: bool) -> Features:
         """Features of normalised images (B, 3, H, W), on the backbone's device.
@@ -107,6 +112,7 @@ class Backbone:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
+        self.check_size(*images.shape[2:])
         images = images.to(self.device, self.dtype)
         global_, local = self.image(images, position_embedding=position_embedding)
         return Features(

@@ -1,23 +1,23 @@
-"""Images of any kind to the pixels that CLIP sees."""
+"""From an image to the pixels that a CLIP sees: what was done to the images it learned from."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision import transforms as T
 
-from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.images import READING
 
-#: what ``as_image`` takes for one image
-AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+# of the images that OpenAI's CLIP was trained on, RGB in [0, 1]
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 VIEWS = ("center", "whole")
 INTERPOLATIONS = {
@@ -25,20 +25,23 @@ INTERPOLATIONS = {
     "bicubic": T.InterpolationMode.BICUBIC,
     "nearest": T.InterpolationMode.NEAREST,
 }
-# A JPEG of more pixels than this is decoded at half size or less: it is shrunk anyway.
-_DRAFT_PIXELS = 50_000_000
 _LONGEST_ASPECT = 8
+_LONGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """CLIP's preprocessing: resize, cut, normalise.
+    """Resize, cut, normalise. Every road from an image to features goes through this.
 
     Args:
         size: (height, width) of the result.
         view: "center" resizes the shorter side and cuts out the middle, as CLIP does; "whole"
             resizes the whole image, whatever its shape.
         interpolation: a key of ``INTERPOLATIONS``.
+        mean, std: of each of red, green and blue, in [0, 1].
+
+    Raises:
+        InputError: a value that no image can be prepared by; the message names the argument.
     """
 
     size: tuple[int, int]
@@ -48,32 +51,78 @@ class Preprocessing:
     std: tuple[float, float, float] = PIXEL_STD
 
     def __post_init__(self) -> None:
+        _require(
+            _numbers(self.size, 2, int) and all(1 <= n <= _LONGEST_SIDE for n in self.size),
+            f"size is {self.size!r}; it must be a height and a width, 1 … {_LONGEST_SIDE} pixels",
+        )
         if self.view not in VIEWS:
-            raise unknown("view", self.view, VIEWS)
-        if self.interpolation not in INTERPOLATIONS:
-            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
+            raise unknown("view", str(self.view), VIEWS)
+        if self.interpolation not in list(INTERPOLATIONS):
+            raise unknown("interpolation", str(self.interpolation), INTERPOLATIONS)
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            _require(
+                _numbers(values, 3, int | float) and all(map(math.isfinite, values)),
+                f"{name} is {values!r}; it must be three numbers, for red, green and blue",
+            )
+        _require(
+            all(abs(value) > 1e-6 for value in self.std),
+            f"std is {self.std!r}; pixels are divided by it, so it must not be 0",
+        )
+        # lists come from yaml and JSON; tuples make equal ones equal, and the whole hashable
+        for name in ("size", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The pixels (3, H, W) of an RGB image, fp32."""
+        return self._pixels(self.seen(image))
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """What of an RGB image is seen, at the size it is seen at."""
         if self.view == "whole":
-            return self._pixels(self._resize(image, self.size))
+            return self._resize(image, self.size)
         # the middle first: the resized whole of a 20,000 × 1 image would not fit in memory
         image = _middle(image, longest_aspect=_LONGEST_ASPECT)
-        return self._pixels(T.CenterCrop(self.size)(self._resize(image, max(self.size))))
+        return T.CenterCrop(self.size)(self._resize(image, max(self.size)))
 
-    def all_of(self, image: Image.Image, *, multiple: int) -> Tensor:
-        """The pixels (3, H, W) of the image uncut, as large as ``center`` would show it.
+    def uncut(self, image: Image.Image, *, multiple: int) -> Tensor:
+        """The pixels (3, H, W) of all of an image, at the scale that the model sees it at.
 
         Args:
-            multiple: both sides become multiples of this; an image longer than 8:1 is squeezed.
+            multiple: both sides become multiples of this; where the view is "center", an image
+                longer than 8:1 is squeezed.
         """
-        width, height = image.size
-        shorter, short_side = min(self.size), min(width, height)
-        sides = []
-        for side in (height, width):
-            aspect = min(side / short_side, _LONGEST_ASPECT)
-            sides.append(max(1, round(shorter * aspect / multiple)) * multiple)
-        return self._pixels(self._resize(image, (sides[0], sides[1])))
+        sides: list[float] = list(self.size)
+        if self.view == "center":
+            shorter = min(image.size)
+            aspects = (min(side / shorter, _LONGEST_ASPECT) for side in image.size[::-1])
+            sides = [max(self.size) * aspect for aspect in aspects]
+        height, width = (max(1, round(side / multiple)) * multiple for side in sides)
+        return self._pixels(self._resize(image, (height, width)))
+
+    @property
+    def identity(self) -> str:
+        """What determines the pixels of an image file, as one line: part of a store's key."""
+        return json.dumps({**self.as_dict(), "reading": READING}, sort_keys=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing that ``as_dict`` described.
+
+        Raises:
+            InputError: a value is missing, unknown or wrong.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(values, Mapping) or "size" not in values:
+            raise InputError(f"the preprocessing is {values!r}; it must have {', '.join(names)}")
+        for name in values:
+            if name not in names:
+                raise unknown("entry of the preprocessing", str(name), names)
+        return cls(**values)
 
     def _resize(self, image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
         mode = INTERPOLATIONS[self.interpolation]
@@ -82,122 +131,19 @@ class Preprocessing:
     def _pixels(self, image: Image.Image) -> Tensor:
         return T.Normalize(self.mean, self.std)(T.ToTensor()(image))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON takes them."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """The undo of ``as_dict``."""
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**fields)
-
-
-def as_image(value: AnyImage) -> Image.Image:
-    """One image in any form as RGB.
-
-    Args:
-        value: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4); a tensor (3, H, W).
-            Arrays and tensors hold whole numbers 0 … 255 or fractions 0 … 1.
-
-    Raises:
-        InputError: the file cannot be read, or the values are no image.
-    """
-    if isinstance(value, str | os.PathLike):
-        return read_image(value)
-    if isinstance(value, Image.Image):
-        return _upright_rgb(value)
-    if isinstance(value, Tensor):
-        if value.ndim != 3 or value.shape[0] not in (1, 3):
-            raise InputError(f"a tensor image is (3, H, W), not {tuple(value.shape)}")
-        array = value.detach().float().cpu() if value.is_floating_point() else value.cpu()
-        return _from_array(array.permute(1, 2, 0).numpy())
-    if isinstance(value, np.ndarray):
-        return _from_array(value)
-    raise InputError(
-        f"an image is a path, a PIL image, an array or a tensor, not a {type(value).__name__}"
+def _numbers(values: Any, count: int, kind: Any) -> bool:
+    """Whether these are ``count`` numbers, of which True and False are none."""
+    return (
+        isinstance(values, Sequence)
+        and len(values) == count
+        and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
     )
 
 
-def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
-    """An image file as RGB, upright (EXIF), the first frame of an animation.
-
-    Args:
-        glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
-
-    Raises:
-        InputError: the file cannot be read as an image, with its name and the reason.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images; one that is too large is an error all the same
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if glance:
-                    image.draft("RGB", (1, 1))
-                elif image.width * image.height > _DRAFT_PIXELS:
-                    image.draft("RGB", (image.width // 2, image.height // 2))
-                return _upright_rgb(image)
-    except FileNotFoundError:
-        raise InputError(f"{os.fspath(path)}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{os.fspath(path)}: a folder, not an image") from None
-    except Exception as error:  # Pillow's readers raise all sorts on a damaged file
-        reason = str(error).replace(f" {os.fspath(path)!r}", "") or type(error).__name__
-        raise InputError(f"{os.fspath(path)}: cannot be read as an image ({reason})") from None
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        # what is transparent shows white paper, not whatever colour the file hides there
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
-    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise InputError(f"an array image is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
-    if not array.size:
-        raise InputError(f"an image of shape {array.shape} has no pixels")
-    if array.dtype == bool:
-        array = array.astype(np.float32)
-    low, high = array.min(), array.max()
-    fractions = np.issubdtype(array.dtype, np.floating)
-    most = 1 if fractions else 255
-    if not (low >= 0 and high <= most):
-        raise InputError(
-            f"the image's values run from {low:g} to {high:g}; give whole numbers 0 … 255 or "
-            "fractions 0 … 1, not normalised (the tagger does that itself)"
-        )
-    pixels = np.round(array * 255) if fractions else array
-    return _upright_rgb(Image.fromarray(pixels.astype(np.uint8)))
-
-
-def as_images(values: Any) -> list[Any]:
-    """One image, or a batch of them, as a list of what ``as_image`` takes.
-
-    A batch is a list (or any iterable) of images, a tensor (B, 3, H, W) or an array
-    (B, H, W, 3).
-    """
-    if isinstance(values, Tensor | np.ndarray):
-        return list(values) if values.ndim == 4 else [values]
-    if isinstance(values, str | os.PathLike | Image.Image):
-        return [values]
-    try:
-        return list(values)
-    except TypeError:
-        raise InputError(
-            f"images are paths, PIL images, arrays or tensors, not a {type(values).__name__}"
-        ) from None
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InputError(otherwise)
 
 
 def _middle(image: Image.Image, *, longest_aspect: int) -> Image.Image:

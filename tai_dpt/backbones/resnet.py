@@ -48,6 +48,14 @@ class DenseResNet(nn.Module):
         """Height and width of the images that CLIP was trained on."""
         return self.grid * _STRIDE
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError for images that leave nothing to pool."""
+        if min(height, width) < _STRIDE:
+            raise InputError(
+                f"an image of {height}×{width} is too small: CLIP's ResNets need at least "
+                f"{_STRIDE} pixels a side"
+            )
+
     def forward(self, images: Tensor, *, position_embedding: bool) -> tuple[Tensor, Tensor]:
         """Global (B, D) and local (B, N, D) features of images (B, 3, H, W), not normalised.
 
@@ -55,12 +63,6 @@ class DenseResNet(nn.Module):
         attention pool's output, with the position embedding (zero-shot CLIP) or without it
         (TaI-DPT, DualCoOp).
         """
-        height, width = images.shape[-2:]
-        if min(height, width) < _STRIDE:
-            raise InputError(
-                f"an image of {height}×{width} is too small: CLIP's ResNets need at least "
-                f"{_STRIDE} pixels a side"
-            )
         feature_map = self._feature_map(images)  # (B, W, h, w)
         cells = feature_map.flatten(2).transpose(1, 2)  # (B, N, W)
         pool = self.pool

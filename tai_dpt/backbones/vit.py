@@ -30,6 +30,15 @@ class DenseViT(nn.Module):
         """Height and width of the images that CLIP was trained on."""
         return self.grid * self.patch
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError for images that are no whole number of patches."""
+        if height % self.patch or width % self.patch or not height * width:
+            near = [max(1, round(side / self.patch)) * self.patch for side in (height, width)]
+            raise InputError(
+                f"an image of {height}×{width} cannot be cut into patches of {self.patch} pixels: "
+                f"both sides must be multiples of {self.patch}, such as {near[0]}×{near[1]}"
+            )
+
     def forward(self, images: Tensor, *, position_embedding: bool = True) -> tuple[Tensor, Tensor]:
         """Global (B, D) and local (B, N, D) features of images (B, 3, H, W), not normalised.
 
@@ -56,13 +65,6 @@ class DenseViT(nn.Module):
     def _embed(self, images: Tensor) -> Tensor:
         """Class token and patches with their positions, (1 + N, B, W)."""
         visual = self.visual
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch or not height * width:
-            near = [max(1, round(side / self.patch)) * self.patch for side in (height, width)]
-            raise InputError(
-                f"an image of {height}×{width} cannot be cut into patches of {self.patch} pixels: "
-                f"both sides must be multiples of {self.patch}, such as {near[0]}×{near[1]}"
-            )
         patches = visual.conv1(images)  # (B, W, h, w)
         positions = resize_positions(visual.positional_embedding, *patches.shape[-2:])
         tokens = patches.flatten(2).permute(2, 0, 1)  # (N, B, W)

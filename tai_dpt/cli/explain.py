@@ -89,7 +89,7 @@ def explain(
 
 def explain_image(tagger: Any, path: str, classes: tuple[str, ...]) -> ImageExplanation:
     """Heat maps of ``classes`` over an image; of the likeliest where none are given."""
-    from tai_dpt.backbones.preprocessing import as_image
+    from tai_dpt.io.images import as_image
     from tai_dpt.reports.heatmaps import ImageExplanation
 
     image = as_image(path)

@@ -64,7 +64,7 @@ def _shot(
     kind: str,
     again: ReopenedRun,
 ) -> str:
-    from tai_dpt.backbones.preprocessing import read_image
+    from tai_dpt.io.images import read_image
     from tai_dpt.reports.heatmaps import overlay
 
     path = again.paths.get(table.ids[row])

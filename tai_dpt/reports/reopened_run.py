@@ -79,21 +79,14 @@ def _local_embeddings(trainer: Any) -> Any:
 
 
 def _tagger_of(trainer: Any, embeddings: Any) -> Any:
-    from tai_dpt.backbones.preprocessing import Preprocessing
     from tai_dpt.tagger.tagger import PromptTagger
 
-    cfg = trainer.cfg
     return PromptTagger(
         backbone=trainer.backbone,
         class_names=trainer.dataset.classnames,
         embeddings={"global": embeddings, "local": embeddings},
         contexts={},
-        preprocessing=Preprocessing(
-            size=tuple(cfg.INPUT.SIZE),
-            interpolation=cfg.INPUT.INTERPOLATION,
-            mean=tuple(cfg.INPUT.PIXEL_MEAN),
-            std=tuple(cfg.INPUT.PIXEL_STD),
-        ),
+        preprocessing=trainer.preprocessing,
     )
 
 

@@ -17,8 +17,7 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
-from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD, backbone_names
-from tai_dpt.backbones.preprocessing import Preprocessing
+from tai_dpt.backbones import backbone_names
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.errors import InputError
@@ -49,9 +48,6 @@ _RECIPE: dict[str, Any] = {
     "OPTIM.WARMUP_EPOCH": 1,
     "OPTIM.WARMUP_TYPE": "constant",
     "OPTIM.WARMUP_CONS_LR": 1e-5,
-    "INPUT.INTERPOLATION": "bicubic",
-    "INPUT.PIXEL_MEAN": list(PIXEL_MEAN),
-    "INPUT.PIXEL_STD": list(PIXEL_STD),
     "TEST.NO_TEST": True,
     "TRAIN.CHECKPOINT_FREQ": 0,
     "VERBOSE": False,
@@ -104,10 +100,6 @@ class _Fitting(TaIDPT):
             self.cfg.OPTIM.MAX_EPOCH = 1 + max(-(-STEPS // len(loader)), 3)
             self.cfg.freeze()
             self.max_epoch = self.cfg.OPTIM.MAX_EPOCH
-        if not self.cfg.INPUT.SIZE:
-            self.cfg.defrost()
-            self.cfg.INPUT.SIZE = [self.backbone.image_size] * 2
-            self.cfg.freeze()
         self.progress.line(
             f"learning from {len(loader.labels):,} texts for {self.num_classes} classes, "
             f"{self.max_epoch} epochs of {len(loader)} steps"
@@ -194,13 +186,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
             sharpness_text=options.SHARPNESS_TEXT,
             position_embedding=trainer.position_embedding,
         ),
-        preprocessing=Preprocessing(
-            size=tuple(cfg.INPUT.SIZE),
-            view="center" if "center_crop" in cfg.INPUT.TRANSFORMS_TEST else "whole",
-            interpolation=cfg.INPUT.INTERPOLATION,
-            mean=tuple(cfg.INPUT.PIXEL_MEAN),
-            std=tuple(cfg.INPUT.PIXEL_STD),
-        ),
+        preprocessing=trainer.preprocessing,
         provenance={
             "synonyms": [list(words) for words in vocabulary.synonyms],
             "captions": {
@@ -249,7 +235,6 @@ def _configuration(
     extend_cfg(cfg)
     merge_pairs(cfg, [part for pair in _RECIPE.items() for part in pair])
     cfg.OPTIM.MAX_EPOCH = _AUTO_EPOCHS
-    cfg.INPUT.SIZE = []  # the backbone's own
     if config is not None:
         merge_file(cfg, config)
     merge_pairs(cfg, options)

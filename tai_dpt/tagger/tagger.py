@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.backbones import Backbone
-from tai_dpt.backbones.preprocessing import AnyImage, Preprocessing, as_image, as_images
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.backbones.words import words_of
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
+from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.metrics import top_k
 from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
@@ -64,7 +65,7 @@ class PromptTagger:
         Args:
             embeddings: L2-normalised class embeddings (C, D) named ``global`` and ``local``.
             contexts: the learned context vectors by the same names, for the folder.
-            preprocessing: CLIP's own where left out.
+            preprocessing: the backbone's own where left out.
             backbone_file: the file the backbone came from, where it is none of the published.
         """
         self.backbone = backbone
@@ -79,7 +80,8 @@ class PromptTagger:
         self.embeddings = {k: v.detach().float().to(backbone.device) for k, v in embeddings.items()}
         self.contexts = {k: v.detach().float().cpu() for k, v in contexts.items()}
         self.scoring = scoring or Scoring()
-        self.preprocessing = preprocessing or Preprocessing((backbone.image_size,) * 2)
+        self.preprocessing = preprocessing or backbone.preprocessing
+        backbone.check_size(*self.preprocessing.size)
         self.calibration = calibration
         self.provenance = dict(provenance or {})
         self.backbone_file = backbone_file
@@ -97,7 +99,7 @@ class PromptTagger:
 
         Args:
             images: one image or many: paths, PIL images, arrays, tensors or a batch of those
-                (see ``tai_dpt.backbones.preprocessing.as_image``).
+                (see ``tai_dpt.io.images.as_image``).
             kind: "merged" (the prediction), "global" or "local".
 
         Raises:
@@ -283,7 +285,7 @@ class PromptTagger:
         columns = self.class_indices(classes)
         whole = as_image(image)
         cell = self.backbone.image_size // self.backbone.image.grid
-        pixels = self.preprocessing.all_of(whole, multiple=cell)[None].to(self.backbone.device)
+        pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
         embeddings = self.embeddings["local"][columns]
         fine = shifted_heat_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
         if full_size:

@@ -8,17 +8,18 @@ import torch
 from PIL import Image
 from yacs.config import CfgNode
 
+from tai_dpt.backbones import Preprocessing
 from tai_dpt.datasets.augment import (
     AUGMENTATIONS,
     Cutout,
     OneOf,
     ViewReader,
-    augmentation_key,
+    augmentation_identity,
     augments,
     train_transform,
 )
 from tai_dpt.datasets.config import extend_dataset_cfg
-from tai_dpt.datasets.images import pixel_batches
+from tai_dpt.datasets.images import pixel_batches, preprocessing_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.toolbox import get_cfg_default
 
@@ -34,6 +35,14 @@ def config(*transforms: str, **options: object) -> CfgNode:
     return cfg
 
 
+def transform_of(cfg: CfgNode):
+    return train_transform(cfg, preprocessing_from_config(cfg, Preprocessing((224, 224))))
+
+
+def identity(cfg: CfgNode) -> str:
+    return augmentation_identity(cfg, preprocessing_from_config(cfg, Preprocessing((224, 224))))
+
+
 @pytest.fixture
 def files(tmp_path):
     rng = np.random.default_rng(0)
@@ -46,7 +55,7 @@ def files(tmp_path):
 
 
 def test_a_view_depends_on_seed_number_and_file_alone(files):
-    read = ViewReader(train_transform(config(*RECIPE)), seed=1)
+    read = ViewReader(transform_of(config(*RECIPE)), seed=1)
     first = read((files[0], 0))
     assert first.shape == (3, 32, 40)
     torch.manual_seed(123)
@@ -61,7 +70,7 @@ def test_a_view_depends_on_seed_number_and_file_alone(files):
 def test_worker_processes_change_nothing(files):
     items = [(path, view) for view in range(3) for path in files]
     batches = [[0, 1], [2, 3, 4], [5, 6], [7, 8]]
-    read = ViewReader(train_transform(config(*RECIPE)), seed=1)
+    read = ViewReader(transform_of(config(*RECIPE)), seed=1)
     alone, helped = (
         list(pixel_batches(items, read, batches, workers=workers)) for workers in (0, 2)
     )
@@ -73,7 +82,7 @@ def test_worker_processes_change_nothing(files):
 def test_every_step_is_random_alone(files, name):
     cfg = config(name)
     assert augments(cfg)
-    read = ViewReader(train_transform(cfg), seed=0)
+    read = ViewReader(transform_of(cfg), seed=0)
     views = [read((files[0], view)) for view in range(12)]
     assert all(view.shape == (3, 32, 40) for view in views)
     assert 0 <= min(v.min() for v in views) <= max(v.max() for v in views) <= 1
@@ -84,7 +93,7 @@ def test_crop_or_cutout_never_both():
     cfg = config("random_resized_crop", "cutout", RRCROP_SCALE=(0.2, 0.3))
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     image = Image.fromarray(np.dstack([np.tile(ramp, (48, 1))] * 3))
-    transform = train_transform(cfg)
+    transform = transform_of(cfg)
     torch.manual_seed(0)
     cut = 0
     for _ in range(60):
@@ -129,11 +138,17 @@ def test_an_unknown_transform_is_named():
 @pytest.mark.parametrize("factor", [0.0, 1.0])
 def test_cutout_out_of_range(factor):
     with pytest.raises(InputError, match="CUTOUT_FACTOR"):
-        train_transform(config("cutout", CUTOUT_FACTOR=factor))
+        transform_of(config("cutout", CUTOUT_FACTOR=factor))
 
 
 @pytest.mark.parametrize(
-    "change", [{"SIZE": (8, 8)}, {"CUTOUT_FACTOR": 0.3}, {"RRCROP_SCALE": (0.1, 1.0)}]
+    "change",
+    [
+        {"SIZE": (8, 8)},
+        {"PIXEL_MEAN": [0.5, 0.5, 0.5]},
+        {"CUTOUT_FACTOR": 0.3},
+        {"RRCROP_SCALE": (0.1, 1.0)},
+    ],
 )
 def test_the_key_says_what_changes_the_pixels(change):
-    assert augmentation_key(config(*RECIPE)) != augmentation_key(config(*RECIPE, **change))
+    assert identity(config(*RECIPE)) != identity(config(*RECIPE, **change))

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from tai_dpt import Tagger
-from tai_dpt.backbones.preprocessing import Preprocessing, as_image
 from tai_dpt.errors import InputError
+from tai_dpt.io.images import as_image
 from tai_dpt.labels.vocabulary import Vocabulary
 
 from taggers import CLASSES, OPTIONS, new_tagger, photo, weight_file
@@ -139,19 +139,6 @@ def test_a_turned_photo_is_seen_upright(tagger, tmp_path) -> None:
     exif[0x0112] = 6  # turn right to see it
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "b.png", exif=exif)
     assert as_image(tmp_path / "b.png").tobytes() == upright.convert("RGB").tobytes()
-
-
-def test_preprocessing_is_the_trainers(tmp_path) -> None:
-    from tai_dpt.datasets.images import test_transform
-    from tai_dpt.toolbox import get_cfg_default
-    from tai_dpt.trainers import extend_cfg
-
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION = [64, 64], "bicubic"
-    image = Image.open(photo(tmp_path / "a.png", size=(201, 97)))
-    ours = Preprocessing((64, 64), mean=tuple(cfg.INPUT.PIXEL_MEAN), std=tuple(cfg.INPUT.PIXEL_STD))
-    assert torch.equal(ours(image), test_transform(cfg)(image))
 
 
 def test_heat_map_covers_the_whole_image(tagger, images) -> None:
