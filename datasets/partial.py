@@ -155,17 +155,6 @@ def mask_of(images: ImageSplit, class_names: Sequence[str]) -> LabelMask:
     return LabelMask(images.ids, tuple(class_names), images.labels != 0)
 
 
-def known_cardinality(labels: NDArray[np.int8]) -> float:
-    """Mean number of labels of an image, estimated from the known ones; NaN without any.
-
-    The sum over the classes of the share of positives among the known labels.
-    """
-    known, positive = (labels != 0).sum(0), (labels > 0).sum(0)
-    if not known.any():
-        return float("nan")
-    return float((positive / np.maximum(known, 1)).sum())
-
-
 def _labels_from_file(
     path: Path, images: ImageSplit, class_names: Sequence[str]
 ) -> tuple[NDArray[np.int8], float]:

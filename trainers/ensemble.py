@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
-from tai_dpt.datasets.partial import known_cardinality
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.scoring.fusion import (
     NORMALISATIONS,
@@ -23,6 +22,7 @@ from tai_dpt.scoring.fusion import (
     fusion_summary,
     read_component,
 )
+from tai_dpt.scoring.metrics import known_cardinality
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (

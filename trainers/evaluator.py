@@ -60,7 +60,6 @@ class MultiLabelEvaluator(EvaluatorBase):
         labels = self.labels
         positives = (labels > 0).sum(0)
         empty = [n for n, count in zip(self.class_names, positives, strict=True) if not count]
-        ignore = labels == 0 if self.ignore_unknown else None
         if len(empty) == len(self.class_names) > 0:
             warnings.warn(
                 "none of the images is labelled with any class, so there is nothing to evaluate; "
@@ -70,23 +69,28 @@ class MultiLabelEvaluator(EvaluatorBase):
         elif empty:
             warnings.warn(
                 f"{len(empty)} of {len(self.class_names)} classes have no positive image and are "
-                f"left out of mAP: {', '.join(empty)}",
+                f"left out of mAP and of CF1's recall: {', '.join(empty)}",
                 stacklevel=2,
             )
+        ignore = labels == 0 if self.ignore_unknown else None
         for name in KINDS:
             threshold = self.threshold if name == chosen else float("nan")
-            scores = self.scores(name)
-            if ignore is not None:
-                scores = np.where(ignore, -np.inf, scores)  # nor is it decided that they are there
-            self.results[name] = evaluate(scores, labels, threshold=threshold, ignore=ignore)
+            self.results[name] = evaluate(
+                self.scores(name), labels, threshold=threshold, ignore=ignore
+            )
         result = self.results[chosen]
         metrics = OrderedDict(mAP=result.mAP)
-        if not np.isnan(self.threshold):
-            metrics.update(OF1=result.f1.of1, CF1=result.f1.cf1)
-        metrics.update(OF1_top3=result.f1_top3.of1, CF1_top3=result.f1_top3.cf1)
+        kinds = {"": result.f1} if not np.isnan(self.threshold) else {}
+        kinds["_top3"] = result.f1_top3
+        for suffix, f1 in kinds.items():
+            metrics.update({f"OF1{suffix}": f1.of1, f"CF1{suffix}": f1.cf1})
         lines = ["=> result", f"* total: {len(labels):,}", f"* prediction: {chosen}"]
         lines += [f"* {name}: {value:.2f}%" for name, value in metrics.items()]
         lines += [f"* {n} mAP: {self.results[n].mAP:.2f}%" for n in KINDS if n != chosen]
+        for suffix, f1 in kinds.items():
+            never = labels.shape[1] - f1.cp_classes
+            if never:
+                lines.append(f"* precision in CF1{suffix} leaves out {never:,} classes never named")
         print("\n".join(lines))
         if self.cfg.TEST.PER_CLASS_RESULT:
             print("=> per-class result")

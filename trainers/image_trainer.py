@@ -17,10 +17,11 @@ from tai_dpt.datasets.augment import ViewReader, augments, train_transform
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.few_shot import few_shot, held_out
 from tai_dpt.datasets.images import pixel_batches
-from tai_dpt.datasets.partial import known_cardinality, mask_of, partial_labels
+from tai_dpt.datasets.partial import mask_of, partial_labels
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.features.store import FeatureStore
+from tai_dpt.scoring.metrics import known_cardinality
 from tai_dpt.trainers.features import FeatureLoader, image_store, readable_images, view_store
 from tai_dpt.trainers.prompt_trainer import PromptTrainer
 

@@ -19,7 +19,7 @@ from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
-from tai_dpt.scoring.metrics import best_f1_threshold
+from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
@@ -166,6 +166,16 @@ class MultiLabelTrainer(TrainerX):
         for name in self.get_model_names():
             distributed.sum_gradients(self._models[name].parameters())
 
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Raise InputError where the loss is NaN or infinite, with the step and what to lower."""
+        if torch.isfinite(loss).all():
+            return
+        raise InputError(
+            f"training diverged: the loss is {float(loss.detach())} in epoch {self.epoch + 1}, "
+            f"step {self.batch_idx + 1}; lower OPTIM.LR ({self.cfg.OPTIM.LR:g} here), or the "
+            "scale and sharpness of the scores, where you set them"
+        )
+
     def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Losses as the log shows them: the whole batch's."""
         return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
@@ -207,7 +217,9 @@ class MultiLabelTrainer(TrainerX):
         scorer = self.scorer()
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
-        self.evaluator.process(score_all(scorer, loader), loader.labels)
+        self.evaluator.process(
+            self._checked(score_all(scorer, loader), self.images[split]), loader.labels
+        )
         threshold, source = self._decision_threshold(scorer, split)
         self.evaluator.threshold = threshold
         metrics = self.evaluator.evaluate()
@@ -225,21 +237,29 @@ class MultiLabelTrainer(TrainerX):
             return np.zeros((0, self.num_classes), np.float32)
         self.set_model_mode("eval")
         scorer, prediction = self.scorer(), self.cfg.TEST.PREDICTION
-        return score_all(scorer, loader).of(prediction).numpy()
+        return self._checked(score_all(scorer, loader), images).of(prediction).numpy()
+
+    def _checked(self, scores: Scores, images: ImageSplit) -> Scores:
+        """The scores of images; InputError where one is not finite, with the first image."""
+        for part in (scores.global_, scores.local):
+            check_finite(part.numpy(), ids=images.ids, class_names=self.dataset.classnames)
+        return scores
 
     def _decision_threshold(self, scorer: Scorer, split: str) -> tuple[float, str]:
         """Where the F1 figures draw the line, never looking at the evaluated labels.
 
-        With validation images: the best OF1 there. Else: so high that an image gets as many
-        labels on average as a training sample has.
+        With labelled validation images: the best OF1 there. Else: so high that an image gets as
+        many labels on average as a training sample has.
         """
         prediction = self.cfg.TEST.PREDICTION
         if self.val_loader is not None and split != "val":
-            scores = score_all(scorer, self.val_loader).of(prediction)
+            scored = score_all(scorer, self.val_loader)
+            scores = self._checked(scored, self.images["val"]).of(prediction)
             labels = self.val_loader.labels
             if self.evaluator.ignore_unknown:
                 scores, labels = scores[labels != 0], labels[labels != 0]
-            return best_f1_threshold(scores.numpy(), labels.numpy()), "validation labels"
+            if (labels > 0).any():
+                return best_f1_threshold(scores.numpy(), labels.numpy()), "validation labels"
         return cardinality_threshold(self.evaluator.scores(prediction), self.training_cardinality())
 
     def _write(self, split: str, *, threshold_source: str) -> None:

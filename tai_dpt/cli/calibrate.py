@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     "('dog;car'), or a column a class. Paths are relative to the file.",
 )
 @click.option(
+    "--per-class",
+    is_flag=True,
+    help="With --labelled: a threshold for each class that 10 images show and 10 do not; one for "
+    "all others.",
+)
+@click.option(
     "--captions",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Other captions than those held out when it was fitted.",
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
 def calibrate(
     tagger: Path,
     labelled: Path | None,
+    per_class: bool,
     captions: Path | None,
     images: tuple[str, ...],
     expect: float | None,
@@ -74,6 +81,7 @@ def calibrate(
     \b
     Examples:
       tai-dpt calibrate my-tagger --labelled labels.csv
+      tai-dpt calibrate my-tagger --labelled labels.csv --per-class
       tai-dpt calibrate my-tagger --images photos/
       tai-dpt calibrate my-tagger --images photos/ --expect 1.5
 
@@ -86,6 +94,10 @@ def calibrate(
         raise InputError("give --labelled, --images or --captions")
     if labelled is not None and (images or captions):
         raise InputError("--labelled needs neither --images nor --captions: leave them out")
+    if per_class and labelled is None:
+        raise InputError(
+            "--per-class goes with --labelled: only labels say where a class's own threshold lies"
+        )
     if expect is not None and not images:
         raise InputError("--expect goes with --images")
     from tai_dpt.cli.loading import load_tagger
@@ -94,7 +106,7 @@ def calibrate(
     with one_line_warnings():
         loaded = load_tagger(tagger, backbone=backbone)
         if labelled is not None:
-            result = _on_labelled_images(loaded, labelled, quiet)
+            result = _on_labelled_images(loaded, labelled, per_class, quiet)
         else:
             result = _on_captions(loaded, captions, images, expect, quiet)
     if not dry_run:
@@ -115,7 +127,7 @@ def _vocabulary(tagger: Any) -> Any:
     return Vocabulary(tuple(names), tuple(map(tuple, tagger.provenance.get("synonyms", ()))))
 
 
-def _on_labelled_images(tagger: Any, table: Path, quiet: bool) -> Calibration:
+def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) -> Calibration:
     from tai_dpt.datasets.label_files import read_label_file
     from tai_dpt.scoring.calibration import SOURCES
     from tai_dpt.scoring.calibration import calibrate as fit
@@ -126,7 +138,8 @@ def _on_labelled_images(tagger: Any, table: Path, quiet: bool) -> Calibration:
         if not path.is_file():
             raise InputError(f"{table} names {path}, which is not there")
     rows, scores = _scores(tagger, paths, quiet)
-    return fit(scores, labels[rows], source=SOURCES[2])
+    labels = labels[rows]
+    return fit(scores, labels, source=SOURCES[2], ignore=labels == 0, per_class=per_class)
 
 
 def _on_captions(
@@ -143,7 +156,9 @@ def _on_captions(
     if path is None:
         kept = tagger.provenance.get("calibration_on_captions")
         if kept is None:
-            raise InputError("the tagger keeps no calibration on captions: add --captions")
+            raise InputError(
+                "the tagger keeps no calibration on captions; add --captions, or --labelled"
+            )
         usable = to_align = Calibration.from_dict(kept)
     else:
         with warnings.catch_warnings():
@@ -161,7 +176,13 @@ def _on_captions(
 
 
 def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray]:
-    """Rows of the images that can be read, and their scores; the others are named."""
+    """Rows of the images that can be read, and their scores; the others are named.
+
+    Raises:
+        InputError: a score is not finite; the message names the image.
+    """
+    from tai_dpt.scoring.metrics import check_finite
+
     rows: list[int] = []
     parts = [np.zeros((0, len(tagger.classes_)), np.float32)]
     with bar(quiet=quiet, desc="scoring", unit=" images", total=len(paths)) as progress:
@@ -171,4 +192,7 @@ def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray
             for error in batch.errors.values():
                 say(f"left out: {error}", quiet=quiet)
             progress.update(len(batch.indices) + len(batch.errors))
-    return rows, np.concatenate(parts)
+    scores = np.concatenate(parts)
+    names = [str(paths[row]) for row in rows]
+    check_finite(scores, ids=names, class_names=tagger.classes_.tolist())
+    return rows, scores

@@ -102,6 +102,7 @@ def service_facts(tagger: PromptTagger) -> dict[str, Any]:
             "slope": tagger.calibration.slope,
             "offsets": list(tagger.calibration.offsets),
             "threshold": tagger.calibration.threshold,
+            "thresholds_of_classes": tagger.calibration.limits.tolist(),
         },
         "backbone": {
             "name": tagger.backbone.name,

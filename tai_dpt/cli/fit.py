@@ -131,7 +131,7 @@ def _facts(tagger: Any, out: Path) -> dict[str, Any]:
             "name": tagger.backbone.name,
             "weights_sha256": tagger.backbone.weights_hash,
         },
-        "calibration": tagger.calibration.as_dict(),
+        "calibration": tagger.calibration and tagger.calibration.as_dict(),
     }
 
 
@@ -157,7 +157,8 @@ def _account(tagger: Any, out: Path) -> str:
     else:
         table = tabulate(ranked, ["class", "texts"], tablefmt="plain", intfmt=",")
         lines += ["", table, ""]
-    lines += ["", tagger.calibration.account(tagger.classes_), ""]
+    if tagger.calibration is not None:
+        lines += ["", tagger.calibration.account(tagger.classes_), ""]
     lines.append(
         f"Next: tai-dpt tag {out} PHOTO…    tai-dpt explain {out} PHOTO --class "
         f"'{tagger.classes_[0]}' --out why.png"

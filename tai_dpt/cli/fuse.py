@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tai_dpt.scoring.fusion import Component
     from tai_dpt.scoring.results import ScoreTable
 
@@ -46,7 +44,7 @@ def fuse(
     from tabulate import tabulate
 
     from tai_dpt.scoring.fusion import fuse_components, read_component
-    from tai_dpt.scoring.metrics import average_precisions
+    from tai_dpt.scoring.metrics import average_precisions, mean_average_precision
 
     started = time.perf_counter()
     ours = read_component(text, text_prediction or "")
@@ -56,7 +54,7 @@ def fuse(
     rows = [
         ["text", ours.prediction, ours.mAP, ours.name],
         ["image", theirs.prediction, theirs.mAP, theirs.name],
-        ["fused", "merged", _mean(per_class), f"λ = {weight:g}, {how}"],
+        ["fused", "merged", mean_average_precision(per_class), f"λ = {weight:g}, {how}"],
     ]
     click.echo(tabulate(rows, ["", "prediction", "mAP", "scores"], floatfmt=".2f"))
     click.echo(f"\n{len(fused.ids):,} images, {len(fused.class_names)} classes")
@@ -67,12 +65,6 @@ def fuse(
     if curve is not None:
         _draw(curve, ours, theirs, weight=weight, how=how)
         click.echo(f"picture: {curve}")
-
-
-def _mean(per_class: np.ndarray) -> float:
-    import numpy as np
-
-    return float("nan") if np.isnan(per_class).all() else float(np.nanmean(per_class))
 
 
 def _save(

@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
-from tai_dpt.scoring.metrics import best_f1_threshold, f1_scores
+from tai_dpt.scoring.metrics import (
+    best_f1_threshold,
+    check_finite,
+    f1_scores,
+    known_cardinality,
+)
 
 Array = NDArray[Any]
 
@@ -27,6 +32,7 @@ SOURCES = ("captions", "captions and unlabelled images", "labelled images")
 _PRIOR = 1.0  # standard deviation of a class's offset, in logits
 _ENOUGH_CLASSES = 8  # to standardise a sample's scores over its classes
 _ENOUGH_IMAGES = 10
+_ENOUGH_LABELS = 10  # positives of a class, and negatives, for a threshold of its own
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,12 @@ class Calibration:
         samples, positives: how many it was fitted to, and how many of them each class had.
         precision, recall, f1: at ``threshold`` on those samples, in percent.
         spread: standard deviation of all scores it was fitted to.
-        cardinality: classes to expect in an image: as many as the samples have on average,
-            counting captions that name none of the classes, which are not among them.
+        cardinality: classes to expect in an image: as many as the samples have on average by
+            their known labels, counting captions that name none of the classes, which are not
+            among them.
         standardised: whether a sample's scores are standardised first.
         images: unlabelled images that the captions' scores were aligned with.
+        thresholds: (C,), one of each class in place of ``threshold``; empty: that one for all.
     """
 
     source: str
@@ -64,6 +72,12 @@ class Calibration:
     cardinality: float
     standardised: bool = False
     images: int = 0
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def limits(self) -> NDArray[np.float64]:
+        """The probability from which on each class is said to be there, (C,)."""
+        return np.asarray(self.thresholds or (self.threshold,) * len(self.offsets))
 
     def probabilities(self, scores: Array) -> NDArray[np.float64]:
         """(n, C) from merged scores (n, C)."""
@@ -79,10 +93,16 @@ class Calibration:
         lines = [
             f"calibrated on {self.source}: {self.samples:,} {samples} with "
             f"{sum(self.positives) / self.samples:.1f} classes each",
-            f"a class is said to be there from a probability of {self.threshold:.2f} on, where F1 "
-            f"on those {samples} is best: {self.f1:.0f}% (precision {self.precision:.0f}%, recall "
-            f"{self.recall:.0f}%)",
+            f"a class is said to be there from {self._limit()} on, where F1 on those {samples} is "
+            f"best: {self.f1:.0f}% (precision {self.precision:.0f}%, recall {self.recall:.0f}%)",
         ]
+        if self.thresholds:
+            own = sum(limit != self.threshold for limit in self.thresholds)
+            lines.append(
+                f"{own} of {len(self.thresholds)} classes have a threshold of their own; the "
+                f"others, with fewer than {_ENOUGH_LABELS} {samples} that show them or that do "
+                f"not, the common one of {self.threshold:.2f}"
+            )
         if self.images:
             lines.insert(
                 1,
@@ -111,6 +131,11 @@ class Calibration:
             )
         return "\n".join(lines)
 
+    def _limit(self) -> str:
+        if not self.thresholds:
+            return f"a probability of {self.threshold:.2f}"
+        return f"probabilities of {min(self.thresholds):.2f} to {max(self.thresholds):.2f}"
+
     def aligned(self, image_scores: Array, *, expected: float | None = None) -> Calibration:
         """A captions' calibration, not standardised, carried over to unlabelled images.
 
@@ -121,8 +146,10 @@ class Calibration:
             expected: classes to expect in an image, in place of ``cardinality``.
 
         Raises:
-            InputError: too few images, or more classes expected than there are.
+            InputError: too few images, a score that is not finite, or more classes expected
+                than there are.
         """
+        check_finite(image_scores)
         expected = self.cardinality if expected is None else expected
         if not 0 < expected < len(self.offsets):
             raise InputError(
@@ -153,8 +180,10 @@ class Calibration:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON takes them."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain values, as JSON takes them; version 0.1 reads them unless classes have
+        thresholds of their own."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return values if self.thresholds else {k: v for k, v in values.items() if k != "thresholds"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
@@ -183,22 +212,37 @@ def calibrate_on_captions(scores: Array, labels: Array) -> tuple[Calibration, Ca
     return usable, plain
 
 
-def calibrate(scores: Array, labels: Array, *, source: str) -> Calibration:
+def calibrate(
+    scores: Array,
+    labels: Array,
+    *,
+    source: str,
+    ignore: Array | None = None,
+    per_class: bool = False,
+) -> Calibration:
     """Fit a calibration to labelled samples.
 
     Args:
         scores: merged scores (n, C).
-        labels: (n, C), positive where > 0, unknown where 0 in a matrix that has -1 too.
+        labels: (n, C), positive where > 0.
         source: one of ``SOURCES``.
+        ignore: (n, C) bool, unknown labels; left out: those that are 0 in a matrix that has -1
+            too.
+        per_class: give each class the threshold that is best for it alone, where it has
+            ``_ENOUGH_LABELS`` positives and as many negatives; the others keep the common one.
 
     Raises:
-        InputError: no samples, or no positive or no negative label among them.
+        InputError: no samples, a score that is not finite, or no positive or no negative label
+            among them.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
     if scores.shape != labels.shape or not scores.size:
         raise InputError(f"{labels.shape} labels do not go with {scores.shape} scores")
-    positive = labels > 0
-    known = positive | (labels < 0) if (labels < 0).any() else np.ones_like(positive)
+    check_finite(scores)
+    if ignore is None:
+        ignore = (labels == 0) & bool((labels < 0).any())
+    known = ~np.asarray(ignore)
+    positive = (labels > 0) & known
     if not positive.any() or positive[known].all():
         kind = "positive" if not positive.any() else "negative"
         raise InputError(f"no {kind} label among the samples: there is nothing to calibrate on")
@@ -239,11 +283,24 @@ def calibrate(scores: Array, labels: Array, *, source: str) -> Calibration:
         recall=0.0,
         f1=0.0,
         spread=float(spread),
-        cardinality=float(positive.sum() / len(scores)),
+        cardinality=known_cardinality(np.where(known, np.where(positive, 1, -1), 0)),
     )
-    probabilities = np.where(known, result.probabilities(scores), 0.0)
-    threshold = best_f1_threshold(probabilities, positive)
-    quality = f1_scores(probabilities >= threshold, positive)
-    return replace(
-        result, threshold=threshold, precision=quality.op, recall=quality.or_, f1=quality.of1
-    )
+    probabilities = result.probabilities(scores)
+    common = best_f1_threshold(probabilities[known], positive[known])
+    result = replace(result, threshold=common)
+    if per_class:
+        limits = _own_thresholds(probabilities, positive, known, common=common)
+        result = replace(result, thresholds=limits)
+    quality = f1_scores(probabilities >= result.limits, positive, ignore=~known)
+    return replace(result, precision=quality.op, recall=quality.or_, f1=quality.of1)
+
+
+def _own_thresholds(
+    probabilities: Array, positive: Array, known: Array, *, common: float
+) -> tuple[float, ...]:
+    """Each class's threshold of best F1; ``common`` where it has too few labels to say."""
+    limits = []
+    for p, is_there, is_known in zip(probabilities.T, positive.T, known.T, strict=True):
+        enough = min(is_there.sum(), (is_known & ~is_there).sum()) >= _ENOUGH_LABELS
+        limits.append(best_f1_threshold(p[is_known], is_there[is_known]) if enough else common)
+    return tuple(limits)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.scoring.metrics import average_precisions
+from tai_dpt.scoring.metrics import average_precisions, check_finite, mean_average_precision
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, load_results
 
 NORMALISATIONS = ("minmax", "zscore", "rank")
@@ -37,8 +37,7 @@ def normalise(scores: Matrix, how: str = "minmax") -> NDArray[np.float64]:
     if how not in NORMALISATIONS:
         raise unknown("normalisation", how, NORMALISATIONS)
     values = np.asarray(scores, np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"{(~np.isfinite(values)).sum()} scores are not finite: nothing to fuse")
+    check_finite(values)
     if not values.size:
         return values
     if how == "rank":
@@ -99,8 +98,7 @@ def map_over_weights(
     for i, weight in enumerate(weights):
         check_weight(weight)
         ap = average_precisions((1 - weight) * text + weight * image, labels, ignore=ignore)
-        if not np.isnan(ap).all():
-            result[i] = np.nanmean(ap)
+        result[i] = mean_average_precision(ap)
     return result
 
 
@@ -159,8 +157,9 @@ class Component:
     @property
     def mAP(self) -> float:
         """Of its own prediction, on its own images, in percent."""
-        ap = average_precisions(self.scores, self.table.labels, ignore=self.ignore)
-        return float("nan") if np.isnan(ap).all() else float(np.nanmean(ap))
+        return mean_average_precision(
+            average_precisions(self.scores, self.table.labels, ignore=self.ignore)
+        )
 
     def summary(self) -> dict[str, Any]:
         """What the ``results.json`` of a fusion says of it."""
@@ -176,11 +175,13 @@ def read_component(path: str | os.PathLike[str], prediction: str = "") -> Compon
             beside the scores says the run predicts with, and ``merged`` without one.
 
     Raises:
-        InputError: there are no scores, or they cannot be read.
+        InputError: there are no scores, they cannot be read, or one of them is not finite.
     """
     path = Path(path)
     path = path / SCORES_FILE if path.is_dir() else path
     table = ScoreTable.load(path)
+    for scores in (table.merged, table.global_, table.local):
+        check_finite(scores, ids=table.ids, class_names=table.class_names, where=str(path))
     beside = path.with_name(RESULTS_FILE)
     results = load_results(beside) if beside.is_file() else {}
     return Component(str(path), table, prediction or results.get("prediction", "merged"), results)

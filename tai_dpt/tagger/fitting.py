@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,6 +211,14 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
         },
         backbone_file=None if name in backbone_names() else name,
     )
+    if held_out.labels.all():
+        warnings.warn(
+            "every caption names every class, so captions cannot say what an image without one "
+            "looks like: the prompts stay as they started and there are no probabilities; name "
+            "more classes, or calibrate on labelled images ('tai-dpt calibrate --labelled')",
+            stacklevel=2,
+        )
+        return tagger
     tagger.calibration, on_captions = calibrate_on_captions(
         tagger.caption_scores(held_out.texts), held_out.labels
     )

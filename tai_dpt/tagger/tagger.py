@@ -26,7 +26,7 @@ from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.scoring.calibration import Calibration
-from tai_dpt.scoring.metrics import top_k
+from tai_dpt.scoring.metrics import check_finite, top_k
 from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
 from tai_dpt.tagger import folder as tagger_folder
 from tai_dpt.tagger.batch import TaggedBatch
@@ -130,8 +130,8 @@ class PromptTagger:
         """The classes in each image.
 
         Args:
-            threshold: the probability from which on a class is there; left out: the one that
-                ``calibration`` found best, or none where ``top`` is given.
+            threshold: the probability from which on a class is there; left out: what
+                ``calibration`` found best (of each class), or none where ``top`` is given.
             top: at most so many classes an image, the best first.
             output: "labels" gives a list of class names for each image, the most probable
                 first; "indicator" an array (n, C) of 0 and 1, as scikit-learn's metrics take it.
@@ -158,14 +158,15 @@ class PromptTagger:
         """Which classes are there (n, C), by scores; arguments as for ``predict``."""
         if top is not None and top < 1:
             raise InputError(f"top is {top}; it must be at least 1")
+        check_finite(scores, class_names=self.classes_.tolist())
         values = self.ranking(scores)
         decided = np.ones(values.shape, bool) if top is None else top_k(values, top)
-        if threshold is None and top is None:
-            threshold = self._calibrated().threshold
-        if threshold is not None:
-            if not 0 <= threshold <= 1:
-                raise InputError(f"the threshold is {threshold}; it is a probability, 0 … 1")
-            decided &= self._calibrated().probabilities(scores) >= threshold
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InputError(f"the threshold is {threshold}; it is a probability, 0 … 1")
+        if threshold is not None or top is None:
+            calibration = self._calibrated()
+            limits = calibration.limits if threshold is None else threshold
+            decided &= calibration.probabilities(scores) >= limits
         return decided
 
     def stream(

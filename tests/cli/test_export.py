@@ -46,6 +46,7 @@ def test_embeddings_and_facts_give_the_scores(desk, tmp_path) -> None:
     np.testing.assert_allclose(merged, expected, atol=1e-5)
     how = facts["calibration"]
     probability = 1 / (1 + np.exp(-(how["slope"] * merged + np.array(how["offsets"]))))
+    assert how["thresholds_of_classes"] == [how["threshold"]] * 3
     assert not how["standardise_each_image_over_classes_first"]
     np.testing.assert_allclose(probability, tagger.calibration.probabilities(expected), atol=1e-4)
 

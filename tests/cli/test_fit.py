@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tai_dpt import Tagger
 from tai_dpt.scoring.calibration import SOURCES
+from tai_dpt.scoring.scores import Scores
 
 from taggers import CAPTIONS, CLASSES, OPTIONS, photo, run, weight_file
 
@@ -118,6 +120,11 @@ def test_calibrate_on_labelled_images(desk, tmp_path) -> None:
     p = tagger.predict_proba([desk / "photos" / f"{i}.png" for i in range(12)])
     assert p.mean(0) == pytest.approx(np.array([8, 8, 4]) / 12, abs=0.15)
 
+    code, said, err = run("calibrate", out, "--labelled", table, "--per-class")
+    assert (code, "thresholds" in (out / "tagger.json").read_text()) == (0, True), err
+    assert "0 of 3 classes have a threshold of their own" in said  # four images are too few
+    assert run("calibrate", out, "--images", desk / "photos", "--per-class")[0] == 2
+
     for content, message in (
         ("file,labels\nphotos/0.png,dgo\n", "did you mean 'dog'"),
         ("file,labels\nphotos/99.png,dog\n", "99.png, which is not there"),
@@ -134,3 +141,36 @@ def test_every_command_has_help_with_examples() -> None:
         code, out, _ = run(command, "--help")
         assert code == 0
         assert f"tai-dpt {command} " in out
+
+
+def test_one_class(desk, tmp_path) -> None:
+    (tmp_path / "dog.txt").write_text("dog\n")
+    flags = ("--classes", tmp_path / "dog.txt", "--backbone", desk / "tiny.safetensors")
+    flags += ("--captions", desk / "corpus.txt", "--out", tmp_path / "one", *OPTIONS)
+    code, said, err = run("fit", *flags)
+    assert code == 0, err
+    assert "every caption names every class" in err
+    assert run("tag", tmp_path / "one", desk / "photos", "--json")[0] == 0
+    table = desk / "dogs.csv"
+    table.write_text("file,dog\n" + "".join(f"photos/{i}.png,{i % 2}\n" for i in range(12)))
+    code, said, err = run("calibrate", tmp_path / "one", "--labelled", table)
+    assert code == 0, err
+    assert "calibrated on labelled images: 12 images with 0.5 classes each" in said
+    assert run("tag", tmp_path / "one", desk / "photos", "--threshold", 0.5)[0] == 0
+
+
+def test_calibrate_names_the_image_of_a_score_that_is_not_finite(desk, tmp_path, monkeypatch):
+    out = tmp_path / "mine"
+    fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
+    before = (out / "tagger.json").read_text()
+
+    def diverged(self, features, *, sharpness):
+        scores = np.full((len(features.global_), 3), np.nan, np.float32)
+        return Scores(torch.from_numpy(scores), torch.from_numpy(scores))
+
+    monkeypatch.setattr(Tagger, "score_features", diverged)
+    code, _, err = run("calibrate", out, "--images", desk / "photos")
+    assert code == 2
+    assert "scores are not finite, the first is nan, of image" in err
+    assert "0.png', class 'dog'" in err
+    assert (out / "tagger.json").read_text() == before

@@ -15,12 +15,12 @@ from tai_dpt.datasets.config import extend_dataset_cfg
 from tai_dpt.datasets.partial import (
     LabelMask,
     draw_mask,
-    known_cardinality,
     mask_of,
     partial_labels,
     uniform_hash,
 )
 from tai_dpt.errors import InputError
+from tai_dpt.scoring.metrics import known_cardinality
 from tai_dpt.toolbox import get_cfg_default
 
 CLASSES = tuple(f"class {i}" for i in range(20))

@@ -71,6 +71,78 @@ def test_unknown_labels_are_left_out() -> None:
     assert half.slope != pytest.approx(full.slope, rel=1e-6)
 
 
+def test_cardinality_is_that_of_the_known_labels() -> None:
+    scores, labels = world(4000, 5)
+    hidden = labels * 2 - 1
+    # negatives are seldom known, as where people name what they see
+    hidden[(hidden < 0) & (np.random.default_rng(1).random(hidden.shape) < 0.8)] = 0
+    ours = calibrate(scores, hidden, source=SOURCES[2]).cardinality
+    known = hidden != 0
+    assert ours == pytest.approx(((hidden > 0).sum(0) / known.sum(0)).sum())
+    random = np.where(np.random.default_rng(2).random(labels.shape) < 0.7, 0, labels * 2 - 1)
+    fitted = calibrate(scores, random, source=SOURCES[2])
+    assert fitted.cardinality == pytest.approx(labels.sum(1).mean(), rel=0.05)
+
+
+def test_unknown_labels_may_be_said_in_place_of_guessed() -> None:
+    scores, labels = world(300, 3)
+    ignore = np.random.default_rng(0).random(labels.shape) < 0.3
+    said = calibrate(scores, labels, source=SOURCES[2], ignore=ignore)
+    marked = np.where(ignore, 0, labels * 2 - 1)
+    assert said == calibrate(scores, marked, source=SOURCES[2])
+
+
+def test_a_threshold_of_each_class_where_it_has_labels_enough() -> None:
+    generator = np.random.default_rng(4)
+    scores = generator.normal(size=(200, 3))
+    noise = generator.normal(size=(200, 3))
+    labels = (scores + np.array([0.1, 2.0, 0.5]) * noise > np.array([1.0, -0.5, 2.2])).astype(
+        np.int8
+    )
+    labels[:, 2] = 0
+    labels[:4, 2] = 1  # four positives are too few
+    one = calibrate(scores, labels, source=SOURCES[2])
+    own = calibrate(scores, labels, source=SOURCES[2], per_class=True)
+    assert (own.slope, own.offsets, own.threshold) == (one.slope, one.offsets, one.threshold)
+    assert own.thresholds[2] == own.threshold
+    assert own.limits.tolist() == list(own.thresholds)
+    assert one.limits.tolist() == [one.threshold] * 3
+    probabilities = own.probabilities(scores)
+
+    def f1_of(column: int, limits: np.ndarray) -> float:
+        decided = probabilities[:, [column]] >= limits[column]
+        return f1_scores(decided, labels[:, [column]]).of1
+
+    for column in (0, 1):
+        best = best_f1_threshold(probabilities[:, column], labels[:, column])
+        assert own.thresholds[column] == best
+        assert f1_of(column, own.limits) >= f1_of(column, one.limits)
+    assert own.f1 == pytest.approx(f1_scores(probabilities >= own.limits, labels).of1)
+    assert "2 of 3 classes have a threshold of their own" in own.account("abc")
+    assert Calibration.from_dict(own.as_dict()) == own
+    assert "thresholds" not in one.as_dict()  # as version 0.1 writes it
+
+
+def test_one_class_is_calibrated_like_many() -> None:
+    scores, labels = world(500, 1)
+    fitted = calibrate(scores, labels, source=SOURCES[2], per_class=True)
+    assert fitted.slope == pytest.approx(2, rel=0.2)
+    assert fitted.thresholds == (fitted.threshold,)
+    images, _ = world(100, 1, seed=2)
+    aligned = fitted.aligned(images, expected=0.2)
+    assert aligned.probabilities(images).mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    scores, labels = world(30, 3)
+    fitted = calibrate(scores, labels, source=SOURCES[2])
+    scores[7, 2] = np.nan
+    with pytest.raises(InputError, match=r"1 scores are not finite, .* of sample 7, class 2"):
+        calibrate(scores, labels, source=SOURCES[2])
+    with pytest.raises(InputError, match="of sample 7"):
+        fitted.aligned(scores)
+
+
 def test_alignment_expects_as_many_classes_as_captions_name() -> None:
     scores, labels = world(2000, 10)
     images, truth = world(2000, 10, seed=1, shift=3.0, scale=0.3)

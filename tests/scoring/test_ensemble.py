@@ -89,7 +89,9 @@ def test_a_weight_outside_its_range(weight):
 def test_what_cannot_be_fused():
     with pytest.raises(InputError, match="did you mean 'minmax'"):
         normalise(np.zeros((1, 1)), "minmaxx")
-    with pytest.raises(InputError, match="1 scores are not finite"):
+    with pytest.raises(
+        InputError, match="1 scores are not finite, the first is nan, of sample 0, class 1"
+    ):
         normalise(np.array([[1.0, np.nan]]))
     with pytest.raises(InputError, match=r"shape \(2, 1\) and \(1, 2\)"):
         fuse(np.zeros((2, 1)), np.zeros((1, 2)), weight=0.5)

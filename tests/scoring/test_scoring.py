@@ -12,14 +12,21 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+)
 
+from tai_dpt.errors import InputError
 from tai_dpt.features import Features
 from tai_dpt.scoring.losses import asymmetric_loss, ranking_loss
 from tai_dpt.scoring.metrics import (
     average_precision,
     average_precisions,
     best_f1_threshold,
+    check_finite,
     evaluate,
     f1_scores,
     top_k,
@@ -103,20 +110,57 @@ def test_asymmetric_loss_sees_known_labels_only():
     assert asymmetric_loss(logits[1:2], labels[1:2]) == 0
 
 
-scored = hnp.arrays(
-    np.float64, st.tuples(st.integers(1, 30)), elements=st.floats(-5, 5), unique=True
+lengths = st.tuples(st.integers(1, 30))
+scored = st.one_of(
+    hnp.arrays(np.float64, lengths, elements=st.floats(allow_nan=False, allow_infinity=False)),
+    hnp.arrays(np.float32, lengths, elements=st.floats(-5, 5, width=32)),
+    hnp.arrays(np.float16, lengths, elements=st.floats(-1, 1, width=16)),
+    hnp.arrays(np.int8, lengths),  # quantised: -(-128) is -128
+    hnp.arrays(np.uint8, lengths, elements=st.integers(0, 3)),
+    hnp.arrays(np.bool_, lengths),
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(scores=scored, seed=st.integers(0, 999))
 def test_average_precision_equals_scikit_learn(scores, seed):
-    labels = np.random.default_rng(seed).integers(0, 2, len(scores))
+    """Ties, whatever their order, and every kind of number among them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, len(scores))
     if not labels.any():
         assert np.isnan(average_precision(scores, labels))
         return
     expected = 100 * average_precision_score(labels, scores)
-    assert average_precision(scores, labels) == pytest.approx(expected)
+    assert average_precision(scores, labels) == pytest.approx(expected, rel=1e-12)
+    order = rng.permutation(len(scores))
+    assert average_precision(scores[order], labels[order]) == average_precision(scores, labels)
+
+
+def test_constant_scores_get_the_share_of_positives():
+    labels = np.array([1, -1, -1, 1, -1])
+    assert average_precision(np.full(5, 0.3), labels) == pytest.approx(40)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_an_error_never_a_figure(bad):
+    scores, labels = np.zeros((4, 3)), np.ones((4, 3))
+    scores[2:, 1] = bad
+    message = rf"2 scores are not finite, the first is {bad}, of sample 2, class 1"
+    for measure in (
+        lambda: average_precisions(scores, labels),
+        # nor where its label is unknown
+        lambda: evaluate(scores, labels, threshold=0.5, ignore=scores != 0),
+        lambda: top_k(scores, 2),
+    ):
+        with pytest.raises(InputError, match=message):
+            measure()
+    with pytest.raises(InputError, match=r"of image 'c\.jpg', class 'cat'"):
+        check_finite(
+            scores, ids=["a.jpg", "b.jpg", "c.jpg", "d.jpg"], class_names=["dog", "cat", "z"]
+        )
+    for measure in (average_precision, best_f1_threshold):
+        with pytest.raises(InputError, match="of sample 2"):
+            measure(scores[:, 1], labels[:, 1])
 
 
 @settings(max_examples=40, deadline=None)
@@ -128,20 +172,55 @@ def test_f1_equals_scikit_learn(seed, n, c):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         micro = precision_recall_fscore_support(
-            labels.ravel(), decisions.ravel(), average="binary", zero_division=0
+            labels.ravel(), decisions.ravel(), average="binary", zero_division=np.nan
         )
-        macro = (
-            precision_recall_fscore_support(
-                labels.reshape(n, c), decisions, average=None, zero_division=0
+        # what is undefined is left out of the averages
+        cp, cr = (
+            np.nanmean(
+                [measure(labels[:, i], decisions[:, i], zero_division=np.nan) for i in range(c)]
             )
-            if c > 1
-            else None
+            for measure in (precision_score, recall_score)
         )
-    assert (result.op, result.or_, result.of1) == pytest.approx([100 * v for v in micro[:3]])
-    if macro is not None:
-        cp, cr = macro[0].mean(), macro[1].mean()
-        assert (result.cp, result.cr) == pytest.approx((100 * cp, 100 * cr))
-        assert result.cf1 == pytest.approx(100 * 2 * cp * cr / (cp + cr) if cp + cr else 0)
+    assert (result.op, result.or_, result.of1) == pytest.approx(
+        [100 * v for v in micro[:3]], nan_ok=True
+    )
+    assert (result.cp, result.cr) == pytest.approx((100 * cp, 100 * cr), nan_ok=True)
+    if cp + cr > 0:
+        assert result.cf1 == pytest.approx(100 * 2 * cp * cr / (cp + cr))
+
+
+def test_absent_classes_do_not_spoil_a_perfect_predictor():
+    labels = np.array([[1, -1, -1], [-1, 1, -1], [1, 1, -1]])
+    perfect = f1_scores(labels > 0, labels)
+    assert (perfect.of1, perfect.cf1) == (100, 100)
+    assert (perfect.cp_classes, perfect.cr_classes) == (2, 2)
+    silent = f1_scores(np.zeros((3, 3)), labels)  # finds nothing
+    assert (silent.of1, silent.cf1, silent.cr) == (0, 0, 0)
+    false_alarm = f1_scores((labels > 0) | [False, False, True], labels)
+    assert false_alarm.cp == pytest.approx(200 / 3)  # a class without a positive can be wrong
+    assert false_alarm.cr == 100
+    nothing = f1_scores(np.zeros((3, 3)), -np.ones((3, 3)))
+    assert np.isnan([nothing.of1, nothing.cf1]).all()
+
+
+def test_unknown_labels_are_neither_decided_nor_missed():
+    scores = np.array([[0.9, 0.1, 0.8, 0.7, 0.2]])
+    labels = np.array([[1, -1, 0, 0, 0]])
+    unknown = labels == 0
+    assert top_k(scores, 3, ignore=unknown).tolist() == [[True, True, False, False, False]]
+    result = evaluate(scores, labels, threshold=0.5, ignore=unknown)
+    assert (result.f1.op, result.f1.or_) == (100, 100)
+    assert (result.f1_top3.op, result.f1_top3.or_) == (50, 100)  # two are known, both named
+
+
+def test_top_3_asks_for_no_least_score():
+    assert top_k(np.array([[-3.0, -1.0, -2.0, -9.0]]), 3).tolist() == [[True, True, True, False]]
+
+
+def test_without_a_threshold_there_is_no_f1():
+    result = evaluate(np.eye(2), np.eye(2), threshold=float("nan"))
+    assert np.isnan([result.f1.of1, result.f1.cf1]).all()
+    assert result.mAP == 100
 
 
 def test_top_k_takes_the_highest_and_breaks_ties_by_class():
@@ -155,6 +234,7 @@ def test_best_threshold_is_no_worse_than_any_other(seed, levels):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, levels, (6, 4)).astype(float)
     labels = rng.integers(0, 2, (6, 4))
+    labels[0, 0] = 1
     chosen = f1_scores(scores >= best_f1_threshold(scores, labels), labels).of1
     assert all(chosen >= f1_scores(scores >= t, labels).of1 - 1e-9 for t in np.unique(scores))
 

@@ -13,6 +13,7 @@ import torch
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.cli.train import main
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 from tai_dpt.trainers.tai_dpt import TaIDPT
@@ -188,6 +189,42 @@ def test_an_unreadable_image_is_named_or_skipped(world, tmp_path, capsys):
     assert code == 0
     assert json.loads((tmp_path / "out/results.json").read_text())["images_skipped"] == 1
     assert "3" not in ScoreTable.load(tmp_path / "out/scores.npz").ids
+
+
+def test_training_that_diverges_ends_in_one_line(world, tmp_path, capsys):
+    options = ("OPTIM.LR", 1e30, "OPTIM.WARMUP_EPOCH", -1, "OPTIM.MAX_EPOCH", 8)
+    assert main(worlds.arguments(world, "TaIDPT", tmp_path, *options)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(r"error: training diverged: the loss is nan in epoch \d, step \d", error)
+    assert "lower OPTIM.LR (1e+30 here)" in error
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_diverged_model_gets_no_figure(world, tmp_path, capsys, monkeypatch):
+    def diverged(self):
+        learned = torch.full((6, self.backbone.embed_dim), torch.nan)
+        return lambda features: score(features, learned, learned, scale=4, sharpness=4)
+
+    monkeypatch.setattr(TaIDPT, "scorer", diverged)
+    assert main(worlds.arguments(world, "TaIDPT", tmp_path)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "48 scores are not finite, the first is nan, of image '0', class 'dog'" in error
+    assert not (tmp_path / "scores.npz").exists()
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_what_cf1_leaves_out_is_said(world, tmp_path, capsys):
+    trainer = trained(world, tmp_path, "OPTIM.MAX_EPOCH", 1)
+    trainer.evaluator.reset()
+    labels = torch.tensor([[1, 1, -1, -1, -1, -1], [-1, 1, 1, -1, -1, -1]])
+    perfect = labels.float()
+    trainer.evaluator.process(Scores(perfect, perfect), labels)
+    trainer.evaluator.threshold = 0.0
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="3 of 6 classes .* left out of mAP and of CF1's recall"):
+        metrics = trainer.evaluator.evaluate()
+    assert (metrics["OF1"], metrics["CF1"]) == (100, 100)
+    assert "* precision in CF1 leaves out 3 classes never named" in capsys.readouterr().out
 
 
 def test_an_output_folder_that_cannot_be_written(world, tmp_path, capsys):
