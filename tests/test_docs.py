@@ -54,10 +54,14 @@ def test_command_runs(page, command, tmp_path):
     assert finished.returncode == 0, finished.stderr[-2000:]
 
 
-@pytest.mark.parametrize("page", [*PAGES, "DATASETS.md"])
+ALL_PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_files_exist(page):
-    text = (ROOT / page).read_text()
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
-    targets += re.findall(r"`((?:tests|tai_dpt|benchmarks|scripts|data)/[\w./]+)`", text)
-    missing = [target for target in targets if not (ROOT / target).exists()]
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)(?:#[^)]*)?\)", text)
+    named = re.findall(r"`((?:tests|tai_dpt|benchmarks|scripts|data|docs)/[\w./]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [name for name in named if not (ROOT / name).exists()]
     assert not missing

@@ -55,3 +55,15 @@ def test_a_feature_store():
 @pytest.mark.parametrize("name", ["tagger/tagger.json", "run/results.json"])
 def test_they_name_no_folder_of_the_machine_that_wrote_them(name):
     assert str(ROOT) not in (OLD / name).read_text()
+
+
+def test_the_page_of_formats_names_every_part():
+    page = (ROOT / "docs/file-formats.md").read_text()
+    parts = set(json.loads((OLD / "tagger/tagger.json").read_text()))
+    parts |= set(json.loads((OLD / "store/manifest.json").read_text())) - {"format"}
+    parts |= set(load_checkpoint(str(OLD / "run/prompt_learner/model.pth.tar-1")))
+    with np.load(OLD / "run/scores.npz") as scores:
+        parts |= set(scores.files)
+    parts |= {path.name for path in OLD.rglob("*.*") if path.suffix != ".tar-1"}
+    parts -= {"expected.json", "store_rows.npz"}
+    assert {part for part in parts if f"`{part}`" not in page} == set()
