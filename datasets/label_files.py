@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.text import read_lines
-from tai_dpt.labels.vocabulary import Vocabulary, normalise
+from tai_dpt.labels.spelling import normalise
+from tai_dpt.labels.vocabulary import Vocabulary
 
 IMAGE_COLUMNS = ("image", "file", "path", "image_path", "file_name", "filename", "image_name")
 LABEL_COLUMNS = ("labels", "tags")

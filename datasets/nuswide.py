@@ -22,7 +22,8 @@ from tai_dpt.datasets.base import (
 )
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.text import read_lines
-from tai_dpt.labels.vocabulary import Vocabulary, normalise
+from tai_dpt.labels.spelling import normalise
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
 UNLABELLED = ("keep", "drop")

@@ -24,3 +24,13 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name.lower(), list(folded), n=1)
     hint = f"; did you mean '{folded[near[0]]}'?" if near else ";"
     return InputError(f"unknown {kind} '{name}'{hint} valid: {', '.join(valid) or '(none)'}")
+
+
+def shorten(text: str, most: int = 40) -> str:
+    """The beginning of a text, for a message of one line.
+
+    >>> shorten("very " * 74, 20)
+    'very very very very…'
+    """
+    text = " ".join(text[: 2 * most + 2].split())
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -89,9 +89,7 @@ def _vocabulary(cfg: CfgNode) -> Vocabulary:
 
 
 def _class_index(vocabulary: Vocabulary, name: str) -> int:
-    from tai_dpt.labels.vocabulary import normalise
-
-    found = vocabulary.index_by_any_name().get(normalise(name))
+    found = vocabulary.index_by_any_name().get(name)
     if found is None:
         raise unknown("class", name, vocabulary.names)
     return found

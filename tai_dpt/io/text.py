@@ -1,10 +1,10 @@
-"""Reading UTF-8 text the way users' files are: with or without BOM, with LF or CRLF."""
+"""Reading UTF-8 text the way users' files are: with or without BOM, with LF, CRLF or CR."""
 
 from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tai_dpt.errors import InputError
@@ -34,7 +34,6 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
             the message gives its position and the command that converts the file.
     """
     path = Path(path)
-    position = 0
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; a text file is needed")
@@ -44,25 +43,37 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     with stream:
-        for number, raw in enumerate(stream, start=1):
-            if number == 1:
-                for bom, encoding in _WIDE_BOMS.items():
-                    if raw.startswith(bom):
-                        raise _not_utf8(path, 0, 1, encoding)
-            try:
-                line = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, position + error.start, number, "LATIN1") from None
-            position += len(raw)
-            if number == 1:
-                line = line.removeprefix("\ufeff")
-            yield number, line.rstrip("\r\n")
+        yield from decoded_lines(stream, str(path))
+
+
+def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """As ``read_lines``, of a stream that is open; ``name`` says what it is in messages."""
+    position = 0
+    number = 1
+    for raw in stream:
+        if position == 0:
+            for bom, encoding in _WIDE_BOMS.items():
+                if raw.startswith(bom):
+                    raise _not_utf8(name, 0, 1, encoding)
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            before = number + raw[: error.start].replace(b"\r\n", b"\n").count(b"\r")
+            raise _not_utf8(name, position + error.start, before, "LATIN1") from None
+        if position == 0:
+            text = text.removeprefix("\ufeff")
+        position += len(raw)
+        text = text.removesuffix("\n").removesuffix("\r")
+        for line in text.split("\r") if "\r" in text else (text,):  # an old Mac's line ends
+            yield number, line
+            number += 1
     if position == 0:
-        raise InputError(f"{path} is empty")
+        raise InputError(f"{name} is empty")
 
 
-def _not_utf8(path: Path, position: int, line: int, encoding: str) -> InputError:
+def _not_utf8(name: str, position: int, line: int, encoding: str) -> InputError:
+    file = Path(name).name
     return InputError(
-        f"{path} is not UTF-8: byte {position} (line {line}) cannot be decoded; convert it, e.g. "
-        f"iconv -f {encoding} -t UTF-8 '{path.name}' > 'utf8-{path.name}'"
+        f"{name} is not UTF-8: byte {position} (line {line}) cannot be decoded; convert it, e.g. "
+        f"iconv -f {encoding} -t UTF-8 '{file}' > 'utf8-{file}'"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tai_dpt.labels.lemmas import word_set
+from tai_dpt.labels.spelling import bare, found_within, plain, spellings, unbroken_pattern, words
 from tai_dpt.labels.vocabulary import Vocabulary
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -70,15 +71,27 @@ class DefaultMatcher:
         self._lemma = lemma
         self._max_tokens = max_tokens
         self._trie: dict[str, Any] = {}
-        words: dict[str, tuple[int, ...]] = {}  # synonyms first: where lemmas collide they win
+        self._words: set[str] = set()  # the keys in it, of every depth
+        classes_of: dict[str, tuple[int, ...]] = {}  # synonyms first: where lemmas collide they win
         for lists in (vocabulary.synonyms, vocabulary.grown):
             for index, phrases in enumerate(lists):
                 for phrase in phrases:
-                    words[phrase] = (*words.get(phrase, ()), index)
-        for phrase, classes in words.items():
-            self._add(phrase, classes)
+                    classes_of[phrase] = (*classes_of.get(phrase, ()), index)
         for phrase in vocabulary.blocked:
-            self._add(phrase, ())
+            classes_of.setdefault(phrase, ())
+        within = {phrase for phrase in classes_of if found_within(phrase)}
+        own = {phrase for phrases in vocabulary.synonyms for phrase in phrases}
+        matched = [phrase for phrase in classes_of if phrase not in within]
+        for phrase in matched:
+            spelling = words(phrase)
+            if phrase not in own and not FUNCTION_WORDS.isdisjoint(spelling):
+                spelling = _TOKEN.findall(plain(phrase))  # "has-been" is not "has been"
+            self._add(spelling, classes_of[phrase])
+        for phrase in matched:
+            for spelling in spellings(phrase, apart=phrase in own):
+                self._add(spelling, classes_of[phrase])
+        self._within = {plain(phrase): classes_of[phrase] for phrase in within}
+        self._unbroken = unbroken_pattern(self._within)
         self._modifiers = {lemma(word) for word in vocabulary.modifiers}
         self._verbs = {lemma(word) for word in vocabulary.verbs}
         self._apart = self._pairs(vocabulary)
@@ -89,29 +102,29 @@ class DefaultMatcher:
         }
         self._keys: dict[str, str] = {}
 
-    def _add(self, phrase: str, classes: tuple[int, ...]) -> None:
-        words = _TOKEN.findall(phrase.lower())
-        for spelling in (words, ["".join(words)]):
-            node = self._trie
-            for word in spelling:
-                node = node.setdefault(self._lemma(word), {})
-            node.setdefault(_CLASSES, classes)
+    def _add(self, spelling: Iterable[str], classes: tuple[int, ...]) -> None:
+        node = self._trie
+        for word in map(self._lemma, spelling):
+            self._words.add(word)
+            node = node.setdefault(word, {})
+        node.setdefault(_CLASSES, classes)
 
     def _pairs(self, vocabulary: Vocabulary) -> dict[str, list[tuple[str, int]]]:
         """Second word -> (first word, class) of the names of two words."""
         pairs: dict[str, list[tuple[str, int]]] = {}
         for index, phrases in enumerate(vocabulary.synonyms):
             for phrase in phrases:
-                words = [self._lemma(word) for word in phrase.split()]
-                if len(words) != 2:
+                parts = [self._lemma(word) for word in plain(phrase).split()]
+                if len(parts) != 2:
                     continue
-                named = self._trie.get(words[1], {}).get(_CLASSES)
+                named = self._trie.get(parts[1], {}).get(_CLASSES)
                 if named is None:
-                    pairs.setdefault(words[1], []).append((words[0], index))
+                    pairs.setdefault(parts[1], []).append((parts[0], index))
         return pairs
 
     def __call__(self, caption: str) -> tuple[int, ...]:
-        tokens = _TOKEN.findall(caption.lower())
+        text = plain(caption)
+        tokens = _TOKEN.findall(text)
         if self._max_tokens is not None:
             tokens = tokens[: self._max_tokens]
         known = self._keys
@@ -120,9 +133,12 @@ class DefaultMatcher:
         except KeyError:
             for token in tokens:
                 if token not in known:
-                    known[token] = self._lemma(token)
+                    known[token] = self._key(token)
             keys = [known[token] for token in tokens]
         found: set[int] = set()
+        if self._unbroken is not None and not text.isascii():
+            for match in self._unbroken.finditer(text):
+                found.update(self._within[match[0]])
         spans = self._spans(keys)
         follows = -1  # where the match to the right begins, and its classes
         following: tuple[int, ...] = ()
@@ -134,12 +150,21 @@ class DefaultMatcher:
             elif end - start > 1 or not self._is_other_word(tokens, keys, start):
                 found.update(classes)
             follows, following = start, classes
-        for at, key in enumerate(keys):
-            for first, index in self._apart.get(key, ()):
-                # side by side they are a phrase, found above unless it lost to a longer one
-                if first in keys and not (at and keys[at - 1] == first):
-                    found.add(index)
+        if not self._apart.keys().isdisjoint(keys):
+            for at, key in enumerate(keys):
+                for first, index in self._apart.get(key, ()):
+                    # side by side they are a phrase, found above unless it lost to a longer one
+                    if first in keys and not (at and keys[at - 1] == first):
+                        found.add(index)
         return tuple(sorted(found))
+
+    def _key(self, token: str) -> str:
+        """The lemma; without its accents where only that is a word of the vocabulary."""
+        lemma = self._lemma(token)
+        if lemma in self._words or token.isascii():
+            return lemma
+        without = self._lemma(bare(token))
+        return without if without in self._words else lemma
 
     def _spans(self, keys: Sequence[str]) -> list[tuple[int, int, tuple[int, ...]]]:
         """The matches (start, end, classes) that remain when the longest go first."""
@@ -160,11 +185,13 @@ class DefaultMatcher:
                     reached = max(reached, at)
                     spans.append((start, at, classes))
                     overlap = overlap or (len(spans) > 1 and spans[-2][0] == start)
+                hyphened = None
                 if at < count - 1 and keys[at] == "-":
+                    hyphened = node.get("-")
                     at += 1
                 if at == count:
                     break
-                node = node.get(keys[at])
+                node = node.get(keys[at]) or (hyphened and hyphened.get(keys[at]))
                 if node is None:
                     break
                 at += 1

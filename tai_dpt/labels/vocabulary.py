@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.io.reading import read_yaml
-from tai_dpt.io.text import read_lines
+from tai_dpt.labels.name_lines import class_lines
+from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
 
 NAME_STYLES = ("paper", "readable")
-
-
-def normalise(phrase: str) -> str:
-    """Lower case, single spaces: the form in which names and synonyms are compared."""
-    return " ".join(phrase.lower().split())
+YAML_ENDINGS = (".yaml", ".yml", ".json")  # JSON is YAML
+_LONGEST = 200  # characters of a name or synonym
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,16 @@ class Vocabulary:
             for the first sense of its name, "none" to grow nothing.
         stop: words of each class that ``grown`` must not have.
 
-    A synonym that two classes claim goes to the class whose name it is, else to the class that
-    comes first, with a warning.
+    Names and synonyms are compared by ``normalise``. What else captions may say for a name is
+    one of its synonyms too: "kite" for "kite (bird of prey)", either word of "Monitor/TV"
+    (``readings``); ``remarks`` says which. A synonym that two classes claim goes to the class
+    whose name it is, else to the class that comes first, with a warning; a reading that two
+    classes share goes to neither.
 
     Raises:
-        InputError: no classes, an empty name, names that collide after lower-casing, or lists of
-            different lengths.
+        InputError: no classes, a name that is empty, not text, too long or has control
+            characters, names that are the same but for their spelling, or lists of different
+            lengths.
     """
 
     names: tuple[str, ...]
@@ -65,11 +69,10 @@ class Vocabulary:
         if isinstance(self.names, str) or not len(self.names):
             raise InputError(f"{where}a vocabulary needs a list of at least one class name")
         for index, name in enumerate(self.names):
-            if not isinstance(name, str) or not name.strip():
-                raise InputError(f"{where}class {index} needs a name, got {name!r}")
+            _check_text(name, f"{where}class {index}", "needs a name, got")
         put = object.__setattr__  # the dataclass is frozen for everybody else
-        put(self, "names", tuple(name.strip() for name in self.names))
-        _check_distinct(self.names, where)
+        put(self, "names", tuple(" ".join(name.split()) for name in self.names))
+        _check_distinct(self.names, "name", where)
         for attribute in ("synonyms", "dataset_names", "grown", "senses", "stop"):
             given = getattr(self, attribute)
             if given and len(given) != len(self.names):
@@ -77,6 +80,7 @@ class Vocabulary:
                     f"{where}{len(self.names)} class names but {len(given)} entries of {attribute}"
                 )
         put(self, "dataset_names", tuple(self.dataset_names) or self.names)
+        _check_distinct(self.dataset_names, "dataset_name", where)
         put(self, "senses", tuple(self.senses) or ("",) * len(self.names))
         for attribute in ("grown", "stop"):
             lists = tuple(map(tuple, getattr(self, attribute)))
@@ -93,17 +97,45 @@ class Vocabulary:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
-    def index_by_any_name(self) -> dict[str, int]:
-        """Class index by lower-case name: what the benchmark's files say first, then what the
-        prompts say, then the synonyms."""
-        index: dict[str, int] = {}
-        for names in (self.dataset_names, self.names):
-            for i, name in enumerate(names):
-                index.setdefault(normalise(name), i)
-        for i, phrases in enumerate(self.synonyms):
-            for phrase in phrases:
-                index.setdefault(phrase, i)
-        return index
+    def index_by_any_name(self) -> Names:
+        """Class index by name: what the benchmark's files say first, then what the prompts say,
+        then the synonyms."""
+        names = [*enumerate(self.dataset_names), *enumerate(self.names)]
+        names += [(i, phrase) for i, phrases in enumerate(self.synonyms) for phrase in phrases]
+        return Names((name, index) for index, name in names)
+
+    def remarks(self) -> list[str]:
+        """What a user should know of the names before they are used, a line each."""
+        lines = []
+        read = [
+            f"'{name}' is read as {' or '.join(map(repr, said))}"
+            for name, phrases in zip(self.names, self.synonyms, strict=True)
+            if (said := [part for part in _spoken(name) if part in phrases])
+        ]
+        if read:
+            lines.append(f"in captions {'; '.join(read[:8])}{'; …' if len(read) > 8 else ''}")
+        owner = self.index_by_any_name()
+        for index, name in enumerate(self.names):
+            said = _spoken(name)
+            if not said or set(said) & set(self.synonyms[index]):
+                continue
+            others = [owner.get(part) for part in said]
+            if all(other is None for other in others):
+                reason = f"'{said[0]}' is what several classes are called"
+            else:
+                taken = ", ".join(f"'{self.names[i]}'" for i in others if i is not None)
+                reason = f"{' or '.join(map(repr, said))} belongs to {taken}"
+            lines.append(
+                f"captions are not likely to name the class '{name}': {reason}; give it synonyms"
+            )
+        foreign = [name for name in self.names if not english_letters(name)]
+        if foreign:
+            lines.append(
+                f"OpenAI's CLIP reads English: it knows little of {', '.join(foreign[:5])}"
+                f"{', …' if len(foreign) > 5 else ''}; better give English names, and these as "
+                "their synonyms"
+            )
+        return lines
 
     @classmethod
     def from_names(cls, names: Mapping[str, Sequence[str]] | Sequence[str]) -> Vocabulary:
@@ -118,10 +150,10 @@ class Vocabulary:
     def from_file(cls, path: str | os.PathLike[str], *, names: str = "paper") -> Vocabulary:
         """Read a class list.
 
-        ``.yaml``/``.yml``: a list whose items are names or ``{name, synonyms, …}``; a mapping
+        ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``; a mapping
         from name to synonyms; or a mapping with such a list under ``classes`` beside ``blocked``,
-        ``modifiers`` and ``verbs``. Any other file: one name a line; blank lines and lines that
-        begin with ``#`` are skipped.
+        ``modifiers`` and ``verbs``. Any other file: one name a line (see ``class_lines``); blank
+        lines and comments, which begin with ``# ``, are skipped.
 
         Args:
             names: "paper" takes each class's ``name``, "readable" its ``readable`` where given.
@@ -132,24 +164,46 @@ class Vocabulary:
         if names not in NAME_STYLES:
             raise unknown("style of class names", names, NAME_STYLES)
         path = Path(path)
-        if path.suffix.lower() in (".yaml", ".yml"):
+        if path.suffix.lower() in YAML_ENDINGS:
             return _from_yaml(path, names)
-        listed = [line.strip() for _, line in read_lines(path)]
-        listed = [line for line in listed if line and not line.startswith("#")]
-        if not listed:
-            raise InputError(f"{path}: no class names in it; write one name a line")
-        return cls(tuple(listed), source=str(path))
+        return cls(tuple(class_lines(path)), source=str(path))
 
 
-def _check_distinct(names: Sequence[str], where: str) -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(normalise(name), name)
-        if other is not name:
+def _check_text(value: Any, where: str, needs: str) -> None:
+    """Raise InputError unless ``value`` is text that can be a name or a synonym."""
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where} {needs} {value!r}")
+    strange = next((c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c != "\t"), "")
+    if strange:
+        raise InputError(
+            f"{where}: {shorten(value)!r} has the character U+{ord(strange):04X}, which is no text"
+        )
+    if len(value) > _LONGEST:
+        raise InputError(
+            f"{where}: '{shorten(value)}' has {len(value):,} characters, more than {_LONGEST}: no "
+            "name of a class; write one name a line"
+        )
+
+
+def _check_distinct(names: Sequence[str], what: str, where: str) -> None:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        other = seen.setdefault(normalise(name), index)
+        if other != index:
             raise InputError(
-                f"{where}two classes have the same name after lower-casing: "
-                f"'{other}' and '{name}'; rename or remove one"
+                f"{where}two classes have the same {what} after lower-casing: "
+                f"'{names[other]}' and '{name}' (classes {other} and {index}; hyphens and "
+                "underscores are spaces); rename or remove one"
             )
+
+
+def _tidy(phrase: str) -> str:
+    """A synonym as it is kept: composed, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", phrase).lower().split())
+
+
+def _spoken(name: str) -> list[str]:
+    return [_tidy(part) for part in readings(name)]
 
 
 def _settle(
@@ -161,27 +215,32 @@ def _settle(
         if isinstance(phrases, str):
             raise InputError(f"{where}synonyms of '{names[index]}' must be a list, got {phrases!r}")
         for phrase in phrases:
-            if not isinstance(phrase, str) or not phrase.strip():
-                raise InputError(
-                    f"{where}a synonym of '{names[index]}' is {phrase!r}; "
-                    "it must be a word or phrase (quote it in YAML)"
-                )
+            _check_text(
+                phrase,
+                f"{where}a synonym of '{names[index]}'",
+                "must be a word or phrase (quote it in YAML), it is",
+            )
             owner.setdefault(normalise(phrase), index)
+    said = Counter(part for name in names for part in set(map(normalise, _spoken(name))))
     settled: list[tuple[str, ...]] = []
     for index, (name, phrases) in enumerate(zip(names, synonyms, strict=True)):
         kept: dict[str, None] = {}
         if normalise(name) not in map(normalise, phrases):
-            kept[normalise(name)] = None
-        for phrase in map(normalise, phrases):
-            if owner[phrase] == index:
+            kept[_tidy(name)] = None
+        for phrase in map(_tidy, phrases):
+            holder = owner[normalise(phrase)]
+            if holder == index:
                 kept[phrase] = None
             else:
                 warnings.warn(
-                    f"{where}'{phrase}' is claimed by the classes '{names[owner[phrase]]}' and "
-                    f"'{name}'; it goes to '{names[owner[phrase]]}' (the class of that name, "
+                    f"{where}'{phrase}' is claimed by the classes '{names[holder]}' and "
+                    f"'{name}'; it goes to '{names[holder]}' (the class of that name, "
                     "else the first)",
                     stacklevel=4,
                 )
+        for phrase in _spoken(name):
+            if owner.get(normalise(phrase), index) == index and said[normalise(phrase)] == 1:
+                kept[phrase] = None
         settled.append(tuple(kept))
     return tuple(settled)
 

@@ -1,0 +1,96 @@
+"""Class names out of a text file of one name a line, as people have them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+from tai_dpt.errors import InputError, shorten
+from tai_dpt.io.text import read_lines
+
+_NUMBERED = re.compile(r"(\d+)\s*(?:[.):,]\s*|\s)(.*\S)")
+_MANY = 5  # lines whose rising numbers are no part of the names
+_WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
+
+
+def class_lines(path: Path) -> list[str]:
+    """The names in a text file, one a line.
+
+    Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
+    quoted, or numbered (from 0 or 1, or rising over five lines), the quotes (and the commas after them) or the numbers
+    are left out, with a warning.
+
+    Raises:
+        InputError: no names, or a line that looks like something else than a name.
+    """
+    listed = [
+        (number, text)
+        for number, line in read_lines(path)
+        if (text := line.strip()) and text != "#" and not text.startswith(("# ", "#\t"))
+    ]
+    if not listed:
+        raise InputError(f"{path}: no class names in it; write one name a line")
+    for read in (_unquoted, _unnumbered):
+        found = read(listed)
+        if found is not None:
+            listed, what = found
+            warnings.warn(
+                f"{path}: read without {what}, as {listed[0][1]!r}, …; write a name as it is, one "
+                "a line",
+                stacklevel=4,
+            )
+    for number, text in listed:
+        _check(path, number, text, alone=len(listed) == 1)
+    hashes = [text for _, text in listed if text.startswith("#")]
+    if hashes:
+        warnings.warn(
+            f"{path}: {shorten(hashes[0])!r} is read as a name; a comment begins with '# '",
+            stacklevel=4,
+        )
+    return [text for _, text in listed]
+
+
+_Lines = list[tuple[int, str]]
+
+
+def _unquoted(listed: _Lines) -> tuple[_Lines, str] | None:
+    matches = [(number, re.fullmatch(r"""(["'])(.+)\1\s*,?""", text)) for number, text in listed]
+    if not all(match for _, match in matches):
+        return None
+    return [(number, match[2].strip()) for number, match in matches if match], "quotes"
+
+
+def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
+    matches = [(number, _NUMBERED.fullmatch(text)) for number, text in listed]
+    if len(listed) < 2 or not all(match for _, match in matches):
+        return None
+    counted = [int(match[1]) for _, match in matches if match]
+    steps = {after - before for before, after in pairwise(counted)}
+    in_order = counted[0] in (0, 1) and steps == {1}
+    if not in_order and (len(listed) < _MANY or min(steps) < 1):
+        return None
+    return [(number, match[2]) for number, match in matches if match], "numbers"
+
+
+def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
+    """Raise InputError for a line that is no name but looks like something that is known."""
+    where = f"{path}, line {number}: "
+    if text[0] in "\"'" and text.rstrip(",")[-1:] == text[0]:
+        raise InputError(f"{where}{shorten(text)} is quoted and other lines are not; write the name")
+    if re.match(r"""[\[({]\s*(?:["'{\[]|$)""", text):
+        raise InputError(
+            f"{where}{shorten(text)!r} looks like a list in Python or JSON; write one name a line, "
+            "or call the file .json"
+        )
+    if text.startswith(("- ", "names:", "classes:")):
+        raise InputError(f"{where}{shorten(text)!r} looks like YAML; call the file .yaml")
+    if _WORDNET_ID.fullmatch(text):
+        raise InputError(
+            f"{where}{shorten(text)!r} begins with a WordNet id; write the name alone"
+        )
+    if alone and text.count(",") + text.count(";") + text.count("\t") >= 2:
+        raise InputError(
+            f"{where}{shorten(text)!r} looks like a list of names; write one name a line"
+        )

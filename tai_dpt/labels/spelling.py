@@ -1,0 +1,206 @@
+"""One spelling for class names, synonyms, captions and label files: what is compared is ``normalise``."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+
+from tai_dpt.labels.lemmas import singular, word_set
+
+_APOSTROPHES = "\u2019\u2018\u201b\u02bc\u2032\u00b4\uff07`"
+_HYPHENS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width characters
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys(_APOSTROPHES, "'"),
+        **dict.fromkeys(_HYPHENS, "-"),
+        **dict.fromkeys(_INVISIBLE, None),
+    }
+)
+_ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)\.?")  # u.s., p.m.
+_TITLE = re.compile(r"(?<!\w)(st|dr|mr|mrs|ms|mt|jr|sr|ft)\.")
+_JOINED_BY_HYPHEN = re.compile(r"(?<=\w)\s*-+\s*(?=\w)")
+_GLOSS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*")
+# one letter and a word, which people also write as one word
+_LETTERED = re.compile(
+    r"(t)(shirt|bone)|(x)(ray|box)|(e)(mail|book|bike|reader|scooter|cigarette)|(u)(turn|boat|bolt)"
+    r"|(v)(neck)"
+)
+_LEAST_SPLIT = 7  # letters of a word that people may write as two: "key board"
+
+# scripts without spaces between words: Han, kana, Thai, Lao, Myanmar, Khmer
+_NO_BREAKS = (
+    r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\uff66-\uff9f\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\U00020000-\U0003ffff"
+)
+#: a character of a script that is written without spaces between words
+UNBROKEN = re.compile(f"[{_NO_BREAKS}]")
+_HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7af]")  # particles stick to the end of a word
+
+
+def plain(text: str) -> str:
+    """Lower case, and one spelling of what people write in several ways.
+
+    Unicode's composed form (a letter and its accent are one character, full-width letters are
+    plain ones), one apostrophe, one hyphen, spaces for underscores, "and" for "&", no dots in
+    abbreviations ("U.S." is "us") and after titles ("St. Bernard").
+    """
+    if text.isascii():  # what follows is asked of every caption
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFKC", text.translate(_SAME)).translate(_SAME)
+        text = unicodedata.normalize("NFKC", text.casefold())
+    if "_" in text:
+        text = text.replace("_", " ")
+    if "&" in text:
+        text = text.replace("&", " and ")
+    if text.find(".", 0, -1) >= 0:
+        text = _ABBREVIATION.sub(lambda match: match[0].replace(".", ""), text)
+        text = _TITLE.sub(r"\1", text)
+    return text
+
+
+def normalise(phrase: str) -> str:
+    """The form in which names and synonyms are compared: ``plain``, and hyphens are spaces.
+
+    >>> normalise("T-Shirt") == normalise("t_shirt") == normalise("t  shirt")
+    True
+    >>> normalise("Men\u2019s U.S. flag")
+    "men's us flag"
+    """
+    text = plain(phrase)
+    return " ".join(_JOINED_BY_HYPHEN.sub(" ", text).split()) or phrase.strip()
+
+
+def bare(text: str) -> str:
+    """Without accents: "café" is "cafe"."""
+    if text.isascii():
+        return text
+    parts = unicodedata.normalize("NFD", text)
+    return unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
+
+
+def loose(phrase: str) -> str:
+    """A key for what is not found by ``normalise``: no accents, spaces or apostrophes, the singular."""
+    *before, last = re.sub(r"['.]", "", bare(normalise(phrase))).split() or [""]
+    return "".join([*before, singular(last)])
+
+
+class Names(Mapping[str, int]):
+    """Class indices by name, however the name is written.
+
+    A name is looked up by its ``normalise``; failing that by its ``loose`` form, where only one class
+    has it.
+    """
+
+    def __init__(self, names: Iterable[tuple[str, int]]) -> None:
+        """``names``: (name, class index); of equal names the first counts."""
+        self._index: dict[str, int] = {}
+        self._loose: dict[str, int | None] = {}
+        for name, index in names:
+            self._index.setdefault(normalise(name), index)
+        for name, index in self._index.items():
+            form = loose(name)
+            if self._loose.setdefault(form, index) != index:
+                self._loose[form] = None
+
+    def __getitem__(self, name: str) -> int:
+        index = self._index.get(normalise(name))
+        if index is None:
+            index = self._loose.get(loose(name))
+        if index is None:
+            raise KeyError(name)
+        return index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+def readings(name: str) -> tuple[str, ...]:
+    """What else captions may say for a name: without its gloss, and either side of a slash.
+
+    >>> readings("kite (bird of prey)"), readings("Monitor/TV"), readings("dog")
+    (('kite',), ('Monitor', 'TV'), ())
+    """
+    spoken = name.replace("_", " ")
+    said = " ".join(_GLOSS.sub(" ", spoken).split())
+    parts = [part.strip() for part in said.split("/")]
+    if len(parts) == 1 or not all(any(c.isalpha() for c in part) for part in parts):
+        parts = [said]
+    return tuple(part for part in parts if part and normalise(part) != normalise(name))
+
+
+def english_letters(text: str) -> bool:
+    """Whether its letters are Latin ones."""
+    return all("LATIN" in unicodedata.name(c, "") for c in text if c.isalpha())
+
+
+def unbroken_pattern(phrases: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds phrases of scripts that part no words inside a text, the longest first.
+
+    Korean, which parts words and sticks particles to their ends, is found at a word's beginning.
+    """
+    alternatives = [
+        (r"(?<!\w)" if _HANGUL.match(phrase) else "") + re.escape(phrase)
+        for phrase in sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
+    ]
+    return re.compile("|".join(alternatives)) if alternatives else None
+
+
+def found_within(phrase: str) -> bool:
+    """Whether a phrase is to be looked for inside words."""
+    return bool(UNBROKEN.search(phrase) or _HANGUL.search(phrase))
+
+
+_NO_PARTS = word_set(
+    "the and but for with from into onto over under that this his her its their our your was were "
+    "are has had have not out off all any one two she they them you who per some each"
+)
+
+
+def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
+    """The other ways in which people write a phrase, as lists of words; see ``words``.
+
+    Joined ("tshirt", "hotair balloon"), without apostrophe ("mens shoes"), without accents,
+    without the dots that ``plain`` leaves ("approx. value").
+
+    Args:
+        apart: also a word of seven letters and more as two words ("key board").
+    """
+    parts = words(phrase)
+    text = plain(phrase)
+    if "-" in text:
+        yield words(re.sub(r"(?<=\w)\s*-\s*(?=\w)", "", text))
+    if "'" in text:
+        yield words(text.replace("'", ""))
+    if not text.isascii():
+        yield words(bare(text))
+    if "." in parts:
+        yield [part for part in parts if part != "."]
+    if len(parts) > 1:
+        yield ["".join(parts)]
+    elif apart and parts[0].isalpha():
+        yield from _split(parts[0])
+
+
+def _split(word: str) -> Iterator[list[str]]:
+    lettered = _LETTERED.fullmatch(singular(word))
+    if lettered:
+        yield [part for part in lettered.groups() if part]
+    if len(word) >= _LEAST_SPLIT:
+        for at in range(3, len(word) - 2):
+            if _NO_PARTS.isdisjoint((word[:at], word[at:])):
+                yield [word[:at], word[at:]]
+
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def words(text: str) -> list[str]:
+    """The words and marks of a phrase; hyphens only part words."""
+    found = _WORD.findall(plain(text))
+    return [word for word in found if word != "-"] or found
