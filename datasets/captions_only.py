@@ -6,6 +6,8 @@ the captions are written from templates. With images it is ``ImageList``.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from yacs.config import CfgNode
 
@@ -13,6 +15,7 @@ from tai_dpt.datasets.base import MultiLabelDataset, vocabulary_from_config
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config, with_templates
 from tai_dpt.labels.class_lists import template_texts
+from tai_dpt.labels.spelling import readings
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
@@ -50,6 +53,8 @@ class PlainCaptions(MultiLabelDataset):
         if self._corpus is None and not self.written:
             self._corpus = corpus_from_config(self.cfg, self.vocabulary)
         elif self._corpus is None:
+            for line in self.vocabulary.remarks():
+                warnings.warn(line, stacklevel=2)
             self._corpus = written_captions(self.vocabulary, seed=max(self.cfg.SEED, 0))
             if self.cfg.DATASET.CORPUS.TEMPLATES:
                 self._corpus = with_templates(self._corpus, self.vocabulary)
@@ -91,14 +96,16 @@ def written_captions(
         classes = [int(i) for i in generator.choice(count, size, replace=False)]
         things = []
         for index in classes:
-            words = vocabulary.synonyms[index] or (vocabulary.names[index],)
-            word = words[int(generator.integers(len(words)))] if generator.random() < 0.5 else ""
-            things.append(_with_article(word or vocabulary.names[index].replace("_", " ")))
-        said = things[0]
+            name = vocabulary.names[index]
+            words = vocabulary.synonyms[index] or (name,)
+            word = words[int(generator.integers(len(words)))] if generator.random() < 0.5 else name
+            said = readings(word) or (word.replace("_", " "),)
+            things.append(_with_article(said[0]))
+        scene = things[0]
         for thing in things[1:]:
-            said += _JOINTS[int(generator.integers(len(_JOINTS)))] + thing
+            scene += _JOINTS[int(generator.integers(len(_JOINTS)))] + thing
         frames = _ONE if size == 1 else _MORE
-        texts.append(frames[int(generator.integers(len(frames)))].format(said))
+        texts.append(frames[int(generator.integers(len(frames)))].format(scene))
         rows.append(classes)
     labels = np.zeros((len(texts), count), np.uint8)
     for row, classes in enumerate(rows):

@@ -26,7 +26,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.CORPUS.PRESET = "default"  # noun filter: "default" or "paper"
     # "builtin" (no download) or "nltk"; "": what the preset needs, so "nltk" for "paper"
     dataset.CORPUS.LEMMATIZER = ""
-    dataset.CORPUS.MAX_TOKENS = 0  # labels from a caption's first so many words; 0: from all
+    dataset.CORPUS.MAX_TOKENS = 0  # labels from so many first words; 0: from what CLIP encodes
     dataset.CORPUS.GROW = False  # add WordNet's words under each class; needs NLTK's data
     dataset.CORPUS.MAX_CAPTIONS = 0  # 0: all; else so many, drawn by SEED (figure 7)
     dataset.CORPUS.PER_CLASS_LIMIT = 0  # 0: none; NUS-WIDE's corpus: 1,000

@@ -1,7 +1,12 @@
 """Caption corpora: files of captions in, texts with labels out."""
 
 from tai_dpt.datasets.corpora.cache import load_corpus
-from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
+from tai_dpt.datasets.corpora.labelled import (
+    LabelledCorpus,
+    label_corpus,
+    limit_per_class,
+    read_labels,
+)
 from tai_dpt.datasets.corpora.readers import FORMATS, ON_BAD_LINE, read_captions
 
 __all__ = [
@@ -12,4 +17,5 @@ __all__ = [
     "limit_per_class",
     "load_corpus",
     "read_captions",
+    "read_labels",
 ]

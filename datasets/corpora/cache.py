@@ -20,7 +20,7 @@ from tai_dpt.io.cache import ELSEWHERE
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
-_VERSION = 1
+_VERSION = 2
 
 
 def load_corpus(
@@ -65,7 +65,7 @@ def load_corpus(
             corpus, notes = kept
             for note in notes:
                 warnings.warn(note, stacklevel=2)
-            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary.names)
+            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary)
             return corpus
     captions: list[str] = []
     notes = []

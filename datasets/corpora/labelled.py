@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tai_dpt.errors import InputError
+from tai_dpt.backbones.tokens import CONTEXT_LENGTH, encoded_part
+from tai_dpt.errors import InputError, shorten
 from tai_dpt.labels import NounFilter
+from tai_dpt.labels.vocabulary import Vocabulary
+
+_MOST_SILENT = 20  # classes without a caption that a warning explains
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,38 @@ class LabelledCorpus:
         return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped)
 
 
+def read_labels(
+    captions: Iterable[str], noun_filter: NounFilter
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Captions with the sorted class indices that the part of each names which CLIP encodes.
+
+    CLIP reads 77 tokens of a text: what a caption names after them is no label of its features.
+    The preset "paper" with a ``max_tokens`` reads so many words, as the public code does.
+    """
+    texts, kept = tee(captions)
+    most = noun_filter.max_tokens
+    published = noun_filter.preset == "paper" and most is not None and most <= CONTEXT_LENGTH
+    read = texts if published else map(encoded_part, texts)
+    return zip(kept, noun_filter.stream(read), strict=True)
+
+
 def label_corpus(
     captions: Sequence[str], noun_filter: NounFilter, *, progress: bool = False
 ) -> LabelledCorpus:
-    """Label captions and drop those that name no class.
+    """Label captions (see ``read_labels``) and drop those that name no class.
 
     A class that no caption names is warned about: its prompt learns from the templates alone.
 
     Raises:
         InputError: no caption names any class.
     """
-    names = noun_filter.vocabulary.names
+    vocabulary = noun_filter.vocabulary
+    names = vocabulary.names
     texts: list[str] = []
     rows: list[int] = []
     columns: list[int] = []
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
-    for caption, found in zip(shown, noun_filter.stream(captions), strict=True):
+    for caption, found in read_labels(shown, noun_filter):
         if found:
             rows += [len(texts)] * len(found)
             columns += found
@@ -66,25 +87,35 @@ def label_corpus(
     if not texts:
         raise InputError(
             f"none of the {len(captions):,} captions names any of the {len(names)} classes "
-            f"({', '.join(names[:8])}{', …' if len(names) > 8 else ''}); check that the captions "
-            "are English and the class list is the right one, or give the classes synonyms"
+            f"({', '.join(map(shorten, names[:8]))}{', …' if len(names) > 8 else ''}); check that "
+            "the captions are English and the class list is the right one, or give the classes "
+            "synonyms"
         )
     labels = np.zeros((len(texts), len(names)), np.uint8)
     labels[rows, columns] = 1
-    warn_of_silent_classes(labels, names)
+    warn_of_silent_classes(labels, vocabulary)
     return LabelledCorpus(texts, labels, len(captions) - len(texts))
 
 
-def warn_of_silent_classes(labels: NDArray[np.uint8], names: Sequence[str]) -> None:
-    """One warning that names the classes without a caption, if there are any."""
+def warn_of_silent_classes(labels: NDArray[np.uint8], vocabulary: Vocabulary) -> None:
+    """One warning that names the classes without a caption and what no caption has."""
     spoken = labels.sum(axis=0, dtype=np.int64)
-    silent = [name for name, count in zip(names, spoken, strict=True) if not count]
-    if silent:
-        warnings.warn(
-            f"{len(silent)} of {len(names)} classes have no caption: {', '.join(silent)}; their "
-            "prompts learn from the templates alone",
-            stacklevel=3,
-        )
+    silent = [index for index, count in enumerate(spoken) if not count]
+    if not silent:
+        return
+    said = []
+    for index in silent[:_MOST_SILENT]:
+        name, words = vocabulary.names[index], vocabulary.synonyms[index]
+        more = f" or {len(words) - 2} more" if len(words) > 2 else ""
+        sought = f"no {' or '.join(repr(shorten(word)) for word in words[:2])}{more}"
+        said.append(f"{shorten(name)} ({sought if words else 'its words went to other classes'})")
+    more = f", and {len(silent) - len(said)} more" if len(said) < len(silent) else ""
+    warnings.warn(
+        f"{len(silent)} of {len(vocabulary)} classes have no caption: {', '.join(said)}{more}; "
+        f"nothing before the {CONTEXT_LENGTH}th token names them, and their prompts learn from the "
+        "templates alone: give synonyms or other captions",
+        stacklevel=3,
+    )
 
 
 def limit_per_class(corpus: LabelledCorpus, limit: int) -> LabelledCorpus:

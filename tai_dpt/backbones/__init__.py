@@ -3,6 +3,7 @@
 from tai_dpt.backbones.backbone import Backbone, backbone_names, load_backbone
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.backbones.tokens import encoded_part
 
 __all__ = [
     "PIXEL_MEAN",
@@ -11,5 +12,6 @@ __all__ = [
     "Preprocessing",
     "TextEncoder",
     "backbone_names",
+    "encoded_part",
     "load_backbone",
 ]

@@ -11,17 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tai_dpt.backbones.building import build_clip
-from tai_dpt.backbones.clip_package import tokenizer
 from tai_dpt.backbones.download import NAMES, download
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.resnet import DenseResNet
 from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.backbones.tokens import token_ids
 from tai_dpt.backbones.vit import DenseViT
 from tai_dpt.backbones.weights import read_state_dict, weights_hash
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 
-_SOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # oneDNN keeps a compiled product of every shape it has met, 1,024 of them unless told otherwise:
@@ -84,12 +83,11 @@ class Backbone:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids ``[SOS … EOS]`` of each text, at its own length.
 
-        A text longer than the context (77) loses its end but keeps EOS.
+        A text longer than the context (77) loses its end but keeps EOS; what is written like a
+        special token is plain text.
         """
-        bpe, most = tokenizer(), self.text.context_length
-        sos, eos = bpe.encoder[_SOS], bpe.encoder[_EOS]
         texts = [texts] if isinstance(texts, str) else texts
-        return [[sos, *bpe.encode(text)[: most - 2], eos] for text in texts]
+        return token_ids(texts, context_length=self.text.context_length)
 
     def encode_texts(self, token_ids: Sequence[Sequence[int]]) -> Features:
         """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS."""

@@ -9,7 +9,7 @@ here: the class ``clip.model.CLIP``, the tokenizer, and the table of published f
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
@@ -55,8 +55,15 @@ def clip_class() -> type[Any]:
 
 @lru_cache(maxsize=1)
 def tokenizer() -> Any:
-    """CLIP's byte-pair tokenizer: ``encode(text) -> list[int]`` and the dict ``encoder``."""
+    """CLIP's byte-pair tokenizer: ``encode(text) -> list[int]``, the dict ``encoder``, and ``pat``,
+    which finds the words of a text."""
     return _submodule("simple_tokenizer").SimpleTokenizer()
+
+
+def text_cleaner() -> Callable[[str], str]:
+    """What CLIP's tokenizer does to a text before it cuts it: entities, white space, case."""
+    module = _submodule("simple_tokenizer")
+    return lambda text: module.whitespace_clean(module.basic_clean(text)).lower()
 
 
 def published_files() -> tuple[Mapping[str, str], str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from tai_dpt.datasets.corpora import FORMATS, ON_BAD_LINE, read_captions
+from tai_dpt.datasets.corpora import FORMATS, ON_BAD_LINE, read_captions, read_labels
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
@@ -83,7 +83,7 @@ def label(
     try:
         opened = atomic_write(out, "w", encoding="utf-8") if out else nullcontext(sys.stdout)
         with opened as stream:
-            for text, found in zip(shown, noun_filter.stream(texts), strict=True):
+            for text, found in read_labels(shown, noun_filter):
                 line = {"caption": text, "labels": [classes.names[index] for index in found]}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
     except BrokenPipeError:

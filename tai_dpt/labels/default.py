@@ -124,17 +124,7 @@ class DefaultMatcher:
 
     def __call__(self, caption: str) -> tuple[int, ...]:
         text = plain(caption)
-        tokens = _TOKEN.findall(text)
-        if self._max_tokens is not None:
-            tokens = tokens[: self._max_tokens]
-        known = self._keys
-        try:
-            keys = [known[token] for token in tokens]
-        except KeyError:
-            for token in tokens:
-                if token not in known:
-                    known[token] = self._key(token)
-            keys = [known[token] for token in tokens]
+        tokens, keys = self._read(text)
         found: set[int] = set()
         if self._unbroken is not None and not text.isascii():
             for match in self._unbroken.finditer(text):
@@ -158,6 +148,20 @@ class DefaultMatcher:
                         found.add(index)
         return tuple(sorted(found))
 
+    def _read(self, text: str) -> tuple[list[str], list[str]]:
+        """Words and marks of a text, and their keys in the trie."""
+        known = self._keys
+        tokens = (f"{text[:-1]} ." if text.endswith(".") else text).split()
+        try:  # most captions are words that were met before, parted by spaces
+            keys = [known[token] for token in tokens]
+        except KeyError:
+            tokens = _TOKEN.findall(text)
+            for token in tokens:
+                if token not in known:
+                    known[token] = self._key(token)
+            keys = [known[token] for token in tokens]
+        return tokens[: self._max_tokens], keys[: self._max_tokens]
+
     def _key(self, token: str) -> str:
         """The lemma; without its accents where only that is a word of the vocabulary."""
         lemma = self._lemma(token)
@@ -173,28 +177,27 @@ class DefaultMatcher:
         overlap = False
         reached = 0
         count = len(keys)
-        for start, key in enumerate(keys):
-            node = trie.get(key)
-            if node is None:
+        for start, first in enumerate(map(trie.get, keys)):
+            if first is None:
                 continue
-            at = start + 1
-            while True:
-                classes = node.get(_CLASSES)
-                if classes is not None:
-                    overlap = overlap or start < reached
-                    reached = max(reached, at)
-                    spans.append((start, at, classes))
-                    overlap = overlap or (len(spans) > 1 and spans[-2][0] == start)
-                hyphened = None
-                if at < count - 1 and keys[at] == "-":
-                    hyphened = node.get("-")
+            branches = [(first, start + 1)]
+            while branches:
+                node, at = branches.pop()
+                while node is not None:
+                    classes = node.get(_CLASSES)
+                    if classes is not None:
+                        overlap = overlap or start < reached
+                        reached = max(reached, at)
+                        spans.append((start, at, classes))
+                        overlap = overlap or (len(spans) > 1 and spans[-2][0] == start)
+                    if at < count - 1 and keys[at] == "-":
+                        at += 1
+                        if "-" in node and keys[at] in node["-"]:
+                            branches.append((node["-"][keys[at]], at + 1))
+                    if at == count:
+                        break
+                    node = node.get(keys[at])
                     at += 1
-                if at == count:
-                    break
-                node = node.get(keys[at]) or (hyphened and hyphened.get(keys[at]))
-                if node is None:
-                    break
-                at += 1
         if overlap:
             taken: list[tuple[int, int, tuple[int, ...]]] = []
             for span in sorted(spans, key=lambda s: (s[0] - s[1], s[0])):

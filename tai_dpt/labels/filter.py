@@ -34,8 +34,10 @@ class NounFilter:
             to its lemma. Left out: what the preset needs, "builtin" for the default and "nltk"
             for "paper", which with any other lemmatiser is only an approximation (a warning
             says so).
-        max_tokens: read only so many tokens of a caption; the public code reads 77 of each
-            OpenImages narrative and all of a COCO caption.
+        max_tokens: read only so many words and marks of a caption; the public code reads 77 of
+            each OpenImages narrative and all of a COCO caption.
+
+    What a user should know of the names (``Vocabulary.remarks``) is warned about.
 
     Raises:
         InputError: unknown preset or lemmatiser, or NLTK or its data are missing.
@@ -57,6 +59,8 @@ class NounFilter:
             lemmatizer = "nltk" if preset == "paper" else "builtin"
         if isinstance(lemmatizer, str) and lemmatizer not in LEMMATIZERS:
             raise unknown("lemmatizer", lemmatizer, LEMMATIZERS)
+        for line in vocabulary.remarks():
+            warnings.warn(line, stacklevel=2)
         self.vocabulary = vocabulary
         self.preset = preset
         self.lemmatizer = lemmatizer

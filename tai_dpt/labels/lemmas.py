@@ -38,6 +38,7 @@ IRREGULAR = _pairs(
     moustaches moustache, quiches quiche, niches niche, brioches brioche, avalanches avalanche,
     skis ski, waterskis waterski, jetskis jetski, taxis taxi, bikinis bikini, kiwis kiwi,
     zucchinis zucchini, paninis panini, martinis martini, safaris safari, jacuzzis jacuzzi,
+    passersby passerby,
     rabbis rabbi, yetis yeti, okapis okapi, menus menu, emus emu, gnus gnu, tutus tutu,
     caribous caribou
     """

@@ -19,8 +19,8 @@ def class_lines(path: Path) -> list[str]:
     """The names in a text file, one a line.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
-    quoted, or numbered (from 0 or 1, or rising over five lines), the quotes (and the commas after them) or the numbers
-    are left out, with a warning.
+    quoted, or numbered (from 0 or 1, or rising over five lines), the quotes (and the commas after
+    them) or the numbers are left out, with a warning.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
@@ -78,7 +78,9 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
     """Raise InputError for a line that is no name but looks like something that is known."""
     where = f"{path}, line {number}: "
     if text[0] in "\"'" and text.rstrip(",")[-1:] == text[0]:
-        raise InputError(f"{where}{shorten(text)} is quoted and other lines are not; write the name")
+        raise InputError(
+            f"{where}{shorten(text)} is quoted and other lines are not; write the name"
+        )
     if re.match(r"""[\[({]\s*(?:["'{\[]|$)""", text):
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list in Python or JSON; write one name a line, "
@@ -87,9 +89,7 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
     if text.startswith(("- ", "names:", "classes:")):
         raise InputError(f"{where}{shorten(text)!r} looks like YAML; call the file .yaml")
     if _WORDNET_ID.fullmatch(text):
-        raise InputError(
-            f"{where}{shorten(text)!r} begins with a WordNet id; write the name alone"
-        )
+        raise InputError(f"{where}{shorten(text)!r} begins with a WordNet id; write the name alone")
     if alone and text.count(",") + text.count(";") + text.count("\t") >= 2:
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list of names; write one name a line"

@@ -1,4 +1,4 @@
-"""One spelling for class names, synonyms, captions and label files: what is compared is ``normalise``."""
+"""One spelling for class names, synonyms, captions and label files: that of ``normalise``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def bare(text: str) -> str:
 
 
 def loose(phrase: str) -> str:
-    """A key for what is not found by ``normalise``: no accents, spaces or apostrophes, the singular."""
+    """A second form for names: no accents, spaces or apostrophes, the singular."""
     *before, last = re.sub(r"['.]", "", bare(normalise(phrase))).split() or [""]
     return "".join([*before, singular(last)])
 
@@ -90,8 +90,8 @@ def loose(phrase: str) -> str:
 class Names(Mapping[str, int]):
     """Class indices by name, however the name is written.
 
-    A name is looked up by its ``normalise``; failing that by its ``loose`` form, where only one class
-    has it.
+    A name is looked up as ``normalise`` gives it; failing that in its ``loose`` form, where only
+    one class has that.
     """
 
     def __init__(self, names: Iterable[tuple[str, int]]) -> None:

@@ -150,10 +150,10 @@ class Vocabulary:
     def from_file(cls, path: str | os.PathLike[str], *, names: str = "paper") -> Vocabulary:
         """Read a class list.
 
-        ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``; a mapping
-        from name to synonyms; or a mapping with such a list under ``classes`` beside ``blocked``,
-        ``modifiers`` and ``verbs``. Any other file: one name a line (see ``class_lines``); blank
-        lines and comments, which begin with ``# ``, are skipped.
+        ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``;
+        a mapping from name to synonyms; or a mapping with such a list under ``classes`` beside
+        ``blocked``, ``modifiers`` and ``verbs``. Any other file: one name a line (see
+        ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped.
 
         Args:
             names: "paper" takes each class's ``name``, "readable" its ``readable`` where given.

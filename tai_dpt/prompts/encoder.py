@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.distributed import gather_classes
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.prompts.attention import RowLayout, attend
 from tai_dpt.prompts.chunked import concatenated
 
@@ -255,8 +255,8 @@ class PromptEncoder(nn.Module):
         if len(slots) > self.text.context_length:
             room = self.text.context_length - (len(slots) - len(tokens.name_ids))
             raise InputError(
-                f"class name '{tokens.name}' has {len(tokens.name_ids)} tokens; with {n_ctx} "
-                f"context tokens there is room for {room}: shorten it or lower N_CTX"
+                f"class name '{shorten(tokens.name)}' has {len(tokens.name_ids)} tokens; with "
+                f"{n_ctx} context tokens there is room for {room}: shorten it or lower N_CTX"
             )
         return slots
 

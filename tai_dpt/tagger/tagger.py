@@ -25,6 +25,7 @@ from tai_dpt.backbones.words import words_of
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
+from tai_dpt.labels.spelling import Names
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.metrics import check_finite, top_k
 from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
@@ -253,12 +254,11 @@ class PromptTagger:
         """
         if classes is None:
             return list(range(len(self.classes_)))
-        column = {" ".join(name.lower().split()): i for i, name in enumerate(self.classes_)}
+        column = Names((name, index) for index, name in enumerate(map(str, self.classes_)))
         wanted = [classes] if isinstance(classes, str) else list(classes)
         found = []
         for name in wanted:
-            key = " ".join(name.lower().replace("_", " ").split())
-            index = column.get(key, column.get(name.lower()))
+            index = column.get(name)
             if index is None:
                 raise unknown("class", name, map(str, self.classes_))
             found.append(index)

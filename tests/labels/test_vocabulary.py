@@ -70,6 +70,33 @@ def test_name_lists_with_bom_and_crlf(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "names", "said"),
+    [
+        (b"dog\rcat\rbus\r", ("dog", "cat", "bus"), ""),
+        (b'"dog",\n"cat",\n', ("dog", "cat"), "read without quotes"),
+        (b"'dog'\n'cat'\n", ("dog", "cat"), "read without quotes"),
+        (b"0 person\n1 bicycle\n2 car\n", ("person", "bicycle", "car"), "without numbers"),
+        (b"1. person\n2. car\n", ("person", "car"), "without numbers"),
+        (b"1: a\n2: b\n5: c\n9: d\n90: e\n", ("a", "b", "c", "d", "e"), "without numbers"),
+        (b"2 door car\n4 door car\n", ("2 door car", "4 door car"), ""),
+        (b"# mine\n#\n#1 fan\n dog \n", ("#1 fan", "dog"), "'#1 fan' is read as a name"),
+    ],
+)
+def test_name_lines(tmp_path, recwarn, content, names, said):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(content)
+    assert Vocabulary.from_file(path).names == names
+    assert bool(recwarn) == bool(said)
+    assert all(said in str(warning.message) for warning in recwarn)
+
+
+def test_json_is_a_class_list_too(tmp_path):
+    path = tmp_path / "classes.json"
+    path.write_text('["dog", "traffic light"]')
+    assert Vocabulary.from_file(path).names == ("dog", "traffic light")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "- {name: dog, synonyms: [puppy]}\n- cat\n",
@@ -99,6 +126,14 @@ def test_yaml_forms(tmp_path, text):
         ("a.yaml", "- {name: a, synonyms: b}\n", "must be a list"),
         ("a.yaml", "cat: []\ncat: []\n", "line 2: not valid YAML: 'cat' occurs twice"),
         ("a.yaml", "3\n", "not a class list"),
+        ("a.yaml", "[" * 3000 + "]" * 3000, "nest"),
+        ("a.yaml", "- " + "9" * 5000, "not valid YAML"),
+        ("a.txt", '"dog"\ncat\n', 'line 1: "dog" is quoted and other lines are not'),
+        ("a.txt", "['dog', 'cat']\n", "looks like a list in Python or JSON"),
+        ("a.txt", "- dog\n- cat\n", "looks like YAML"),
+        ("a.txt", "dog, cat, bus\n", "looks like a list of names"),
+        ("a.txt", "n01440764 tench\n", "begins with a WordNet id"),
+        ("a.txt", "dog " * 2_500_000, "more than 200: no name of a class"),
     ],
 )
 def test_bad_files(tmp_path, name, text, message):
