@@ -25,6 +25,11 @@ _TEXT_KEYS = (
 )
 _RESNET_KEYS = ("visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding")
 _VIT_KEYS = ("visual.conv1.weight", "visual.positional_embedding", "visual.proj")
+# of those keys, those that are no matrices
+_SIDES = {
+    **{"ln_final.weight": 1, "logit_scale": 0},
+    **{"visual.layer1.0.conv1.weight": 4, "visual.conv1.weight": 4},
+}
 
 
 def build_clip(state: Mapping[str, Tensor], *, source: str = "state dict") -> nn.Module:
@@ -63,6 +68,11 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
     missing = [key for key in wanted if key not in state]
     if missing:
         raise _not_clip(source, f"it lacks {_some(missing)}")
+    for key in wanted:
+        if state[key].ndim != _SIDES.get(key, 2):
+            raise _not_clip(
+                source, f"'{key}' has {state[key].ndim} dimensions, expected {_SIDES.get(key, 2)}"
+            )
     text_width = state["ln_final.weight"].shape[0]
     sizes: dict[str, Any] = {
         "embed_dim": state["text_projection"].shape[-1],
@@ -81,7 +91,7 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
             "vision_width": width,
             "vision_patch_size": patch,
         }
-        vision_heads = width // _HEAD_WIDTH
+        attended = width
     else:
         key = "visual.attnpool.positional_embedding"
         width = state["visual.layer1.0.conv1.weight"].shape[0]
@@ -93,9 +103,12 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
             "vision_width": width,
             "vision_patch_size": None,
         }
-        vision_heads = width * 32 // _HEAD_WIDTH
-    if not (vision_heads and sizes["transformer_heads"]):
-        raise _not_clip(source, f"a tower is narrower than one attention head ({_HEAD_WIDTH})")
+        attended = width * 32
+    for tower in (attended, text_width):
+        if tower < _HEAD_WIDTH or tower % (tower // _HEAD_WIDTH):
+            raise _not_clip(
+                source, f"a tower of width {tower} does not divide into heads of {_HEAD_WIDTH}"
+            )
     return sizes
 
 
@@ -112,11 +125,13 @@ def _check(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: 
             raise _not_clip(
                 source, f"'{key}' is {tuple(state[key].shape)}, expected {tuple(value.shape)}"
             )
+        if value.is_floating_point() and not state[key].is_floating_point():
+            raise _not_clip(source, f"'{key}' holds {state[key].dtype}, expected fractions")
 
 
 def _count(pattern: str, keys: Iterable[str]) -> int:
-    """How many layers: one more than the highest number at ``pattern``'s group."""
-    return 1 + max((int(m[1]) for key in keys if (m := re.match(pattern, key))), default=-1)
+    """How many layers: the different numbers at ``pattern``'s group."""
+    return len({m[1] for key in keys if (m := re.match(pattern, key))})
 
 
 def _grid(positions: Tensor, key: str, source: str) -> int:

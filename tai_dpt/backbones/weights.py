@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
-from tai_dpt.io.atomic import file_sha256
+from tai_dpt.io.arrays import check_zip
+from tai_dpt.io.atomic import atomic_write, file_sha256
 
 VOCABULARY_SIZE = 49408  # of CLIP's tokenizer
 # what OpenAI's archives hold beside the weights: sizes, which the shapes say anyway
@@ -71,13 +73,17 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Any:
-    """What the file holds; InputError with one line for whatever goes wrong on the way."""
+def _read(path: Path, *, run_code: bool = False) -> Any:
+    """What the file holds; InputError with one line for whatever goes wrong on the way.
+
+    Args:
+        run_code: open TorchScript although nobody knows what it does.
+    """
     with path.open("rb") as stream:
         head = stream.read(64)
     try:
         if head.startswith(b"PK"):
-            return _read_archive(path)
+            return _read_archive(path, run_code)
         if head[:2] == b"\x80\x02":  # torch.save's format before 1.6: plain pickles
             return torch.load(path, map_location="cpu", weights_only=True)
         if head[8:9] == b"{":  # safetensors: the header's length, then the header in JSON
@@ -101,26 +107,53 @@ def _read(path: Path) -> Any:
     raise InputError(f"'{path}' is not a weight file (expected {_FORMATS}){hint}")
 
 
-def _read_archive(path: Path) -> Any:
+def _read_archive(path: Path, run_code: bool) -> Any:
     """A zip file: TorchScript, which has code in it, or torch.save's format."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            damaged = archive.testzip()  # torch itself does not look at a tensor's checksum
-    except zipfile.BadZipFile as error:
-        raise OSError("its end is missing") from error
-    if damaged:
-        raise OSError(f"'{damaged}' in it does not have its checksum")
-    folders = {member.split("/")[1] for member in members if "/" in member}
+    check_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        folders = {member.split("/")[1] for member in archive.namelist() if "/" in member}
     if "data.pkl" not in folders:
         raise InputError(f"'{path}' is a zip file without weights (expected {_FORMATS})")
     if "code" not in folders:
         return torch.load(path, map_location="cpu", weights_only=True)
+    if not run_code and file_sha256(path) not in _published_sha256():
+        raise InputError(
+            f"'{path}' is TorchScript, a program that could do anything when it is opened, and "
+            "none of OpenAI's published files: give a state dict or .safetensors; one whose maker "
+            "you trust can be converted, tai-dpt convert-weights IN OUT.safetensors"
+        )
     with warnings.catch_warnings():
         # OpenAI published TorchScript; that torch moves on from it is nothing a user can mend
         warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         return torch.jit.load(str(path), map_location="cpu").state_dict()
+
+
+def _published_sha256() -> set[str]:
+    table, _ = published_files()
+    return {address.split("/")[-2] for address in table.values()}
+
+
+def convert_weights(source: Path, target: Path) -> int:
+    """Write the weights in ``source``, of any format, as safetensors; returns how many tensors.
+
+    TorchScript is run, whoever made it: for files whose maker the user trusts.
+
+    Raises:
+        InputError: ``source`` holds no weights.
+    """
+    state = _unwrap(_read(source, run_code=True), source)
+    with atomic_write(target) as stream:
+        # safetensors refuses tensors that share memory
+        stream.write(
+            save(
+                {
+                    key: value.detach().clone(memory_format=torch.contiguous_format)
+                    for key, value in state.items()
+                }
+            )
+        )
+    return len(state)
 
 
 def _broken(path: Path, error: Exception) -> InputError:
@@ -142,6 +175,15 @@ def _unwrap(content: Any, path: Path) -> StateDict:
             f"'{path}' holds no state dict of CLIP: {strange[0]!r} is not a tensor but a "
             f"{type(content[strange[0]]).__name__}"
         )
+    for key, value in content.items():
+        plain = value.layout is torch.strided and not value.is_meta and not value.is_complex()
+        if not plain or not value.numel():
+            raise InputError(f"'{path}': '{key}' is no plain tensor; save the weights as such")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise InputError(
+                f"'{path}': '{key}' holds values that are no finite numbers (its training failed, "
+                "or the file is damaged): fetch it again"
+            )
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return {key: value for key, value in content.items() if key not in _NOT_WEIGHTS}

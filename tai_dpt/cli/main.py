@@ -29,6 +29,11 @@ COMMANDS = {
     ),
     "calibrate": ("tai_dpt.cli.calibrate", "calibrate", "Make a tagger's probabilities better."),
     "export": ("tai_dpt.cli.export", "export", "A tagger for services without this package."),
+    "convert-weights": (
+        "tai_dpt.cli.convert_weights",
+        "convert_weights",
+        "A weight file as safetensors.",
+    ),
     "page": ("tai_dpt.reports.run_page", "page", "An HTML page of a training run."),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (

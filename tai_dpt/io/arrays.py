@@ -81,6 +81,21 @@ def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[
         raise InputError(f"{path} cannot be read ({first_line(error)}){then(remedy)}") from None
 
 
+def check_zip(path: str | os.PathLike[str]) -> None:
+    """Hold every member of a zip file against its checksum: torch does not look at them.
+
+    Raises:
+        OSError: one differs, or the file is no whole zip file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except _DAMAGED as error:
+        raise OSError(f"it is cut short or damaged: {first_line(error)}") from error
+    if damaged:
+        raise OSError(f"'{damaged}' in it does not have its checksum")
+
+
 def check_arrays(
     arrays: Mapping[str, Any], wanted: Mapping[str, ArraySpec], *, where: str, remedy: str = ""
 ) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+_LONGEST_NAME = 200  # bytes of the temporary name; systems allow 255
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) -> Iterator[IO]:
@@ -27,9 +29,12 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) 
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
+    except BaseException as error:
+        with suppress(OSError):
             os.unlink(temporary)
+        # a full disk names no file, and nobody knows the temporary one
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
+            error.filename, error.filename2 = os.fspath(path), None
         raise
 
 
@@ -39,7 +44,8 @@ def temporary_name(path: Path) -> Path:
     A file or folder made there has the permissions of any other one, unlike ``tempfile``'s, which
     would hide a shared run from other people.
     """
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    return path.with_name(f".{name}.{secrets.token_hex(6)}.tmp")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

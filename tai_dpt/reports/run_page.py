@@ -18,7 +18,7 @@ from tai_dpt.reports.page_charts import STYLE as CHART_STYLE
 from tai_dpt.reports.page_charts import bars, line_chart
 from tai_dpt.reports.page_images import images
 from tai_dpt.reports.reopened_run import ReopenedRun, reopen_run
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, flat_config, load_results
+from tai_dpt.scoring.results import ScoreTable, flat_config, page_results
 
 _MOST_PAIRS = 15
 
@@ -87,8 +87,7 @@ def report_page(
     Raises:
         InputError: the folder holds no finished run.
     """
-    results = load_results(run / RESULTS_FILE)
-    table = ScoreTable.load(run / SCORES_FILE)
+    results, table = page_results(run)
     again, missing = reopen_run(run, results, root)
     scores = table.of(results["prediction"])
     title = f"{results['trainer']} on {_dataset_name(results)}, seed {results['seed']}"

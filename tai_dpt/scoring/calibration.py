@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.reading import Count, Finite, Fraction, NotNegative, checked
 from tai_dpt.scoring.metrics import (
     best_f1_threshold,
     check_finite,
@@ -60,19 +61,19 @@ class Calibration:
     """
 
     source: str
-    slope: float
-    offsets: tuple[float, ...]
-    threshold: float
-    samples: int
-    positives: tuple[int, ...]
-    precision: float
-    recall: float
-    f1: float
-    spread: float
-    cardinality: float
+    slope: Finite
+    offsets: tuple[Finite, ...]
+    threshold: Fraction
+    samples: Count
+    positives: tuple[Count, ...]
+    precision: Finite
+    recall: Finite
+    f1: Finite
+    spread: NotNegative
+    cardinality: NotNegative
     standardised: bool = False
-    images: int = 0
-    thresholds: tuple[float, ...] = ()
+    images: Count = 0
+    thresholds: tuple[Fraction, ...] = ()
 
     @property
     def limits(self) -> NDArray[np.float64]:
@@ -186,14 +187,12 @@ class Calibration:
         return values if self.thresholds else {k: v for k, v in values.items() if k != "thresholds"}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """The undo of ``as_dict``."""
-        values = {name.replace("pictures", "images"): value for name, value in values.items()}
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        fields["source"] = str(fields["source"]).replace("pictures", "images")  # as 0.1 said
-        return cls(**fields)
+    def from_dict(cls, values: Any, *, where: str = "calibration") -> Calibration:
+        """The undo of ``as_dict``; InputError, naming ``where``, for what is no calibration."""
+        if isinstance(values, Mapping):  # as 0.1 said
+            values = {name.replace("pictures", "images"): value for name, value in values.items()}
+            values["source"] = str(values.get("source")).replace("pictures", "images")
+        return checked(cls, values, where=where)
 
 
 def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,21 +9,32 @@ import json
 import math
 import os
 import platform
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 import tai_dpt
 from tai_dpt.errors import InputError
+from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import Count, Finite, Names, OpenRecord, checked, read_json
 
 SCORES_FILE = "scores.npz"
 RESULTS_FILE = "results.json"
+_AGAIN = "evaluate the run again"
+
+Kind = Literal["merged", "global", "local"]
+_SCORES = {
+    "ids": ArraySpec("U", ("images",)),
+    "class_names": ArraySpec("U", ("classes",)),
+    "labels": ArraySpec("iu", ("images", "classes")),
+    **{kind: ArraySpec("f", ("images", "classes")) for kind in get_args(Kind)},
+}
 
 
 @dataclass(frozen=True)
@@ -58,27 +69,25 @@ class ScoreTable:
         """Read a score file.
 
         Raises:
-            InputError: there is none, it is damaged, or it lacks a part.
+            InputError: there is none, it is damaged, or its parts do not fit one another.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                parts = {name: archive[name] for name in archive.files}
-            return cls(
-                ids=tuple(parts["ids"].tolist()),
-                class_names=tuple(parts["class_names"].tolist()),
-                labels=parts["labels"],
-                global_=parts["global"],
-                local=parts["local"],
-                merged=parts["merged"],
-            )
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such score file; an evaluation writes it") from None
-        except KeyError as error:
-            raise InputError(f"{path}: not a score file, it lacks {error}") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path}: cannot be read as a score file ({error}); evaluate the run again"
-            ) from None
+        parts = read_npz(path, _SCORES, remedy=_AGAIN)
+        for name in ("ids", "class_names"):
+            values, counts = np.unique(parts[name], return_counts=True)
+            if (counts > 1).any():
+                raise InputError(
+                    f"{path}: '{values[counts > 1][0]}' is twice in '{name}'; {_AGAIN}"
+                )
+        if not np.isin(parts["labels"], (-1, 0, 1)).all():
+            raise InputError(f"{path}: 'labels' holds more than -1, 0 and 1; {_AGAIN}")
+        return cls(
+            ids=tuple(parts["ids"].tolist()),
+            class_names=tuple(parts["class_names"].tolist()),
+            labels=parts["labels"],
+            global_=parts["global"],
+            local=parts["local"],
+            merged=parts["merged"],
+        )
 
 
 def versions() -> dict[str, str]:
@@ -100,38 +109,95 @@ def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
         stream.write("\n")
 
 
-def load_results(path: str | os.PathLike[str]) -> dict[str, Any]:
+class Results(OpenRecord):
+    """What ``results.json`` may say; a fusion of bare score files says little."""
+
+    trainer: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    seed: int | None = None
+    images: Count | None = None
+    prediction: Kind | None = None
+    metrics: dict[str, dict[str, Any]] | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    backbone: dict[str, str | None] | None = None
+    class_names: Names | None = None
+
+
+class _Metrics(OpenRecord):
+    mAP: Finite | None  # None: no class has a positive image
+
+
+class WholeResults(Results):
+    """What a report reads."""
+
+    trainer: str
+    dataset: str
+    split: str
+    seed: int
+    images: Count
+    metrics: dict[str, _Metrics]  # type: ignore[assignment]
+    config: dict[str, Any]
+
+
+class _F1(OpenRecord):
+    of1: Finite | None
+    cf1: Finite | None
+
+
+class _AllMetrics(_Metrics):
+    per_class_ap: tuple[Finite | None, ...]
+    threshold: Finite | None
+    f1: _F1
+
+
+class PageResults(WholeResults):
+    """What a page of a run reads."""
+
+    split: Literal["val", "test"]
+    prediction: Kind
+    metrics: dict[Kind, _AllMetrics]  # type: ignore[assignment]
+    class_names: Names
+    threshold_source: str
+    versions: dict[str, str]
+    toolbox: str
+
+
+def load_results(path: str | os.PathLike[str], kind: type[Results] = Results) -> dict[str, Any]:
     """Read ``results.json``.
 
     Raises:
-        InputError: there is none, or it is not JSON.
+        InputError: there is none, it is not JSON, or it is not what ``kind`` says.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; an evaluation writes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); evaluate the run again") from None
+    if not os.path.lexists(path):
+        raise InputError(f"{path}: no such file; an evaluation writes it")
+    content = read_json(path, remedy=_AGAIN)
+    checked(kind, content, where=str(path), remedy=_AGAIN)
+    return content
 
 
 def whole_results(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A ``results.json`` that has all that a report reads.
+    """A ``results.json`` that has all that a report reads; errors as in ``load_results``."""
+    return load_results(path, WholeResults)
 
-    Raises:
-        InputError: there is none, it is truncated, or something is missing in it.
-    """
-    results = load_results(path)
-    if not isinstance(results, dict):
-        raise InputError(f"{path}: not the results of an evaluation")
-    kinds = {"trainer": str, "dataset": str, "split": str, "seed": int, "images": int}
-    kinds |= {"metrics": dict, "config": dict}
-    for name, kind in kinds.items():
-        if not isinstance(results.get(name), kind):
-            raise InputError(f"{path}: incomplete, it lacks '{name}'; evaluate the run again")
-    for prediction, metrics in results["metrics"].items():
-        if not isinstance(metrics, dict) or "mAP" not in metrics:
-            raise InputError(f"{path}: incomplete, it lacks the mAP of '{prediction}'")
-    return results
+
+def page_results(folder: Path) -> tuple[dict[str, Any], ScoreTable]:
+    """Both files of a run, which must be of one evaluation; errors as in ``load_results``."""
+    path = folder / RESULTS_FILE
+    results, table = load_results(path, PageResults), ScoreTable.load(folder / SCORES_FILE)
+    if results["prediction"] not in results["metrics"]:
+        raise InputError(f"{path}: 'metrics' lacks '{results['prediction']}'; {_AGAIN}")
+    if tuple(results["class_names"]) != table.class_names or results["images"] != len(table.ids):
+        raise InputError(
+            f"{path} and {SCORES_FILE} are of other classes or images: of two evaluations; {_AGAIN}"
+        )
+    for name, metrics in results["metrics"].items():
+        if len(metrics["per_class_ap"]) != len(table.class_names):
+            raise InputError(
+                f"{path}: 'metrics.{name}.per_class_ap' has {len(metrics['per_class_ap'])} entries "
+                f"for {len(table.class_names)} classes; {_AGAIN}"
+            )
+    return results, table
 
 
 def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tai_dpt.features import AnyFeatures, Features, PackedFeatures
+
+# beyond, a softmax is a choice of the largest and a loss no longer a number
+Scale = Annotated[float, Field(gt=0, le=10_000)]
+Sharpness = Annotated[float, Field(ge=0, le=10_000)]
 
 # of one temporary (B, N, C), 16 MB in fp32
 _MOST_SIMILARITIES = 1 << 22
@@ -196,7 +202,7 @@ class Scoring:
         position_embedding: whether a ResNet's attention pool uses its own.
     """
 
-    scale: float = 4.0
-    sharpness_image: float = 40.0
-    sharpness_text: float = 50.0
+    scale: Scale = 4.0
+    sharpness_image: Sharpness = 40.0
+    sharpness_text: Sharpness = 50.0
     position_embedding: bool = False

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import Field
 from safetensors.torch import save as serialized
 from torch import Tensor
 
 import tai_dpt
 from tai_dpt.backbones import Backbone, backbone_names, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
+from tai_dpt.backbones.weights import convert_weights
 from tai_dpt.errors import InputError
+from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
+from tai_dpt.io.output import check_output_folder, check_room
+from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.scores import Scoring
 
@@ -31,7 +35,40 @@ FORMAT = "tai-dpt tagger"
 # raise it when an older version could not read the folder, or would read it wrongly
 FORMAT_VERSION = 1
 
-_KEYS = ("class_names", "backbone", "scoring", "preprocessing", "calibration", "about", "files")
+_COPY = "copy the folder again"
+
+_FileName = Annotated[str, Field(pattern=r"^[^/\\\s.][^/\\]*$")]  # in the folder, not above it
+
+
+class _BackboneRecord(Record):
+    name: str
+    weights_sha256: Sha256
+    embed_dim: Annotated[int, Field(ge=1)]
+    published: bool
+    file: _FileName | None = None  # in the folder
+    path: str | None = None  # elsewhere
+
+
+class _AboutRecord(OpenRecord):
+    """What the tagger tells of its making; these two are read again by ``calibrate``."""
+
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    calibration_on_captions: dict[str, Any] | None = None
+
+
+class _TaggerRecord(Record):
+    """``tagger.json``."""
+
+    format: str
+    format_version: Count
+    written_by: str
+    class_names: Names
+    backbone: _BackboneRecord
+    scoring: Scoring
+    preprocessing: dict[str, Any]
+    calibration: dict[str, Any] | None
+    about: _AboutRecord
+    files: dict[_FileName, Sha256]
 
 
 @dataclass(frozen=True)
@@ -57,8 +94,8 @@ def save(
     include_backbone: bool | None = None,
 ) -> None:
     """See ``PromptTagger.save``. The folder is built beside and renamed when it is whole."""
-    folder = Path(folder)
     check_free(folder, overwrite=overwrite)
+    folder = Path(folder).resolve()  # a link stays one
     published = tagger.backbone.name in backbone_names() and tagger.backbone_file is None
     include = not published if include_backbone is None else include_backbone
     if include and tagger.backbone_file is None:
@@ -83,9 +120,8 @@ def save(
             "published": published,
         }
         if include:
-            source = Path(tagger.backbone_file or "")
-            backbone["file"] = f"backbone{source.suffix}"
-            shutil.copyfile(source, building / backbone["file"])
+            backbone["file"] = "backbone.safetensors"  # never TorchScript: a tagger is data
+            convert_weights(Path(tagger.backbone_file or ""), building / backbone["file"])
             names.append(backbone["file"])
         elif not published:
             backbone["path"] = os.path.abspath(tagger.backbone_file or "")
@@ -108,18 +144,39 @@ def save(
         raise
 
 
-def check_free(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Complain, before an hour of work, about a folder that ``save`` would refuse."""
+def check_free(
+    folder: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Complain, before an hour of work, about a folder that ``save`` would refuse.
+
+    Args:
+        inputs: files that are read; one of the tagger's own is never overwritten.
+    """
     folder = Path(folder)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / ABOUT_FILE).is_file():
-        raise InputError(f"{folder} exists and is not a tagger; choose another name for it")
-    if not overwrite:
-        raise InputError(
-            f"{folder} holds a tagger already; choose another name, or say that it may be "
-            "overwritten (--overwrite)"
-        )
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file; a tagger is a folder: choose another name")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / ABOUT_FILE).is_file():
+            raise InputError(f"{folder} exists and is not a tagger; choose another name for it")
+        if not overwrite:
+            raise InputError(
+                f"{folder} holds a tagger already; choose another name, or say that it may be "
+                "overwritten (--overwrite)"
+            )
+    check_output_folder(folder, _own_files(folder), overwrite=overwrite, inputs=inputs)
+    check_room(folder.resolve().parent, name=folder.name)  # it is built beside
+
+
+def _own_files(folder: Path) -> set[str]:
+    """What a tagger in ``folder`` consists of; anything else is the user's."""
+    names = {ABOUT_FILE, PROMPTS_FILE, EMBEDDINGS_FILE}
+    with suppress(InputError):
+        about = _read_about(folder)
+        names |= set(checked(_TaggerRecord, about, where=str(folder)).files)
+    return names
 
 
 def write_calibration(folder: str | os.PathLike[str], calibration: Calibration) -> None:
@@ -138,41 +195,90 @@ def load(
     """What the folder holds; errors as in ``PromptTagger.load``."""
     folder = Path(folder)
     content = _read_about(folder)
-    for name, expected in content["files"].items():
-        if not (folder / name).is_file():
-            raise InputError(f"{folder} is not whole: {name} is missing; copy the folder again")
-        if file_sha256(folder / name) != expected:
-            raise InputError(
-                f"{folder / name} is damaged or was changed (its checksum differs from the one in "
-                f"{ABOUT_FILE}); copy the folder again"
-            )
-    asked = content["backbone"]
-    loaded, file = _backbone(folder, asked, device, backbone)
-    if loaded.weights_hash != asked["weights_sha256"]:
+    where = str(folder / ABOUT_FILE)
+    about = checked(_TaggerRecord, content, where=where, remedy=_COPY)
+    _check_files(folder, about)
+    embeddings, contexts = _read_embeddings(folder, about), _read_contexts(folder, about)
+    try:
+        preprocessing = Preprocessing.from_dict(about.preprocessing)
+    except InputError as error:
+        raise InputError(f"{where}: preprocessing: {error}; {_COPY}") from None
+    calibration = None
+    if about.calibration is not None:
+        calibration = _calibration(about.calibration, about, f"{where}: calibration")
+    on_captions = about.about.calibration_on_captions
+    if on_captions is not None:
+        _calibration(on_captions, about, f"{where}: about.calibration_on_captions")
+    loaded, file = _backbone(folder, about.backbone, device, backbone)
+    if loaded.weights_hash != about.backbone.weights_sha256:
         raise InputError(
-            f"{folder}: its prompts were learned for the backbone {asked['name']} with weights "
-            f"{asked['weights_sha256'][:12]}…, and these are {loaded.weights_hash[:12]}…: prompts "
-            "work with their own backbone only"
+            f"{folder}: its prompts were learned for the backbone {about.backbone.name} with "
+            f"weights {about.backbone.weights_sha256[:12]}…, and these are "
+            f"{loaded.weights_hash[:12]}…: prompts work with their own backbone only"
         )
-    loaded.name = asked["name"]
-    calibration = content["calibration"]
-    contexts = _read(folder / PROMPTS_FILE)
+    loaded.name = about.backbone.name
     return TaggerParts(
         backbone=loaded,
-        class_names=tuple(content["class_names"]),
-        embeddings=_read(folder / EMBEDDINGS_FILE),
-        contexts={name.removeprefix("ctx_"): value for name, value in contexts.items()},
-        scoring=Scoring(**content["scoring"]),
-        preprocessing=Preprocessing.from_dict(content["preprocessing"]),
-        calibration=calibration and Calibration.from_dict(calibration),
+        class_names=about.class_names,
+        embeddings=embeddings,
+        contexts=contexts,
+        scoring=about.scoring,
+        preprocessing=preprocessing,
+        calibration=calibration,
         provenance=content["about"],
         backbone_file=file,
     )
 
 
+def _check_files(folder: Path, about: _TaggerRecord) -> None:
+    """Every file there and as it was written."""
+    for name in (PROMPTS_FILE, EMBEDDINGS_FILE, about.backbone.file):
+        if name is not None and name not in about.files:
+            raise InputError(
+                f"{folder / ABOUT_FILE}: 'files' lacks the checksum of {name}; {_COPY}"
+            )
+    for name, expected in about.files.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is not whole: {name} is missing; {_COPY}")
+        if file_sha256(folder / name) != expected:
+            raise InputError(
+                f"{folder / name} is damaged or was changed (its checksum differs from the one in "
+                f"{ABOUT_FILE}); {_COPY}"
+            )
+
+
+def _read_embeddings(folder: Path, about: _TaggerRecord) -> dict[str, Tensor]:
+    path = folder / EMBEDDINGS_FILE
+    embeddings = read_safetensors(path, remedy=_COPY)
+    shape = ArraySpec("f", (len(about.class_names), about.backbone.embed_dim))
+    check_arrays(embeddings, {"global": shape, "local": shape}, where=str(path), remedy=_COPY)
+    return embeddings
+
+
+def _read_contexts(folder: Path, about: _TaggerRecord) -> dict[str, Tensor]:
+    """The learned vectors by name: (M, width), or (C, M, width) where each class has its own."""
+    path = folder / PROMPTS_FILE
+    contexts = read_safetensors(path, remedy=_COPY)
+    for name, value in contexts.items():
+        shape = ("context", "width") if value.ndim == 2 else (len(about.class_names), "M", "width")
+        check_arrays(contexts, {name: ArraySpec("f", shape)}, where=str(path), remedy=_COPY)
+    return {name.removeprefix("ctx_"): value for name, value in contexts.items()}
+
+
+def _calibration(values: dict[str, Any], about: _TaggerRecord, where: str) -> Calibration:
+    calibration = Calibration.from_dict(values, where=where)
+    for name in ("offsets", "positives", *(("thresholds",) if calibration.thresholds else ())):
+        if len(getattr(calibration, name)) != len(about.class_names):
+            raise InputError(
+                f"{where}: '{name}' has {len(getattr(calibration, name))} entries for "
+                f"{len(about.class_names)} classes; {_COPY}"
+            )
+    return calibration
+
+
 def _backbone(
     folder: Path,
-    asked: dict[str, Any],
+    asked: _BackboneRecord,
     device: torch.device | str,
     given: Backbone | str | os.PathLike[str] | None,
 ) -> tuple[Backbone, Path | None]:
@@ -182,44 +288,37 @@ def _backbone(
     if given is not None:
         published = str(given) in backbone_names()
         return load_backbone(given, device=device), None if published else Path(given)
-    if "file" in asked:
-        file = folder / asked["file"]
-        return load_backbone(file, device=device), file
-    if asked["published"]:
-        return load_backbone(asked["name"], device=device), None
-    path = Path(asked["path"])
+    if asked.file is not None:
+        return load_backbone(folder / asked.file, device=device), folder / asked.file
+    if asked.published:
+        return load_backbone(asked.name, device=device), None
+    path = Path(asked.path or "")
     if not path.is_file():
         raise InputError(
             f"{folder} does not contain its backbone, and {path} is not there; say where the "
-            f"weights of {asked['name']} are (--backbone FILE)"
+            f"weights of {asked.name} are (--backbone FILE)"
         )
     return load_backbone(path, device=device), path
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
+    """What ``tagger.json`` holds, known to be of a version that can be read."""
     path = folder / ABOUT_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
+        if folder.is_file():
+            raise InputError(f"{folder} is a file; a tagger is a folder ('tai-dpt fit')")
         what = "has no" if folder.is_dir() else "is no folder, so it has no"
-        raise InputError(
-            f"{folder} {what} {ABOUT_FILE}: not a tagger; 'tai-dpt fit' makes one"
-        ) from None
-    except NotADirectoryError:
-        raise InputError(f"{folder} is a file; a tagger is a folder ('tai-dpt fit')") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); copy the folder again") from None
+        raise InputError(f"{folder} {what} {ABOUT_FILE}: not a tagger; 'tai-dpt fit' makes one")
+    content = read_json(path, remedy=_COPY)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} does not describe a tagger of tai-dpt")
-    if content.get("format_version", 0) > FORMAT_VERSION:
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise InputError(
             f"{folder} was written by {content.get('written_by', 'a newer version')} (format "
-            f"{content['format_version']}), and this is tai_dpt {tai_dpt.__version__}, which "
-            f"reads up to format {FORMAT_VERSION}: update it (pip install --upgrade tai-dpt)"
+            f"{version}), and this is tai_dpt {tai_dpt.__version__}, which reads up to format "
+            f"{FORMAT_VERSION}: update it (pip install --upgrade tai-dpt)"
         )
-    missing = [key for key in _KEYS if key not in content]
-    if missing:
-        raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}; copy the folder again")
     return content
 
 
@@ -230,10 +329,11 @@ def _write_about(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _put_in_place(building: Path, folder: Path) -> None:
-    """Rename ``building`` to ``folder``; what was there is moved aside first, then removed."""
+    """Rename ``building`` to ``folder``. Of a tagger that was there its own files are removed."""
     if not folder.exists():
         building.rename(folder)
         return
+    own = _own_files(folder)
     aside = building.with_suffix(".old")
     folder.rename(aside)
     try:
@@ -242,6 +342,9 @@ def _put_in_place(building: Path, folder: Path) -> None:
         with suppress(OSError):
             aside.rename(folder)
         raise
+    for entry in aside.iterdir():
+        if entry.name not in own:
+            entry.rename(folder / entry.name)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -256,11 +359,3 @@ def _write_tensors(
     plain = {f"{prefix}{name}": value.cpu().contiguous() for name, value in tensors.items()}
     with atomic_write(path) as stream:
         stream.write(serialized(plain, metadata=metadata))
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); copy the folder again") from None

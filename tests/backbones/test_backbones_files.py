@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,8 @@ from tai_dpt.backbones.weights import read_state_dict, weights_hash
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 
-from clips import golden_clip, golden_state, tiny_clip
+from clips import golden_clip, golden_state, publish, tiny_clip
+from taggers import run
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def save_wrapped(state, path) -> None:
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_every_format_holds_the_same_weights(tmp_path, state):
+def test_every_format_holds_the_same_weights(tmp_path, state, monkeypatch):
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     sizes = {"input_resolution": torch.tensor(64), "vocab_size": torch.tensor(49408)}
     torch.save(state, tmp_path / "plain.pt")
@@ -50,6 +52,7 @@ def test_every_format_holds_the_same_weights(tmp_path, state):
     save_wrapped(state, tmp_path / "wrapped.tar")
     save_file(half, tmp_path / "weights.safetensors")
     save_jit(tiny_clip("resnet"), tmp_path / "archive.pt")
+    publish(monkeypatch, tmp_path / "archive.pt")
     files = sorted(tmp_path.iterdir())
     assert len(files) == 6
     hashes = {weights_hash(read_state_dict(path)) for path in files}
@@ -201,6 +204,70 @@ def test_a_state_dict_of_something_else_is_refused(tmp_path, state):
     )
     key = "visual.attnpool.positional_embedding"
     attempt({**state, key: torch.zeros(7, 256)}, "has 7 rows, not 1 [+] a square number")
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torchscript_that_nobody_published_is_converted_on_purpose_only(tmp_path, state):
+    path, converted = tmp_path / "mine.pt", tmp_path / "mine.safetensors"
+    save_jit(tiny_clip("resnet"), path)
+    refused(path, "TorchScript, a program .* tai-dpt convert-weights IN OUT")
+    code, _, error = run("convert-weights", path, converted)
+    assert code == 0 and "tensors" in error
+    assert load_backbone(converted).weights_hash == weights_hash(state)
+    for target, message in ((path, "is what is read"), (converted, "exists; .* --overwrite")):
+        code, _, error = run("convert-weights", path, target)
+        assert code == 2 and re.search(message, error)
+
+
+class Trap(torch.nn.Module):
+    """TorchScript that writes a file while it is opened."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
+
+    @torch.jit.export
+    def __getstate__(self) -> str:
+        return self.target
+
+    @torch.jit.export
+    def __setstate__(self, target: str) -> None:
+        self.target = target
+        self.training = False
+        torch.from_file(target, shared=True, size=4).fill_(1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_opening_a_weight_file_runs_nothing(tmp_path):
+    target = tmp_path / "overwritten"
+    torch.jit.script(Trap(str(target))).save(str(tmp_path / "trap.pt"))
+    refused(tmp_path / "trap.pt", "TorchScript, a program")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ln_final.weight", torch.tensor(1.0), "'ln_final.weight' has 0 dimensions, expected 1"),
+        ("text_projection", torch.tensor(1), "0 dimensions"),
+        ("ln_final.bias", torch.full((64,), torch.nan), "'ln_final.bias' holds values that are no"),
+        ("ln_final.bias", torch.zeros(64, dtype=torch.int32), "holds torch.int32, expected frac"),
+        ("ln_final.bias", torch.zeros(64, dtype=torch.complex64), "is no plain tensor"),
+        ("ln_final.bias", torch.zeros(64).to_sparse(), "is no plain tensor"),
+        ("ln_final.bias", torch.zeros(0), "is no plain tensor"),
+        ("ln_final.bias", torch.empty(64, device="meta"), "is no plain tensor"),
+        ("transformer.resblocks.999999999.ln_1.bias", torch.zeros(64), "it lacks"),
+    ],
+)
+def test_weights_that_are_none(tmp_path, state, key, value, message):
+    torch.save({**state, key: value}, tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", message)
 
 
 def test_a_compact_token_table_must_be_whole(tmp_path):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tai_dpt.backbones import load_backbone
 
-from clips import assert_close, random_clip
+from clips import assert_close, publish, random_clip
 
 TEXT = {
     "context_length": 77,
@@ -64,7 +64,7 @@ def _one_thread():
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_full_size_from_every_file_format(name, tmp_path):
+def test_full_size_from_every_file_format(name, tmp_path, monkeypatch):
     model = random_clip(**TEXT, **MODELS[name])
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, 224, 224, generator=generator)
@@ -82,6 +82,7 @@ def test_full_size_from_every_file_format(name, tmp_path):
             torch.save(half, path)
         else:
             save_jit(model, str(path), image, tokens)
+            publish(monkeypatch, path)
         backbone = load_backbone(path)
         path.unlink()  # hundreds of megabytes
 

@@ -67,7 +67,7 @@ def test_what_it_writes(runs):
 
 def test_bad_input(runs):
     for arguments, message in (
-        ((runs / "text", runs / "none/scores.npz"), "no such score file"),
+        ((runs / "text", runs / "none/scores.npz"), "no such file"),
         ((runs / "text", runs / "image", "--weight", 1.5), r"must lie in \[0, 1\]"),
     ):
         result = call(*arguments)

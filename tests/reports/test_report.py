@@ -172,9 +172,9 @@ def test_broken_unfinished_and_missing_runs_are_told(tmp_path: Path) -> None:
     told = [line[2:] for line in result.output.splitlines() if line.startswith("- ")][1:]
     expected = [
         f"broken: {base}/seed2/results.json: not valid JSON",
-        f"broken: {base}/seed3/results.json: incomplete, it lacks 'config'",
-        f"broken: {base}/seed4/results.json: not the results of an evaluation",
-        f"broken: {base}/seed5/results.json: incomplete, it lacks the mAP of 'merged'",
+        f"broken: {base}/seed3/results.json: 'config' should be an object, not null",
+        f"broken: {base}/seed4/results.json: it should be an object, not [1, 2]",
+        f"broken: {base}/seed5/results.json: it lacks 'metrics.merged.mAP'",
         f"unfinished: {base}/seed6 (no results.json; in epoch 7 of 20, log written 0 min ago)",
         f"unfinished: {base}/seed7 (it stopped before its first line; see console.txt)",
         f"no mAP: {base}/seed8 (no class has a positive image)",

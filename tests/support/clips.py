@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,12 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> N
     """Within ``tolerance`` of the largest value expected."""
     assert actual.shape == expected.shape
     assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def publish(monkeypatch: Any, path: Path) -> None:
+    """Have a weight file count as one that OpenAI published: TorchScript is opened only then."""
+    from tai_dpt.backbones import weights
+    from tai_dpt.io.atomic import file_sha256
+
+    sha256 = file_sha256(path)
+    monkeypatch.setattr(weights, "_published_sha256", lambda: {sha256})

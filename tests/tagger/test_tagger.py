@@ -233,10 +233,10 @@ def test_broken_folders_say_what_is_wrong(folder, tmp_path) -> None:
     with pytest.raises(InputError, match=r"written by tai_dpt 7.0 \(format 9\).*update it"):
         Tagger.load(folder)
     about.write_text(json.dumps({k: v for k, v in content.items() if k != "scoring"}))
-    with pytest.raises(InputError, match="it lacks scoring"):
+    with pytest.raises(InputError, match="it lacks 'scoring'"):
         Tagger.load(folder)
     about.write_text(text[:100])
-    with pytest.raises(InputError, match=r"tagger\.json is damaged"):
+    with pytest.raises(InputError, match=r"tagger\.json: not valid JSON"):
         Tagger.load(folder)
     about.write_text(text)
 

@@ -1,0 +1,33 @@
+"""``tai-dpt convert-weights``: TorchScript, or any other weight file, as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tai_dpt.io.console import CONTEXT, quiet_option, say
+from tai_dpt.io.output import check_output
+
+
+@click.command("convert-weights", context_settings=CONTEXT)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@quiet_option
+def convert_weights(source: Path, target: Path, overwrite: bool, quiet: bool) -> None:
+    """Write the weights in IN as OUT, a safetensors file, which is data and nothing else.
+
+    \b
+    Example:
+      tai-dpt convert-weights my-clip.pt my-clip.safetensors
+
+    TorchScript is a program: opening it runs what its maker put there. Elsewhere only the files
+    that OpenAI published are opened; this command opens any, so use it for a file whose maker
+    you trust.
+    """
+    check_output(target, overwrite=overwrite, inputs=[source], option="OUT")
+    from tai_dpt.backbones.weights import convert_weights as convert
+
+    count = convert(source, target)
+    say(f"wrote {target}, {count:,} tensors", quiet=quiet)

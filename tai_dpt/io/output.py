@@ -1,0 +1,145 @@
+"""Where output goes: one rule for every command, and complaints before any work is done.
+
+A file or folder that is there is not replaced unless ``--overwrite`` says so; one that is an
+input never is. ``check_output`` finds out; what it lets through can be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from tai_dpt.errors import InputError
+from tai_dpt.io.cache import ELSEWHERE, cache_root
+
+PathLike = str | os.PathLike[str]
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+
+_LEAST_ROOM = 1 << 16  # bytes that are tried
+
+# what to do about an OSError, by its number
+_WAYS_OUT = {
+    errno.ENOSPC: "free some room there, or write elsewhere",
+    errno.EDQUOT: "free some room there, or write elsewhere",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOTDIR: "a part of the path is a file: choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a link that leads to itself: choose another path",
+    errno.EISDIR: "give the name of a file",
+    errno.EMFILE: "raise the limit (ulimit -n), or lower the number of workers",
+    errno.EIO: "the disk or the network folder has a fault",
+    errno.ENOENT: "a folder on the way is missing or cannot be made",
+}
+
+
+def check_output(
+    path: PathLike,
+    *,
+    overwrite: bool,
+    inputs: Iterable[PathLike] = (),
+    option: str = "--out",
+    needs: int = _LEAST_ROOM,
+) -> None:
+    """Complain, before any work, about an output file that cannot or must not be written.
+
+    Args:
+        overwrite: whether the user said that what is there may go.
+        inputs: what the command reads: never overwritten, whatever name leads to it.
+        option: the option that named it, for the message.
+        needs: bytes that will be written.
+
+    Raises:
+        InputError: no name, an input, there already, a folder, no room, or not writable.
+    """
+    path = _named(path, option)
+    _check_is_no_input(path, inputs, option)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; {option} is the name of a file")
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"{path} exists; choose another {option}, or add --overwrite")
+    check_room(path.parent, needs=needs, name=path.name, option=option)
+
+
+def check_output_folder(
+    folder: PathLike,
+    files: Iterable[str],
+    *,
+    overwrite: bool,
+    inputs: Iterable[PathLike] = (),
+    option: str = "--out",
+    needs: int = _LEAST_ROOM,
+) -> None:
+    """As ``check_output``, of a folder in which ``files`` will be written; others stay."""
+    folder = _named(folder, option)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is a file; {option} is a folder")
+    for name in files:
+        _check_is_no_input(folder / name, inputs, option)
+        if os.path.lexists(folder / name) and not overwrite:
+            raise InputError(f"{folder / name} exists; choose another {option}, or add --overwrite")
+    check_room(folder, needs=needs, option=option)
+
+
+def check_room(
+    folder: PathLike, *, needs: int = _LEAST_ROOM, name: str = "x", option: str = "--out"
+) -> None:
+    """Find out whether a file ``name`` can be written in ``folder``, made or still to be made.
+
+    Raises:
+        InputError: it cannot; the message says why and names ``option``.
+    """
+    folder = Path(folder)
+    try:
+        with suppress(FileNotFoundError):
+            os.lstat(folder / name)  # complains of a name that is too long, a link to itself, …
+        place = folder
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        with tempfile.TemporaryDirectory(prefix=".tai-dpt-", dir=place) as trial:
+            Path(trial, "room").write_bytes(bytes(_LEAST_ROOM))
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise InputError(f"{os_error(error, at=folder / name)} ({option})") from None
+    if free < needs:
+        raise InputError(
+            f"{place} has {free / 1e6:,.0f} MB free and {needs / 1e6:,.0f} MB will be written: "
+            f"free some room, or choose another {option}"
+        )
+
+
+def os_error(error: OSError, *, at: PathLike | None = None) -> str:
+    """An ``OSError`` as one line: the path, what is wrong with it, and the way out."""
+    path = at if at is not None else error.filename
+    reason = error.strerror or str(error) or type(error).__name__
+    way_out = _WAYS_OUT.get(error.errno or 0)
+    if path is not None and cache_root() in (
+        Path(os.fsdecode(path)),
+        *Path(os.fsdecode(path)).parents,
+    ):
+        way_out = ELSEWHERE
+    where = f"{os.fsdecode(path)}: " if path is not None else ""
+    return f"{where}{reason}{f'; {way_out}' if way_out else ''}"
+
+
+def _named(path: PathLike, option: str) -> Path:
+    if not os.fspath(path) or not Path(path).name:
+        raise InputError(f"{option} is '{os.fspath(path)}': give a name")
+    return Path(path)
+
+
+def _check_is_no_input(path: Path, inputs: Iterable[PathLike], option: str) -> None:
+    for given in inputs:
+        if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
+            raise InputError(f"{path} is what is read: choose another {option}")
