@@ -8,12 +8,19 @@ import os
 # Before torch is imported, so that it also holds for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
+import inspect
 import json
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner, Result
 
 from reference import GOLDEN, load_golden
+
+if "mix_stderr" in inspect.signature(CliRunner).parameters:  # click 8.1: make it 8.2's runner
+    CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)
+    Result.output = property(lambda result: result.stdout + result.stderr)
 
 
 @pytest.fixture(scope="session")

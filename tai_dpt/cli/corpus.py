@@ -123,7 +123,7 @@ def _summary(
     if len(used) < len(everything):
         lines.append(f"{len(everything) - len(used):,} are over the config's limits: left out")
     lines.append(f"{len(used):,} are learned from")
-    sizes = used.labels.sum(1)
+    sizes = used.labels.sum(1, dtype=np.int64)
     counts = np.bincount(sizes)
     shares = ", ".join(f"{n}: {counts[n] / len(used):.1%}" for n in range(1, len(counts)))
     lines += ["", f"classes per caption: {sizes.mean():.2f} on average ({shares})", ""]

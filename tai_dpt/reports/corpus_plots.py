@@ -30,7 +30,7 @@ def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -
     chosen = [names[index] for index in order]
     figures = {
         "captions_per_class.png": _per_class(pairs.diagonal()[order], chosen, len(names)),
-        "classes_per_caption.png": _per_caption(labels.sum(1)),
+        "classes_per_caption.png": _per_caption(labels.sum(1, dtype=np.int64)),
         "co_occurrence.png": _pairs(pairs[np.ix_(order, order)], chosen),
     }
     paths = []

@@ -245,7 +245,7 @@ def _corpus(class_names: Sequence[str], again: ReopenedRun) -> str:
     corpus = again.corpus
     if corpus is None:
         return ""
-    per_text = corpus.labels.sum(1)
+    per_text = corpus.labels.sum(1, dtype=np.int64)
     words = np.array([len(text.split()) for text in corpus.texts])
     together = corpus.labels.astype(np.int64).T @ corpus.labels
     upper = [(int(together[i, j]), i, j) for i in range(len(together)) for j in range(i)]
