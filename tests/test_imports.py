@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from places import ROOT
 
@@ -146,6 +150,21 @@ def test_no_file_imports_itself_in_a_circle() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_what_the_code_imports_is_a_dependency() -> None:
+    """Of any extra too, where it is imported only when it is asked for."""
+    found = {
+        name.split(".")[0]
+        for module in FILES
+        for name, _ in imports(module)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "tai_dpt", "dassl", "wilds"}
+    }
+    named = {canonicalize_name(Requirement(r).name) for r in metadata.requires("tai-dpt") or []}
+    owners = metadata.packages_distributions()
+    assert {
+        name for name in found if not named & {canonicalize_name(o) for o in owners.get(name, ())}
+    } == set()
 
 
 def test_the_rules_see_what_they_should() -> None:
