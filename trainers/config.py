@@ -25,6 +25,10 @@ def extend_cfg(cfg: CfgNode) -> None:
     # Which scores the printed mAP is of; results.json has all three.
     cfg.TEST.PREDICTION = "merged"
 
+    # Local image features of vision transformers: qq (what "" means), qk, value or neighbours.
+    # Prompts learned from captions do not depend on it: a test may choose another one.
+    cfg.MODEL.BACKBONE.DENSE = ""
+
     for name in TRAINER_REGISTRY.registered_names():
         options = getattr(TRAINER_REGISTRY.get(name), "default_options", None)
         if options is not None:

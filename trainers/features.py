@@ -34,14 +34,19 @@ _ON_BAD_IMAGE = ("error", "skip")
 
 
 def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> Backbone:
-    """``MODEL.BACKBONE.NAME``: a published name, or a weight file (also under DATASET.ROOT)."""
+    """What ``MODEL.BACKBONE`` names: a published model, or a weight file (also under DATASET.ROOT).
+
+    Raises:
+        InputError: it cannot be loaded, or has no such ``DENSE`` option.
+    """
     if precision not in _DTYPES:
         raise unknown("precision (PREC)", precision, _DTYPES)
     name = cfg.MODEL.BACKBONE.NAME
     in_root = Path(cfg.DATASET.ROOT).expanduser() / name
     if name and not Path(name).expanduser().exists() and in_root.is_file():
         name = str(in_root)
-    return load_backbone(name, device=device, dtype=_DTYPES[precision])
+    dense = cfg.MODEL.BACKBONE.DENSE or None
+    return load_backbone(name, device=device, dtype=_DTYPES[precision], dense=dense)
 
 
 def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> FeatureStore:
@@ -130,6 +135,7 @@ def _pixel_store(
             files=_digest(files),
             preprocessing=preparation,
             position_embedding=position_embedding,
+            **_dense_part(backbone),
         ),
         count=count,
         embed_dim=backbone.embed_dim,
@@ -263,6 +269,11 @@ def _key(backbone: Backbone, **parts: str | bool) -> dict[str, str | bool]:
         "compute": str(backbone.dtype).removeprefix("torch."),
         **parts,
     }
+
+
+def _dense_part(backbone: Backbone) -> dict[str, str]:
+    """How local image features come about, where there is a choice."""
+    return {} if backbone.dense is None else {"dense": backbone.dense}
 
 
 def _options(cfg: CfgNode) -> dict[str, Any]:

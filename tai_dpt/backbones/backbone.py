@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from tai_dpt.backbones.building import build_clip
 from tai_dpt.backbones.download import NAMES, download
 from tai_dpt.backbones.preprocessing import Preprocessing
-from tai_dpt.backbones.resnet import DenseResNet
-from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.backbones.tokens import token_ids
-from tai_dpt.backbones.vit import DenseViT
-from tai_dpt.backbones.weights import read_state_dict, weights_hash
+from tai_dpt.backbones.towers import Towers, towers_of
+from tai_dpt.backbones.weights import read_state_dict
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 
@@ -37,42 +35,64 @@ class Backbone:
         embed_dim: width ``D`` of the joint space.
         image_size: height and width of CLIP's own training images.
         preprocessing: how those were prepared, so how images are unless somebody says otherwise.
+        cell: height and width in pixels of what a local image feature is of.
         logit_scale: CLIP's own, 100 for OpenAI's weights.
         text: the text tower, for prompts; ``device`` and ``dtype`` are both towers'.
     """
 
     def __init__(
         self,
-        clip_model: nn.Module,
+        model: Towers | nn.Module,
         *,
         name: str,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         preprocessing: Preprocessing | None = None,
+        dense: str | None = None,
     ) -> None:
-        """Take over ``clip_model``, a ``clip.model.CLIP`` with fp32 weights; it is changed.
-
+        """
         Args:
-            dtype: what the towers compute in; normalisation layers stay in fp32.
+            model: the towers, which are taken over; or a ``clip.model.CLIP`` with fp32 weights,
+                which is copied.
+            dtype: what the towers compute in; sums inside normalisation layers are in fp32.
+            dense: see the attribute ``dense``; None is the tower's best.
             preprocessing: OpenAI's, at the size that the weights' shapes tell, where left out.
         """
         if dtype not in _DTYPES:
             raise InputError(f"CLIP runs in {', '.join(map(str, _DTYPES))}, not in {dtype}")
         os.environ.setdefault(*_COMPILED_PRODUCTS)  # read when the first product is computed
-        state = clip_model.state_dict()
+        towers = model if isinstance(model, Towers) else towers_of(model)
         self.name = name
-        self.weights_hash = weights_hash(state)
-        self.embed_dim: int = state["text_projection"].shape[1]
-        self.logit_scale = float(state["logit_scale"].float().exp())
+        self.weights_hash = towers.weights_hash
+        self.logit_scale = towers.logit_scale
         self.device = torch.device(device)
         self.dtype = dtype
-        self.text = TextEncoder(clip_model).to(self.device, dtype).requires_grad_(False).eval()
-        visual = clip_model.get_submodule("visual")
-        _convert(visual, dtype)
-        dense = DenseResNet(visual) if hasattr(visual, "attnpool") else DenseViT(visual)
-        self.image = dense.to(self.device).requires_grad_(False).eval()
-        self.image_size = dense.image_size
+        self.text = towers.text.to(self.device, dtype).requires_grad_(False).eval()
+        self.image = towers.image.to(self.device, dtype).requires_grad_(False).eval()
+        self.embed_dim: int = self.text.embed_dim
+        self.image_size: int = self.image.image_size
+        self.cell: int = self.image.cell
         self.preprocessing = preprocessing or Preprocessing((self.image_size, self.image_size))
+        if dense is not None:
+            self.dense = dense
+
+    @property
+    def dense(self) -> str | None:
+        """How local image features come about, one of ``image.dense_options``; None where there
+        is but one way (ResNets). May be set at any time: prompts do not depend on it."""
+        return self.image.dense
+
+    @dense.setter
+    def dense(self, name: str) -> None:
+        options = self.image.dense_options
+        if not options:
+            raise InputError(
+                f"the local features of {self.name} come about in one way only, so it takes no "
+                f"dense option '{name}' (MODEL.BACKBONE.DENSE): leave it out"
+            )
+        if name not in options:
+            raise unknown("dense option (MODEL.BACKBONE.DENSE)", name, options)
+        self.image.dense = name
 
     def __repr__(self) -> str:
         return (
@@ -132,6 +152,7 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     download_dir: str | os.PathLike[str] | None = None,
     sha256: str | None = None,
+    dense: str | None = None,
 ) -> Backbone:
     """A frozen CLIP by a published name (downloaded once) or from a local weight file.
 
@@ -142,6 +163,7 @@ def load_backbone(
         download_dir: where published files are kept; default ``$TAI_DPT_CACHE/clip``,
             else ``~/.cache/clip``.
         sha256: what the file's SHA-256 must be. Published files are always checked.
+        dense: how local image features come about, see ``Backbone.dense``.
 
     Raises:
         InputError: the name is unknown, the file is missing, broken, not the expected one or no
@@ -156,21 +178,13 @@ def load_backbone(
         name = path.stem
         if not path.exists() and not _looks_like_path(given):
             raise InputError(f"{unknown('backbone', given, NAMES)}, or a path to a weight file")
-    state = read_state_dict(path, sha256=sha256)
-    model = build_clip(state, source=str(path))
-    return Backbone(model, name=name, device=device, dtype=dtype)
+    towers = towers_of(
+        build_clip(read_state_dict(path, sha256=sha256), source=str(path)), owned=True
+    )
+    return Backbone(towers, name=name, device=device, dtype=dtype, dense=dense)
 
 
 def _looks_like_path(given: str) -> bool:
     """Whether somebody who wrote this meant a file. "ViT-B/8" is a name: no suffix, no dot."""
     path = Path(given)
     return path.is_absolute() or given.startswith((".", "~")) or bool(path.suffix)
-
-
-def _convert(tower: nn.Module, dtype: torch.dtype) -> None:
-    """Weights to ``dtype``, but for normalisation layers, which lose too much by it."""
-    for module in tower.modules():
-        if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
-            continue
-        for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(dtype)

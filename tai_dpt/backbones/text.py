@@ -6,86 +6,19 @@ at its own length instead of at 77 positions, and every position's output is kep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tai_dpt.backbones.blocks import Block, block_prefixes, layer_norm
 from tai_dpt.features.packed import PackedFeatures, row_numbers, row_offsets
 from tai_dpt.features.types import Features
 
-# QuickGELU is x·σ(1.702 x) = silu(1.702 x) / 1.702. With frozen weights the two factors go into
-# the layers around it, and one fused operation is left.
-_QUICK_GELU = 1.702
-
 # Tokens of many texts that are run together: enough for full speed, few enough for the caches.
 TOKENS_AT_ONCE = 2048
-
-
-class TextBlock(nn.Module):
-    """One frozen residual attention block, in the pieces that prompt encoding needs."""
-
-    ln_1_weight: Tensor
-    ln_1_bias: Tensor
-    qkv_weight: Tensor
-    qkv_bias: Tensor
-    out_weight: Tensor
-    out_bias: Tensor
-    ln_2_weight: Tensor
-    ln_2_bias: Tensor
-    fc_weight: Tensor
-    fc_bias: Tensor
-    proj_weight: Tensor
-    proj_bias: Tensor
-
-    def __init__(self, block: Any) -> None:
-        """``block``: a ``ResidualAttentionBlock`` of the ``clip`` package."""
-        super().__init__()
-        attention = block.attn
-        self.heads: int = attention.num_heads
-        weights = {
-            "ln_1_weight": block.ln_1.weight,
-            "ln_1_bias": block.ln_1.bias,
-            "qkv_weight": attention.in_proj_weight,
-            "qkv_bias": attention.in_proj_bias,
-            "out_weight": attention.out_proj.weight,
-            "out_bias": attention.out_proj.bias,
-            "ln_2_weight": block.ln_2.weight,
-            "ln_2_bias": block.ln_2.bias,
-            "fc_weight": block.mlp.c_fc.weight * _QUICK_GELU,
-            "fc_bias": block.mlp.c_fc.bias * _QUICK_GELU,
-            "proj_weight": block.mlp.c_proj.weight / _QUICK_GELU,
-            "proj_bias": block.mlp.c_proj.bias,
-        }
-        for name, value in weights.items():
-            self.register_buffer(name, value.detach().clone(), persistent=False)
-
-    def qkv(self, x: Tensor) -> Tensor:
-        """Queries, keys and values (B, L, 3·W), side by side, of hidden states ``x`` (B, L, W)."""
-        normed = layer_norm(x, self.ln_1_weight, self.ln_1_bias)
-        return F.linear(normed, self.qkv_weight, self.qkv_bias)
-
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add attention's output (B, L, W) to ``x`` (B, L, W), then the MLP's."""
-        x = x + F.linear(attended, self.out_weight, self.out_bias)
-        normed = layer_norm(x, self.ln_2_weight, self.ln_2_bias)
-        hidden = F.silu(F.linear(normed, self.fc_weight, self.fc_bias))
-        return x + F.linear(hidden, self.proj_weight, self.proj_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Causal self-attention over ``x`` (B, L, W), then the MLP."""
-        split = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, L, 3, heads, d)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.finish(x, attended.transpose(1, 2).flatten(2))
-
-
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Layer normalisation over the last axis; torch does it in single precision inside and
-    rounds once, whatever ``x`` is in."""
-    return F.layer_norm(x, weight.shape, weight, bias)
 
 
 class TextEncoder(nn.Module):
@@ -97,24 +30,34 @@ class TextEncoder(nn.Module):
     ln_final_bias: Tensor
     projection: Tensor  # (W, D)
 
-    def __init__(self, clip_model: Any) -> None:
-        """``clip_model``: a ``clip.model.CLIP`` (any copy of that class)."""
+    def __init__(
+        self, state: MutableMapping[str, Tensor], *, heads: int, activation: str = "quick_gelu"
+    ) -> None:
+        """
+        Args:
+            state: in OpenAI's layout; the text tower's tensors are taken out of it and changed.
+            heads: number of attention heads.
+            activation: one of ``blocks.ACTIVATIONS``.
+        """
         super().__init__()
-        self.blocks = nn.ModuleList(TextBlock(b) for b in clip_model.transformer.resblocks)
+        self.blocks = nn.ModuleList(
+            Block(state, prefix, heads=heads, causal=True, activation=activation)
+            for prefix in block_prefixes(state, "transformer.resblocks.")
+        )
         weights = {
-            "token_table": clip_model.token_embedding.weight,
-            "positions": clip_model.positional_embedding,
-            "ln_final_weight": clip_model.ln_final.weight,
-            "ln_final_bias": clip_model.ln_final.bias,
-            "projection": clip_model.text_projection,
+            "token_table": "token_embedding.weight",
+            "positions": "positional_embedding",
+            "ln_final_weight": "ln_final.weight",
+            "ln_final_bias": "ln_final.bias",
+            "projection": "text_projection",
         }
-        for name, value in weights.items():
-            self.register_buffer(name, value.detach().clone(), persistent=False)
+        for name, key in weights.items():
+            self.register_buffer(name, state.pop(key).detach(), persistent=False)
 
     @property
-    def layers(self) -> list[TextBlock]:
+    def layers(self) -> list[Block]:
         """The blocks, first to last."""
-        return cast("list[TextBlock]", list(self.blocks))
+        return cast("list[Block]", list(self.blocks))
 
     @property
     def context_length(self) -> int:

@@ -148,7 +148,7 @@ def export_onnx(tagger: PromptTagger, path: Path) -> None:
         raise InputError("ONNX needs the package onnx: pip install 'tai-dpt[onnx]'")
     if tagger.backbone.dtype != torch.float32:
         raise InputError(f"ONNX is exported in fp32, the backbone is in {tagger.backbone.dtype}")
-    # the exporter that traces: the other one cannot follow the hook that ends the ResNets' pass
+    # the exporter that traces: the other one needs packages of its own
     known = inspect.signature(torch.onnx.export).parameters
     tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in known else {}
     pixels = torch.zeros(2, 3, *tagger.preprocessing.size)

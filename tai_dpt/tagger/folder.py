@@ -35,6 +35,8 @@ FORMAT = "tai-dpt tagger"
 # raise it when an older version could not read the folder, or would read it wrongly
 FORMAT_VERSION = 1
 
+# of vision transformers, before there was a choice
+_FIRST_DENSE = "value"
 _COPY = "copy the folder again"
 
 _FileName = Annotated[str, Field(pattern=r"^[^/\\\s.][^/\\]*$")]  # in the folder, not above it
@@ -47,6 +49,7 @@ class _BackboneRecord(Record):
     published: bool
     file: _FileName | None = None  # in the folder
     path: str | None = None  # elsewhere
+    dense: str | None = _FIRST_DENSE
 
 
 class _AboutRecord(OpenRecord):
@@ -118,6 +121,7 @@ def save(
             "weights_sha256": tagger.backbone.weights_hash,
             "embed_dim": tagger.backbone.embed_dim,
             "published": published,
+            "dense": tagger.backbone.dense,
         }
         if include:
             backbone["file"] = "backbone.safetensors"  # never TorchScript: a tagger is data
@@ -217,6 +221,8 @@ def load(
             f"{loaded.weights_hash[:12]}…: prompts work with their own backbone only"
         )
     loaded.name = about.backbone.name
+    if loaded.dense is not None and about.backbone.dense is not None:
+        loaded.dense = about.backbone.dense
     return TaggerParts(
         backbone=loaded,
         class_names=about.class_names,
@@ -356,6 +362,7 @@ def _write_tensors(
     metadata: dict[str, str] | None = None,
 ) -> None:
     """As safetensors, with the permissions of any new file (``save_file`` hides it: 0600)."""
-    plain = {f"{prefix}{name}": value.cpu().contiguous() for name, value in tensors.items()}
+    # a copy each: safetensors takes no two names of one tensor
+    plain = {f"{prefix}{name}": value.cpu().contiguous().clone() for name, value in tensors.items()}
     with atomic_write(path) as stream:
         stream.write(serialized(plain, metadata=metadata))

@@ -285,7 +285,7 @@ class PromptTagger:
         """
         columns = self.class_indices(classes)
         whole = as_image(image)
-        cell = self.backbone.image_size // self.backbone.image.grid
+        cell = self.backbone.cell
         pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
         embeddings = self.embeddings["local"][columns]
         fine = shifted_heat_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)

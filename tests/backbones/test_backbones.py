@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tai_dpt.backbones import Backbone
+from tai_dpt.backbones import Backbone, positions
 from tai_dpt.backbones.positions import resize_positions
+from tai_dpt.backbones.vit import DENSE_OPTIONS
 from tai_dpt.errors import InputError
 
 from clips import GOLDEN, assert_close, golden, golden_clip, tiny_clip
@@ -153,25 +155,94 @@ def test_local_features_of_a_resnet_are_the_projected_cells(resnet):
         assert features.mask.shape == (2, 12)
 
 
+def similar(a: Tensor, b: Tensor, extra: Tensor | float = 0.0) -> Tensor:
+    """S(a, b) = softmax(a bᵀ / √d + extra), of METHODS section 4."""
+    return torch.softmax(a @ b.T / a.shape[-1] ** 0.5 + extra, dim=-1)
+
+
+def patch_attention(name: str, q: Tensor, k: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The weights with which each token of one head sees every token, the class token first."""
+    if name == "value":
+        return torch.eye(len(q))
+    if name == "qq":
+        return similar(q, q)
+    if name == "qk":
+        return similar(q, q) + similar(k, k)
+    nearness = torch.zeros(len(k), len(k))
+    places = [(row, column) for row in range(grid[0]) for column in range(grid[1])]
+    for i, one in enumerate(places):
+        for j, other in enumerate(places):
+            nearness[1 + i, 1 + j] = math.exp(-(math.dist(one, other) ** 2) / (2 * 5.0**2))
+    return similar(k, k, nearness)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (32, 80)])
+@pytest.mark.parametrize("name", DENSE_OPTIONS)
 @torch.no_grad()
-def test_local_features_of_a_vit_see_no_other_patch_in_the_last_block(vit):
-    """Attention with an identity matrix for weights, then the block as it stands."""
-    visual, batch = tiny_clip("vit").visual, images(2, 3, 48, 48)
+def test_each_dense_option_is_its_formula(name, size):
+    """Image by image and head by head, on the package's own last block."""
+    visual, batch = tiny_clip("vit").visual, images(2, 3, *size)
+    grid = (size[0] // 16, size[1] // 16)
+    visual.positional_embedding = torch.nn.Parameter(
+        resize_positions(visual.positional_embedding, *grid)
+    )
     states = []
     last = visual.transformer.resblocks[-1]
     last.register_forward_pre_hook(lambda _, args: states.append(args[0]))
-    visual(batch)
-    x = states[0].transpose(0, 1)  # (B, 1 + N, W)
-    width = x.shape[-1]
-    value = last.attn.in_proj_weight[2 * width :]
-    attended = last.ln_1(x) @ value.T + last.attn.in_proj_bias[2 * width :]
-    attended = torch.eye(x.shape[1]) @ attended
-    x = x + last.attn.out_proj(attended)
-    x = x + last.mlp(last.ln_2(x))
-    expected = F.normalize(visual.ln_post(x[:, 1:]) @ visual.proj, dim=-1)
-    features = vit.encode_images(batch, position_embedding=False)
-    assert_close(features.local, expected)
-    assert features.mask.shape == (2, 9)
+    global_ = F.normalize(visual(batch), dim=-1)
+    rows = []
+    for x in states[0].transpose(0, 1):  # (1 + N, W)
+        attention = last.attn
+        qkv = last.ln_1(x) @ attention.in_proj_weight.T + attention.in_proj_bias
+        heads = [part.chunk(attention.num_heads, dim=-1) for part in qkv.chunk(3, dim=-1)]
+        seen = [patch_attention(name, q, k, grid) @ v for q, k, v in zip(*heads, strict=True)]
+        output = attention.out_proj(torch.cat(seen, dim=-1))
+        if name in ("value", "qk"):
+            output = x + output
+            output = output + last.mlp(last.ln_2(output))
+        rows.append(visual.ln_post(output[1:]) @ visual.proj)
+    backbone = Backbone(tiny_clip("vit"), name="vit", dense=name)
+    features = backbone.encode_images(batch, position_embedding=False)
+    assert_close(features.local, F.normalize(torch.stack(rows), dim=-1))
+    assert_close(features.global_, global_)
+    assert features.mask.shape == (2, grid[0] * grid[1])
+
+
+def test_the_dense_option_is_chosen_at_any_time_and_changes_only_local_features(vit):
+    batch = images(1, 3, 48, 48)
+    assert vit.dense == "qq"
+    before = vit.encode_images(batch, position_embedding=False)
+    other = Backbone(tiny_clip("vit"), name="vit")
+    other.dense = "value"
+    after = other.encode_images(batch, position_embedding=False)
+    assert_close(after.global_, before.global_)
+    assert not torch.allclose(after.local, before.local)
+
+
+def test_unknown_dense_options_and_those_of_a_resnet_are_refused(vit, resnet):
+    with pytest.raises(InputError, match=r"unknown dense option .*'qqq'.* valid: qq, qk, value"):
+        vit.dense = "qqq"
+    with pytest.raises(InputError, match=r"one way only.*DENSE.*leave it out"):
+        resnet.dense = "qq"
+    assert resnet.dense is None
+
+
+def test_positions_of_another_size_are_resized_once(vit, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        positions, "resize_positions", lambda *a: calls.append(a[1:]) or resize_positions(*a)
+    )
+    for size in ((64, 48), (64, 48), (48, 48), (64, 80), (64, 48)):
+        vit.encode_images(images(1, 3, *size), position_embedding=False)
+    assert calls == [(4, 3), (4, 5)]
+
+
+def test_a_model_of_the_package_is_left_as_it_was():
+    for kind in KINDS:
+        model = tiny_clip(kind)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        Backbone(model, name=kind)
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @torch.no_grad()
