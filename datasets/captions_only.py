@@ -6,6 +6,7 @@ the captions are written from templates. With images it is ``ImageList``.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -14,7 +15,6 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.base import MultiLabelDataset, vocabulary_from_config
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config, with_templates
-from tai_dpt.labels.class_lists import template_texts
 from tai_dpt.labels.spelling import readings
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
@@ -66,9 +66,7 @@ class PlainCaptions(MultiLabelDataset):
         With fewer than ``least`` captions none is taken out: those that are learned from serve.
         """
         corpus = self.corpus
-        captions = len(corpus)
-        if self.cfg.DATASET.CORPUS.TEMPLATES:
-            captions -= len(template_texts(self.vocabulary)[0])
+        captions = len(corpus) - corpus.templates
         self.naming_fraction = captions / max(captions + corpus.dropped, 1)
         if captions < least:
             return corpus.subset(np.arange(captions))
@@ -76,7 +74,7 @@ class PlainCaptions(MultiLabelDataset):
         held = np.sort(draw[: min(round(captions * share), most)])
         keep = np.setdiff1d(np.arange(len(corpus)), held)
         kept = corpus.subset(keep)
-        self._corpus = LabelledCorpus(kept.texts, kept.labels, corpus.dropped)
+        self._corpus = dataclasses.replace(kept, dropped=corpus.dropped)
         return corpus.subset(held)
 
 

@@ -93,6 +93,15 @@ def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, float
     return dict(zip(values, summed.tolist(), strict=True))
 
 
+def any_of(mask: Tensor) -> Tensor:
+    """Where ``mask`` (bool) holds on any rank."""
+    if world() == 1:
+        return mask
+    counts = mask.to(torch.int32)
+    dist.all_reduce(counts)
+    return counts > 0
+
+
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Add up the parameters' gradients over the ranks; in one message."""
     if world() == 1:

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-import torch
+import dataclasses
 
+import torch
+from yacs.config import CfgNode
+
+from tai_dpt import distributed
+from tai_dpt.errors import InputError
+from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.linear_head import add_noise
 from tai_dpt.trainers.features import FeatureLoader, caption_store
+from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.prompt_trainer import PromptTrainer
+
+CAPTION_OPTIONS = {
+    "NOISE": 0.0,  # deviation of Gaussian noise on the captions' features in training
+}
+
+
+def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
+    """Batches of the corpus's captions, in an order that ``SEED`` decides."""
+    corpus = trainer.dataset.corpus
+    return FeatureLoader(
+        lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts),
+        torch.from_numpy(corpus.labels),
+        batch_size=trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+        device=trainer.device,
+        shuffle_seed=max(trainer.cfg.SEED, 0),
+    )
 
 
 class CaptionTrainer(PromptTrainer):
     """Base of the trainers that learn from captions and the labels read off them."""
 
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        options, key = self.options_of(cfg), self.options_key(cfg)
+        if not options.NOISE >= 0:
+            raise InputError(f"{key}.NOISE is {options.NOISE}; 0 or more")
+
     def build_train_loader(self) -> FeatureLoader:
-        corpus = self.dataset.corpus
-        return FeatureLoader(
-            lambda: caption_store(self.cfg, self.backbone, corpus.texts),
-            torch.from_numpy(corpus.labels),
-            batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
-            device=self.device,
-            shuffle_seed=max(self.cfg.SEED, 0),
-        )
+        return caption_loader(self)
 
     def training_cardinality(self) -> float:
         return float(self.dataset.corpus.labels.sum(1).mean())
+
+    def training_features(self, features: AnyFeatures) -> AnyFeatures:
+        noise = self.options.NOISE
+        if not noise:
+            return features
+        generator = self.step_generator("noise", rank=distributed.rank())
+        return dataclasses.replace(
+            features,
+            global_=add_noise(features.global_, noise, generator=generator),
+            local=add_noise(features.local, noise, generator=generator),
+        )

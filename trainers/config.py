@@ -24,6 +24,8 @@ def extend_cfg(cfg: CfgNode) -> None:
 
     # Which scores the printed mAP is of; results.json has all three.
     cfg.TEST.PREDICTION = "merged"
+    # An image's scores by each other: none, centre, standardise or softmax. Never chosen on test.
+    cfg.TEST.RECTIFY = "none"
 
     # Local image features of vision transformers: qq (what "" means), qk, value or neighbours.
     # Prompts learned from captions do not depend on it: a test may choose another one.

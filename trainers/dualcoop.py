@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.class_sampling import ClassDraw
 from tai_dpt.scoring.losses import asymmetric_loss
 from tai_dpt.scoring.scores import Scores, dual_scores
 from tai_dpt.toolbox import TRAINER_REGISTRY
@@ -62,7 +63,18 @@ class DualCoOp(ImageTrainer):
             sharpness=learned["log_sharpness"].exp(),
         )
 
-    def loss_parts(self, scores: Scores, labels: Tensor) -> dict[str, Tensor]:
+    def score_scale(self) -> float:
+        return float(self.model.get_parameter("log_scale").detach().exp())
+
+    def concept_constants(self, learned: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+        return {
+            "scale": learned["log_scale"].exp(),
+            "sharpness": learned["log_sharpness"].exp(),
+        }
+
+    def loss_parts(
+        self, scores: Scores, labels: Tensor, draw: ClassDraw | None
+    ) -> dict[str, Tensor]:
         options = self.options
         loss = asymmetric_loss(
             scores.local,
@@ -70,5 +82,6 @@ class DualCoOp(ImageTrainer):
             gamma_negative=options.GAMMA_NEG,
             gamma_positive=options.GAMMA_POS,
             clip=options.CLIP,
+            weights=draw.class_weights if draw else None,
         )
         return {"loss": loss}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.class_sampling import ClassDraw
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import Scores, global_scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
@@ -48,13 +49,22 @@ class MLCoOp(ImageTrainer):
             sharpness=self.options.SHARPNESS,
         )
 
-    def loss_parts(self, scores: Scores, labels: Tensor) -> dict[str, Tensor]:
-        parts = {"loss_global": self._loss(scores.global_, labels)}
-        if self.options.LOCAL:
-            parts["loss_local"] = self._loss(scores.local, labels)
-        return parts
+    def score_scale(self) -> float:
+        return self.options.SCALE
 
-    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        # an unknown label is no negative: at -inf it violates no margin
-        known = scores.masked_fill(labels == 0, -math.inf)
-        return ranking_loss(known, labels, margin=self.options.MARGIN)
+    def concept_constants(self, learned: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+        return {"scale": self.options.SCALE, "sharpness": self.options.SHARPNESS}
+
+    def loss_parts(
+        self, scores: Scores, labels: Tensor, draw: ClassDraw | None
+    ) -> dict[str, Tensor]:
+        def loss(kind: Tensor) -> Tensor:
+            # an unknown label is no negative: at -inf it violates no margin
+            known = kind.masked_fill(labels == 0, -math.inf)
+            weights = draw.pair_weights if draw else None
+            return ranking_loss(known, labels, margin=self.options.MARGIN, weights=weights)
+
+        parts = {"loss_global": loss(scores.global_)}
+        if self.options.LOCAL:
+            parts["loss_local"] = loss(scores.local)
+        return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -17,11 +18,12 @@ from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.images import preprocessing_from_config
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
+from tai_dpt.scoring.rectification import RECTIFICATIONS, check_rectification, rectify_scores
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
-from tai_dpt.scoring.scores import Scores
+from tai_dpt.scoring.scores import KINDS, Scores
 from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
 from tai_dpt.trainers.evaluator import MultiLabelEvaluator
 from tai_dpt.trainers.features import (
@@ -73,9 +75,25 @@ class MultiLabelTrainer(TrainerX):
         """The options of the trainer that ``cfg`` names."""
         return cfg.TRAINER[cfg.TRAINER.NAME.upper()]
 
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        if cfg.TEST.RECTIFY not in RECTIFICATIONS:
+            raise unknown("rectification (TEST.RECTIFY)", cfg.TEST.RECTIFY, RECTIFICATIONS)
+
     def scorer(self) -> Scorer:
         """The function that scores features with the model as it is now."""
         raise NotImplementedError
+
+    def score_scale(self) -> float:
+        """``κ``, by which its scores are larger than cosines."""
+        return 1.0
+
+    def rectified_scorer(self) -> Scorer:
+        """``scorer``, with the scores of each image rectified as ``TEST.RECTIFY`` says."""
+        scorer, how = self.scorer(), self.cfg.TEST.RECTIFY
+        check_rectification(how, classes=self.num_classes)
+        sharpness = self.backbone.logit_scale / self.score_scale()
+        return lambda features: rectify_scores(scorer(features), how, sharpness=sharpness)
 
     def training_cardinality(self) -> float:
         """Mean number of labels of a training sample; NaN where nothing is trained on."""
@@ -119,10 +137,11 @@ class MultiLabelTrainer(TrainerX):
         self.images = {
             split: readable_images(self.cfg, split, images) for split, images in self.listed.items()
         }
-        self.val_loader = self._image_loader(self.images["val"])
-        self.test_loader = self._image_loader(self.images["test"])
+        self.val_loader = self.image_loader(self.images["val"])
+        self.test_loader = self.image_loader(self.images["test"])
 
-    def _image_loader(self, split: ImageSplit) -> FeatureLoader | None:
+    def image_loader(self, split: ImageSplit) -> FeatureLoader | None:
+        """Features of images in their order; None where there are none."""
         if not len(split):
             return None
         return FeatureLoader(
@@ -147,6 +166,13 @@ class MultiLabelTrainer(TrainerX):
         super().before_epoch()
         if hasattr(self.train_loader_x, "epoch"):
             self.train_loader_x.epoch = self.epoch
+
+    def step_generator(self, purpose: str, *, rank: int = 0) -> torch.Generator:
+        """Randomness of this training step, by seed, epoch, batch, ``purpose`` and ``rank`` alone:
+        a resumed run draws the same."""
+        place = f"{max(self.cfg.SEED, 0)} {self.epoch} {self.batch_idx} {purpose} {rank}"
+        digest = hashlib.sha256(place.encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     # -- several processes ---------------------------------------------------------------------
 
@@ -197,7 +223,7 @@ class MultiLabelTrainer(TrainerX):
         return batch["features"], batch["label"]
 
     def model_inference(self, features: AnyFeatures) -> Scores:
-        return self.scorer()(features)
+        return self.rectified_scorer()(features)
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -214,7 +240,7 @@ class MultiLabelTrainer(TrainerX):
                 f"dataset '{self.cfg.DATASET.NAME}' has no {split} images to evaluate on"
             )
         self.set_model_mode("eval")
-        scorer = self.scorer()
+        scorer = self.rectified_scorer()
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
         self.evaluator.process(
@@ -232,16 +258,16 @@ class MultiLabelTrainer(TrainerX):
     @torch.no_grad()
     def score_images(self, images: ImageSplit) -> NDArray[np.float32]:
         """The scores (n, C) that ``TEST.PREDICTION`` names, of any images."""
-        loader = self._image_loader(images)
+        loader = self.image_loader(images)
         if loader is None:
             return np.zeros((0, self.num_classes), np.float32)
         self.set_model_mode("eval")
-        scorer, prediction = self.scorer(), self.cfg.TEST.PREDICTION
+        scorer, prediction = self.rectified_scorer(), self.cfg.TEST.PREDICTION
         return self._checked(score_all(scorer, loader), images).of(prediction).numpy()
 
     def _checked(self, scores: Scores, images: ImageSplit) -> Scores:
         """The scores of images; InputError where one is not finite, with the first image."""
-        for part in (scores.global_, scores.local):
+        for part in (scores.global_, scores.local, scores.merged):
             check_finite(part.numpy(), ids=images.ids, class_names=self.dataset.classnames)
         return scores
 
@@ -283,6 +309,8 @@ class MultiLabelTrainer(TrainerX):
             "images": len(images),
             "images_skipped": len(self.listed[split]) - len(images),
             "prediction": self.cfg.TEST.PREDICTION,
+            "rectify": self.cfg.TEST.RECTIFY,
+            "score_scale": self.score_scale(),
             "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
             "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
             "threshold_source": threshold_source,
@@ -302,18 +330,16 @@ class MultiLabelTrainer(TrainerX):
 def score_all(scorer: Scorer, loader: FeatureLoader) -> Scores:
     """The scores of all samples of ``loader``, in their order, on the CPU and on every rank."""
     own = [(batch["index"], scorer(batch["features"])) for batch in loader]
-    parts = distributed.gather(
-        (
-            torch.cat([index for index, _ in own]),
-            torch.cat([scores.global_ for _, scores in own]).cpu(),
-            torch.cat([scores.local for _, scores in own]).cpu(),
-        )
-    )
-    shape = len(loader.labels), parts[0][1].shape[1]
-    whole = Scores(torch.full(shape, torch.nan), torch.full(shape, torch.nan))
-    for index, global_, local in parts:  # a sample that two ranks scored has its one place
-        whole.global_[index], whole.local[index] = global_, local
-    return whole
+    indices = torch.cat([index for index, _ in own])
+    kinds = {kind: torch.cat([scores.of(kind) for _, scores in own]).cpu() for kind in KINDS}
+    whole = {
+        kind: torch.full((len(loader.labels), values.shape[1]), torch.nan)
+        for kind, values in kinds.items()
+    }
+    for index, part in distributed.gather((indices, kinds)):
+        for kind, values in part.items():  # a sample that two ranks scored has its one place
+            whole[kind][index] = values
+    return Scores(whole["global"], whole["local"], whole["merged"])
 
 
 def cardinality_threshold(scores: NDArray[np.float32], cardinality: float) -> tuple[float, str]:

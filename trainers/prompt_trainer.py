@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,8 +22,10 @@ from tai_dpt.prompts.learner import (
     class_tokens,
     load_contexts,
 )
-from tai_dpt.scoring.scores import Scores
+from tai_dpt.scoring.class_sampling import LEAST_CLASSES, ClassDraw, draw_classes
+from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import build_lr_scheduler, build_optimizer, load_checkpoint
+from tai_dpt.trainers.class_texts import caption_concepts
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
 
 # of every method that learns prompts
@@ -30,8 +34,14 @@ PROMPT_OPTIONS: dict[str, Any] = {
     "CSC": False,  # class-specific context
     "CTX_INIT": "",  # words to start the context from; then N_CTX is their token count
     "CLASS_TOKEN_POSITION": "end",  # end, middle or front
+    "CLASSES_PER_STEP": 0,  # classes that a step sees; 0: all of up to 1,000, 256 of more
+    "CONCEPTS": False,  # in a test, add the scores of the captions' concepts
     "PREC": "fp32",  # the frozen towers: fp32, bf16 or fp16; scores and loss are always fp32
 }
+
+
+_MOST_CLASSES = 1000  # that a step sees without being told to
+_CLASSES_DRAWN = 256
 
 
 class PromptTrainer(MultiLabelTrainer):
@@ -65,9 +75,34 @@ class PromptTrainer(MultiLabelTrainer):
         """
         raise NotImplementedError
 
-    def loss_parts(self, scores: Scores, labels: Tensor) -> dict[str, Tensor]:
-        """The parts of the loss, by the names the log shows; their sum is minimised."""
+    def loss_parts(
+        self, scores: Scores, labels: Tensor, draw: ClassDraw | None
+    ) -> dict[str, Tensor]:
+        """The parts of the loss, by the names the log shows; their sum is minimised.
+
+        Args:
+            scores, labels: (B, C), or (B, K) of the classes that were drawn.
+            draw: those classes and their weights; None where it is all of them.
+        """
         raise NotImplementedError
+
+    def concept_constants(self, learned: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+        """``scale`` and ``sharpness`` of concepts' scores, so that they add to the method's."""
+        raise NotImplementedError
+
+    def training_features(self, features: AnyFeatures) -> AnyFeatures:
+        """A training batch's features as the loss sees them."""
+        return features
+
+    def draw(self, labels: Tensor) -> ClassDraw | None:
+        """The classes of a step, where it does not see all of them; the same on all ranks."""
+        places = self.options.CLASSES_PER_STEP
+        if not places and self.num_classes > _MOST_CLASSES:
+            places = _CLASSES_DRAWN
+        if not places or places >= self.num_classes:
+            return None
+        named = distributed.any_of((labels > 0).any(dim=0))
+        return draw_classes(named, places, generator=self.step_generator("classes")).to(self.device)
 
     # -- what all of them do ---------------------------------------------------------------------
 
@@ -79,6 +114,12 @@ class PromptTrainer(MultiLabelTrainer):
             raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
         if options.N_CTX < 1:
             raise InputError(f"{self.options_key(cfg)}.N_CTX is {options.N_CTX}; at least 1")
+        places = options.CLASSES_PER_STEP
+        if places and places < LEAST_CLASSES:
+            raise InputError(
+                f"{self.options_key(cfg)}.CLASSES_PER_STEP is {places}; 0 (automatic), or at least "
+                f"{LEAST_CLASSES}"
+            )
 
     def build_model(self) -> None:
         self.model = self._prompt_learner()
@@ -92,18 +133,63 @@ class PromptTrainer(MultiLabelTrainer):
         return adapt_state_dict(self.model, state_dict)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        learned = self.model() | self.model.numbers()
-        scores = self.scores(batch["features"], learned, training=True)
-        parts = self.loss_parts(scores, batch["label"])
+        labels = batch["label"]
+        draw = self.draw(labels)
+        classes = None
+        if draw is not None:
+            classes, labels = draw.classes.tolist(), labels[:, draw.classes]
+        learned = self.model(classes) | self.model.numbers()
+        features = self.training_features(batch["features"])
+        scores = self.scores(features, learned, training=True)
+        parts = self.loss_parts(scores, labels, draw)
         loss = torch.stack(list(parts.values())).sum()
-        self.model_backward_and_update(loss)
+        with self._others_untouched(draw):
+            self.model_backward_and_update(loss)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return self.logged({"loss": loss, **parts})
 
     def scorer(self) -> Scorer:
         learned = {n: value.detach() for n, value in (self.model() | self.model.numbers()).items()}
-        return lambda features: self.scores(features, learned, training=False)
+        if not self.options.CONCEPTS:
+            return lambda features: self.scores(features, learned, training=False)
+        concepts, constants = self._concepts, self.concept_constants(learned)
+
+        def both(features: AnyFeatures) -> Scores:
+            ours = self.scores(features, learned, training=False)
+            theirs = score(features, concepts, concepts, **constants)
+            return Scores(ours.global_ + theirs.global_, ours.local + theirs.local)
+
+        return both
+
+    @cached_property
+    def _concepts(self) -> Tensor:
+        return caption_concepts(self.cfg, self.backbone, self.dataset)
+
+    @contextmanager
+    def _others_untouched(self, draw: ClassDraw | None) -> Iterator[None]:
+        """With contexts of their own, classes that were not drawn keep theirs, momentum and all:
+        the optimiser's weight decay and momentum would move them."""
+        if draw is None or not self.options.CSC:
+            yield
+            return
+        others = torch.ones(self.num_classes, dtype=torch.bool, device=self.device)
+        others[draw.classes] = False
+        contexts = [getattr(self.model, f"ctx_{name}") for name in self.model.names]
+        kept = [
+            (tensor, tensor.detach()[others].clone())
+            for context in contexts
+            for tensor in (context, *self._optimizer_rows(context))
+        ]
+        yield
+        with torch.no_grad():
+            for tensor, rows in kept:
+                tensor[others] = rows
+
+    def _optimizer_rows(self, context: Tensor) -> list[Tensor]:
+        """The optimiser's running values of a context, row for row as the context is."""
+        state = self.optim.state.get(context, {}).values()
+        return [v for v in state if isinstance(v, Tensor) and v.shape == context.shape]
 
     def _start_from(self, checkpoint: str) -> None:
         """Take over what another run learned, as far as it is of these classes."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.class_sampling import ClassDraw
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.caption_trainer import CaptionTrainer
+from tai_dpt.trainers.caption_trainer import CAPTION_OPTIONS, CaptionTrainer
 from tai_dpt.trainers.prompt_trainer import PROMPT_OPTIONS
 
 
@@ -22,12 +23,16 @@ class TaIDPT(CaptionTrainer):
     share no parameter and have a loss each, so one run trains both methods.
     """
 
-    default_options = PROMPT_OPTIONS | {
-        "SCALE": 4.0,  # κ
-        "SHARPNESS_TEXT": 50.0,  # β on captions, 1 / τ_s
-        "SHARPNESS_IMAGE": 40.0,  # β on images: 40 for VOC2007 and COCO, 4 for NUS-WIDE
-        "MARGIN": 1.0,  # m of the ranking loss
-    }
+    default_options = (
+        PROMPT_OPTIONS
+        | CAPTION_OPTIONS
+        | {
+            "SCALE": 4.0,  # κ
+            "SHARPNESS_TEXT": 50.0,  # β on captions, 1 / τ_s
+            "SHARPNESS_IMAGE": 40.0,  # β on images: 40 for VOC2007 and COCO, 4 for NUS-WIDE
+            "MARGIN": 1.0,  # m of the ranking loss
+        }
+    )
 
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
@@ -41,9 +46,17 @@ class TaIDPT(CaptionTrainer):
             sharpness=options.SHARPNESS_TEXT if training else options.SHARPNESS_IMAGE,
         )
 
-    def loss_parts(self, scores: Scores, labels: Tensor) -> dict[str, Tensor]:
-        margin = self.options.MARGIN
+    def loss_parts(
+        self, scores: Scores, labels: Tensor, draw: ClassDraw | None
+    ) -> dict[str, Tensor]:
+        how = {"margin": self.options.MARGIN, "weights": draw.pair_weights if draw else None}
         return {
-            "loss_global": ranking_loss(scores.global_, labels, margin=margin),
-            "loss_local": ranking_loss(scores.local, labels, margin=margin),
+            "loss_global": ranking_loss(scores.global_, labels, **how),
+            "loss_local": ranking_loss(scores.local, labels, **how),
         }
+
+    def score_scale(self) -> float:
+        return self.options.SCALE
+
+    def concept_constants(self, learned: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
+        return {"scale": self.options.SCALE, "sharpness": self.options.SHARPNESS_IMAGE}

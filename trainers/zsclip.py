@@ -6,15 +6,16 @@ from typing import ClassVar
 
 from yacs.config import CfgNode
 
-from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
+from tai_dpt.trainers.class_texts import check_template, template_embeddings
+from tai_dpt.trainers.multilabel import Scorer
+from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
 
 
 @TRAINER_REGISTRY.register()
-class ZSCLIP(MultiLabelTrainer):
+class ZSCLIP(UntrainedTrainer):
     """Class embeddings of one template; nothing is learned.
 
     ``TEST.PREDICTION`` ``global`` is the table's *ZSCLIP*, ``merged`` its *ZSCLIP + DPT*.
@@ -22,24 +23,22 @@ class ZSCLIP(MultiLabelTrainer):
     """
 
     default_options: ClassVar = {
-        "TEMPLATE": "a photo of a {}.",
+        "TEMPLATE": "a photo of a {}.",  # or "imagenet": the mean of the 80 published with CLIP
         "PREC": "fp32",  # fp32, bf16 or fp16
     }
     position_embedding = True
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
-        template = self.options_of(cfg).TEMPLATE
-        if "{}" not in template:
-            raise InputError(
-                f"{self.options_key(cfg)}.TEMPLATE '{template}' has no {{}} for the name"
-            )
+        check_template(self.options_of(cfg).TEMPLATE, self.options_key(cfg))
 
     def build_model(self) -> None:
-        template = self.options.TEMPLATE
-        prompts = [template.format(name.replace("_", " ")) for name in self.dataset.classnames]
-        tokens = self.backbone.tokenize(prompts)
-        self.embeddings = self.backbone.encode_texts(tokens).global_  # (C, D)
+        self.embeddings = template_embeddings(
+            self.backbone, self.dataset.classnames, self.options.TEMPLATE
+        )
+
+    def score_scale(self) -> float:
+        return self.backbone.logit_scale
 
     def scorer(self) -> Scorer:
         scale = self.backbone.logit_scale
@@ -48,9 +47,3 @@ class ZSCLIP(MultiLabelTrainer):
             return score(features, self.embeddings, self.embeddings, scale=scale, sharpness=scale)
 
         return score_features
-
-    def train(self) -> None:
-        """There is nothing to train: test."""
-        print("Zero-shot: nothing to train")
-        if not self.cfg.TEST.NO_TEST:
-            self.test()

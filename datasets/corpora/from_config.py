@@ -59,5 +59,8 @@ def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCo
     texts, classes = template_texts(vocabulary)
     labels = np.eye(len(vocabulary), dtype=np.uint8)[classes]
     return LabelledCorpus(
-        [*corpus.texts, *texts], np.concatenate([corpus.labels, labels]), corpus.dropped
+        [*corpus.texts, *texts],
+        np.concatenate([corpus.labels, labels]),
+        corpus.dropped,
+        templates=len(texts),
     )

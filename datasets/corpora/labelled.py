@@ -27,11 +27,13 @@ class LabelledCorpus:
         texts: N captions, in the order of the corpus.
         labels: (N, C) uint8, 1 where the caption names the class.
         dropped: captions that name no class, and those over a limit.
+        templates: how many of the texts, the last ones, are template texts and no captions.
     """
 
     texts: list[str]
     labels: NDArray[np.uint8]  # (N, C)
     dropped: int = 0
+    templates: int = 0
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -44,8 +46,9 @@ class LabelledCorpus:
     def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelledCorpus:
         """The captions at ``rows``, in that order; the others count as dropped."""
         texts = [self.texts[row] for row in rows]
+        templates = int((np.asarray(rows) >= len(self.texts) - self.templates).sum())
         dropped = self.dropped + len(self.texts) - len(texts)
-        return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped)
+        return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped, templates)
 
 
 def read_labels(

@@ -20,12 +20,20 @@ class ClassDraw:
 
     Args:
         classes: (K,), ascending.
-        weights: (K,) of each class as the negative of a pair whose positive is among them: the
-            inverse of the probability that both are drawn.
+        pair_weights: (K,) of each class as the negative of a pair whose positive is among them:
+            the inverse of the probability that both are drawn. For the ranking loss.
+        class_weights: (K,) the inverse of the probability that the class is drawn. For losses
+            that are sums over the classes.
     """
 
     classes: Tensor
-    weights: Tensor
+    pair_weights: Tensor
+    class_weights: Tensor
+
+    def to(self, device: torch.device | str) -> ClassDraw:
+        return ClassDraw(
+            self.classes.to(device), self.pair_weights.to(device), self.class_weights.to(device)
+        )
 
 
 def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> ClassDraw:
@@ -49,7 +57,7 @@ def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> C
             f"{places} classes a step are too few; at least {LEAST_CLASSES}, or 0: all"
         )
     if places >= count:
-        return ClassDraw(torch.arange(count), torch.ones(count))
+        return ClassDraw(torch.arange(count), torch.ones(count), torch.ones(count))
     named = named.cpu()
     ours, others = named.nonzero().flatten(), (~named).nonzero().flatten()
     reserved = min(max(1, places // _RESERVED), len(others))
@@ -59,16 +67,19 @@ def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> C
         pool[torch.randperm(len(pool), generator=generator)[:size]]
         for pool, size in ((ours, of_ours), (others, of_others))
     ]
-    # probability that a positive is drawn, and that a negative is given that
-    positive = of_ours / max(len(ours), 1)
-    also_ours = (of_ours - 1) / (len(ours) - 1) if len(ours) > 1 else 1.0
-    also_other = of_others / max(len(others), 1)
+    # probability that a named class is drawn, another one, and a further named one given the first
+    named_drawn = of_ours / max(len(ours), 1)
+    other_drawn = of_others / max(len(others), 1)
+    another_named = (of_ours - 1) / (len(ours) - 1) if len(ours) > 1 else 1.0
     classes, order = torch.cat(drawn).sort()
-    chances = torch.cat(
-        [
-            torch.full((of_ours,), positive * also_ours),
-            torch.full((of_others,), positive * also_other),
-        ]
+
+    def inverse(chance_of_named: float, chance_of_other: float) -> Tensor:
+        chances = torch.tensor([chance_of_named] * of_ours + [chance_of_other] * of_others)
+        # a chance of 0 weighs what cannot occur: a batch that names nothing has no pair
+        return 1 / chances[order].clamp(min=torch.finfo().tiny)
+
+    return ClassDraw(
+        classes,
+        inverse(named_drawn * another_named, named_drawn * other_drawn),
+        inverse(named_drawn, other_drawn),
     )
-    # a batch that names nothing has no pair: any weight will do
-    return ClassDraw(classes, 1 / chances[order].clamp(min=torch.finfo().tiny))

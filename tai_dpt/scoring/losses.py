@@ -40,6 +40,7 @@ def asymmetric_loss(
     gamma_negative: float = 2.0,
     gamma_positive: float = 1.0,
     clip: float = 0.05,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Asymmetric loss over known labels (Ridnik et al. 2021, as in DualCoOp).
 
@@ -50,6 +51,7 @@ def asymmetric_loss(
         labels: (B, C); 1 positive, −1 negative, 0 unknown.
         gamma_negative, gamma_positive: focusing exponents γ⁻, γ⁺.
         clip: negatives whose probability is below it count nothing.
+        weights: (C,) of each class, where the classes are a draw; 1 when None.
     """
     probability = logits.sigmoid()
     absence = (1 - probability + clip).clamp(max=1)
@@ -60,4 +62,6 @@ def asymmetric_loss(
         )
     chosen = torch.where(positive, probability, absence).clamp(min=1e-8)
     loss = -focus * chosen.log() * (positive | negative)
+    if weights is not None:
+        loss = loss * weights
     return loss.sum() / len(logits)

@@ -12,6 +12,7 @@ import warnings
 from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.scoring.scores import Scores
 
 RECTIFICATIONS = ("none", "centre", "standardise", "softmax")
 
@@ -72,3 +73,14 @@ def rectify(scores: Tensor, how: str, *, sharpness: float = 1.0) -> Tensor:
         return centred
     deviation = scores.std(dim=1, keepdim=True, correction=1)
     return centred / deviation.clamp(min=_LEAST_DEVIATION)
+
+
+def rectify_scores(scores: Scores, how: str, *, sharpness: float = 1.0) -> Scores:
+    """Every kind of scores rectified by itself; arguments as for ``rectify``."""
+    if how == "none":
+        return scores
+    return Scores(
+        rectify(scores.global_, how, sharpness=sharpness),
+        rectify(scores.local, how, sharpness=sharpness),
+        rectify(scores.merged, how, sharpness=sharpness),
+    )

@@ -30,12 +30,22 @@ def test_the_mean_over_many_draws_is_the_whole_loss_and_gradient(named: int) -> 
     for _ in range(draws):
         draw = draw_classes(labels.any(dim=0), 6, generator=generator)
         own = scores[:, draw.classes].requires_grad_()
-        loss = ranking_loss(own, labels[:, draw.classes], weights=draw.weights)
+        loss = ranking_loss(own, labels[:, draw.classes], weights=draw.pair_weights)
         loss.backward()
         total += loss.item() / draws
         gradient[:, draw.classes] += own.grad / draws
     assert total == pytest.approx(expected.item(), rel=0.04)
     assert float((gradient - whole.grad).norm() / whole.grad.norm()) < 0.06
+
+
+@pytest.mark.parametrize("named", [2, 9])
+def test_a_sum_over_classes_is_unbiased_too(named: int) -> None:
+    values, labels = batch(12, named)
+    generator, draws, total = torch.Generator().manual_seed(2), 6000, torch.zeros(6).double()
+    for _ in range(draws):
+        draw = draw_classes(labels.any(dim=0), 6, generator=generator)
+        total += (values[:, draw.classes] * draw.class_weights).sum(dim=1) / draws
+    assert float((total - values.sum(dim=1)).abs().max()) < 0.15
 
 
 @settings(max_examples=60)
@@ -48,11 +58,13 @@ def test_a_draw_has_its_size_no_class_twice_and_what_is_named_first(
     draw = draw_classes(mask, places, generator=torch.Generator().manual_seed(seed))
     assert len(draw.classes) == len(draw.classes.unique()) == min(places, classes)
     assert torch.equal(draw.classes, draw.classes.sort().values)
-    assert bool(torch.isfinite(draw.weights).all()) and float(draw.weights.min()) >= 1 - 1e-6
+    assert (
+        bool(torch.isfinite(draw.pair_weights).all()) and float(draw.pair_weights.min()) >= 1 - 1e-6
+    )
     if int(mask.sum()) <= places - max(1, places // 4):
         assert set(mask.nonzero().flatten().tolist()) <= set(draw.classes.tolist())
     if places >= classes:
-        assert torch.equal(draw.weights, torch.ones(classes))
+        assert torch.equal(draw.pair_weights, torch.ones(classes))
 
 
 def test_the_same_seed_draws_the_same() -> None:
@@ -60,7 +72,7 @@ def test_the_same_seed_draws_the_same() -> None:
     one, two = (
         draw_classes(mask, 20, generator=torch.Generator().manual_seed(5)) for _ in range(2)
     )
-    assert torch.equal(one.classes, two.classes) and torch.equal(one.weights, two.weights)
+    assert torch.equal(one.classes, two.classes) and torch.equal(one.pair_weights, two.pair_weights)
 
 
 def test_too_few_places() -> None:

@@ -10,6 +10,7 @@ import torch
 from slow_reference import ranking_loss as plain_ranking_loss
 
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.scoring.scores import Scores
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import worlds
@@ -42,7 +43,7 @@ def test_the_loss_is_over_known_labels(world, tmp_path):
     torch.manual_seed(0)
     scores = (0.3 * torch.randn(3, 5)).requires_grad_()
     labels = torch.tensor([[1, -1, 0, 0, -1], [0, 0, 0, 1, 1], [-1, 0, -1, -1, 0]])
-    loss = trainer._loss(scores, labels)
+    loss = trainer.loss_parts(Scores(scores, scores), labels, None)["loss_global"]
     loss.backward()
     known = [
         (row[truth != 0], truth[truth != 0]) for row, truth in zip(scores, labels, strict=True)

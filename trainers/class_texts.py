@@ -1,0 +1,80 @@
+"""Class embeddings that nobody learned: of templates, of class names in sentences, of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from tai_dpt.backbones import Backbone
+from tai_dpt.datasets.base import MultiLabelDataset
+from tai_dpt.errors import InputError
+from tai_dpt.labels.class_lists import imagenet_templates
+from tai_dpt.scoring.concepts import class_concepts
+from tai_dpt.trainers.features import caption_store
+
+IMAGENET = "imagenet"  # as a template: the 80 published with CLIP
+_ROWS_AT_ONCE = 4096
+
+
+def check_template(template: str, key: str) -> None:
+    """Raise InputError for a template that says no class name; ``key`` is where it was set."""
+    if template != IMAGENET and "{}" not in template:
+        raise InputError(
+            f"{key}.TEMPLATE '{template}' has no {{}} for the name; e.g. 'a photo of a {{}}.', or "
+            f"'{IMAGENET}' for the mean of 80"
+        )
+
+
+def template_embeddings(backbone: Backbone, names: Sequence[str], template: str) -> Tensor:
+    """The class embeddings (C, D) of one template, or the normalised mean of the 80."""
+    if template != IMAGENET:
+        return text_embeddings(backbone, [template.format(_spoken(name)) for name in names])
+    templates = imagenet_templates()
+    texts = [each.format(_spoken(name)) for name in names for each in templates]
+    embeddings = text_embeddings(backbone, texts).view(len(names), len(templates), -1)
+    return F.normalize(embeddings.mean(dim=1), dim=1)
+
+
+def text_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
+    """The global features (n, D) of sentences, L2-normalised."""
+    tokens = backbone.tokenize(texts)
+    parts = [
+        backbone.encode_texts(tokens[start : start + _ROWS_AT_ONCE]).global_
+        for start in range(0, len(tokens), _ROWS_AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+def caption_concepts(cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset) -> Tensor:
+    """The concepts (C, D) of the corpus's captions; a class without any has its templates'."""
+    fallback = template_embeddings(backbone, dataset.classnames, IMAGENET)
+    return class_concepts(_captions(cfg, backbone, dataset), fallback=fallback)
+
+
+def caption_features(
+    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, most: int
+) -> Tensor:
+    """The global features of the corpus's captions (M, D), of ``most`` drawn by ``SEED``."""
+    corpus = dataset.corpus
+    count = len(corpus) - corpus.templates
+    generator = torch.Generator().manual_seed(max(cfg.SEED, 0))
+    rows = torch.randperm(count, generator=generator)[:most].sort().values
+    store = caption_store(cfg, backbone, corpus.texts)
+    return store.global_features(rows).to(backbone.device)
+
+
+def _captions(
+    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset
+) -> Iterator[tuple[Tensor, Tensor]]:
+    corpus = dataset.corpus
+    store = caption_store(cfg, backbone, corpus.texts)
+    for rows in torch.arange(len(corpus) - corpus.templates).split(_ROWS_AT_ONCE):
+        yield store.global_features(rows), torch.from_numpy(corpus.labels[rows.numpy()])
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,91 @@
+"""CoMC: a linear head learned from noisy caption features (ICML 2024)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from tai_dpt import distributed
+from tai_dpt.errors import InputError
+from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.linear_head import add_noise, linear_head_scores
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.scores import Scores
+from tai_dpt.toolbox import TRAINER_REGISTRY, build_lr_scheduler, build_optimizer
+from tai_dpt.trainers.caption_trainer import caption_loader
+from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
+from tai_dpt.trainers.features import FeatureLoader
+from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
+
+
+@TRAINER_REGISTRY.register()
+class CoMC(MultiLabelTrainer):
+    """``z = W x`` of caption features with noise; no text encoder runs in training.
+
+    In a test an image's feature is first moved towards the texts that it resembles.
+    """
+
+    default_options: ClassVar = {
+        "PREC": "fp32",  # fp32, bf16 or fp16
+        "NOISE": 0.1,  # deviation of what is added to caption features
+        "MARGIN": 1.0,  # of the ranking loss
+        "TOWARDS_TEXT": 0.3,  # weight of the texts that an image resembles
+        "TEXT_SCALE": 100.0,  # sharpness of the resemblance
+    }
+
+    model: nn.Linear
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        options, key = self.options_of(cfg), self.options_key(cfg)
+        if not options.NOISE >= 0:
+            raise InputError(f"{key}.NOISE is {options.NOISE}; 0 or more")
+        if not 0 <= options.TOWARDS_TEXT <= 1:
+            raise InputError(f"{key}.TOWARDS_TEXT is {options.TOWARDS_TEXT}; 0 … 1")
+
+    def build_train_loader(self) -> FeatureLoader:
+        return caption_loader(self)
+
+    def training_cardinality(self) -> float:
+        return float(self.dataset.corpus.labels.sum(1).mean())
+
+    def build_model(self) -> None:
+        names = self.dataset.classnames
+        self.class_embeddings = template_embeddings(self.backbone, names, IMAGENET)
+        self.model = nn.Linear(self.backbone.embed_dim, len(names), bias=False)
+        generator = torch.Generator().manual_seed(max(self.cfg.SEED, 0))
+        with torch.no_grad():
+            self.model.weight.normal_(std=0.01, generator=generator)
+        self.model.to(self.device)
+        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        self.register_model("linear_head", self.model, self.optim, self.sched)
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        noisy = add_noise(
+            batch["features"].global_,
+            self.options.NOISE,
+            generator=self.step_generator("noise", rank=distributed.rank()),
+        )
+        loss = ranking_loss(noisy @ self.model.weight.T, batch["label"], margin=self.options.MARGIN)
+        self.model_backward_and_update(loss)
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        return self.logged({"loss": loss})
+
+    def scorer(self) -> Scorer:
+        options, head = self.options, self.model.weight.detach()
+
+        def score_features(features: AnyFeatures) -> Scores:
+            return linear_head_scores(
+                features,
+                head,
+                self.class_embeddings,
+                weight=options.TOWARDS_TEXT,
+                scale=options.TEXT_SCALE,
+            )
+
+        return score_features

@@ -1,0 +1,73 @@
+"""PIAA: a patch classifier in closed form, from unlabelled images (ICML 2026)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.features import PackedFeatures
+from tai_dpt.scoring.patch_classifier import SETTINGS, PatchClassifier, patch_setting
+from tai_dpt.toolbox import TRAINER_REGISTRY
+from tai_dpt.trainers.class_texts import IMAGENET, check_template, template_embeddings
+from tai_dpt.trainers.multilabel import Scorer
+from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
+
+POOLS = ("train", "val", "test")
+
+
+@TRAINER_REGISTRY.register()
+class PIAA(UntrainedTrainer):
+    """Zero-shot CLIP labels patches; the surest make a classifier. No label is read."""
+
+    default_options: ClassVar = {
+        "PREC": "fp32",  # fp32, bf16 or fp16
+        "TEMPLATE": IMAGENET,
+        "SETTING": "coco2014",  # the constants published for it: voc2007, coco2014 or nuswide
+        "POOL": "train",  # whose images, without their labels, the classifier learns from
+    }
+    position_embedding = True
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        options, key = self.options_of(cfg), self.options_key(cfg)
+        check_template(options.TEMPLATE, key)
+        if options.SETTING not in SETTINGS:
+            raise unknown(f"setting ({key}.SETTING)", options.SETTING, SETTINGS)
+        if options.POOL not in POOLS:
+            raise unknown(f"pool ({key}.POOL)", options.POOL, POOLS)
+
+    def build_model(self) -> None:
+        options = self.options
+        self.class_embeddings = template_embeddings(
+            self.backbone, self.dataset.classnames, options.TEMPLATE
+        )
+        self.setting = patch_setting(options.SETTING)
+        classifier = PatchClassifier.fit(
+            self.class_embeddings, self._patches(), setting=self.setting
+        )
+        self.classifier = PatchClassifier(
+            classifier.weight.to(self.device), classifier.bias.to(self.device)
+        )
+
+    def _patches(self) -> Iterator[Tensor]:
+        name = self.options.POOL
+        images = self.images.get(name)
+        if images is None:
+            images = self.dataset.images(name)
+        loader = self.image_loader(images)
+        if loader is None:
+            raise InputError(
+                f"{self.options_key(self.cfg)}.POOL {name}: the data set has no such images; "
+                f"valid: {', '.join(POOLS)}"
+            )
+        for batch in loader:
+            yield PackedFeatures.of(batch["features"]).local
+
+    def scorer(self) -> Scorer:
+        return lambda features: self.classifier.scores(
+            features, self.class_embeddings, setting=self.setting
+        )
