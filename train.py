@@ -14,9 +14,16 @@ from tai_dpt.io.module_alias import hide_checkout
 hide_checkout()
 
 from tai_dpt.cli.train import main  # noqa: E402
-from tai_dpt.trainers.run import setup_cfg  # noqa: E402
 
-__all__ = ["main", "setup_cfg"]
+
+def __getattr__(name: str) -> object:
+    """``setup_cfg``, as in CoOp's file; looked up late, for what its import may complain of."""
+    if name != "setup_cfg":
+        raise AttributeError(name)
+    from tai_dpt.trainers.run import setup_cfg
+
+    return setup_cfg
+
 
 if __name__ == "__main__":
     sys.exit(main())

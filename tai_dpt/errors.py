@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -34,3 +35,20 @@ def shorten(text: str, most: int = 40) -> str:
     """
     text = " ".join(text[: 2 * most + 2].split())
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+class Stopped(BaseException):
+    """A signal asked this process to end.
+
+    No ``Exception``, so that nothing which mends errors takes it for one. What is left to do
+    (``with``, ``finally``) is done on the way out.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.hint = ""  # how to go on, from whoever knows
+
+    def __str__(self) -> str:
+        how = "interrupted" if self.number == signal.SIGINT else "stopped"
+        return f"{how} ({signal.Signals(self.number).name}){self.hint and '; '}{self.hint}"

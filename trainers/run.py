@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 import tai_dpt.datasets  # noqa: F401  (registers the datasets)
 from tai_dpt import distributed
+from tai_dpt.errors import Stopped
 from tai_dpt.toolbox import (
     TOOLBOX,
     build_trainer,
@@ -141,7 +142,11 @@ def run(
             trainer.load_model(os.fspath(model_dir), epoch=load_epoch)
             trainer.test()
         elif not no_train:
-            trainer.train()
+            try:
+                trainer.train()
+            except Stopped as stop:
+                stop.hint = "the same command goes on after the last epoch that was saved"
+                raise
     return trainer
 
 

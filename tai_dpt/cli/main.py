@@ -8,6 +8,7 @@ import sys
 import click
 
 import tai_dpt
+from tai_dpt.cli.exits import exit_code
 from tai_dpt.errors import InputError
 
 # subcommand -> the module and the name of its click command; imported when it is called, so
@@ -81,17 +82,14 @@ class _Commands(click.Group):
 def cli() -> None:
     """Prompts learned from captions that recognise many objects in images (TaI-DPT).
 
-    Exit codes: 0 done, 1 something broke, 2 the input is wrong (one line says what).
+    Exit codes: 0 done, 1 something broke, 2 the input is wrong (one line says what), 130 and 143
+    interrupted.
     """
 
 
 def main() -> None:
-    """The console entry point: bad input is one line on stderr and exit code 2."""
-    try:
-        cli.main(prog_name="tai-dpt")
-    except InputError as error:
-        print(f"tai-dpt: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    """The console entry point; exit codes as in ``tai_dpt.cli.exits``."""
+    sys.exit(exit_code("tai-dpt", lambda: cli.main(prog_name="tai-dpt", standalone_mode=False)))
 
 
 if __name__ == "__main__":

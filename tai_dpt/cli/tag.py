@@ -15,7 +15,7 @@ import numpy as np
 from tai_dpt.cli.image_files import image_files
 from tai_dpt.cli.loading import load_tagger
 from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.console import (
     CONTEXT,
     backbone_file_option,
@@ -207,13 +207,15 @@ class _Sink(contextlib.AbstractContextManager):
             self.stream.write(header(self.format))
         return self.stream
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, error: Any, _: object) -> None:
         if self.out is None:
             return
         self.stream.close()
         if kind is None:
             os.replace(self.part, self.out)
+            return
+        hint = f"the same command with --resume goes on with {self.part}"
+        if isinstance(error, Stopped):
+            error.hint = hint
         else:
-            click.echo(
-                f"interrupted; the same command with --resume goes on with {self.part}", err=True
-            )
+            click.echo(f"cut short; {hint}", err=True)

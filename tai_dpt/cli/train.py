@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from tai_dpt.errors import InputError
+from tai_dpt.cli.exits import exit_code
 
 
 @click.command(
@@ -21,23 +21,22 @@ def train(arguments: tuple[str, ...]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 2, with one line on stderr, for bad input."""
+    """Run a command line; returns the exit code, as in ``tai_dpt.cli.exits``."""
+    return exit_code("train.py", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> None:
     from tai_dpt import distributed
     from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
     args = build_parser().parse_args(argv)
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
-    try:
-        run(
-            setup_cfg(args),
-            eval_only=args.eval_only,
-            model_dir=args.model_dir,
-            load_epoch=args.load_epoch,
-            no_train=args.no_train,
-            header=f"** Arguments **\n{listed}",
-        )
-    except InputError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 2
+    run(
+        setup_cfg(args),
+        eval_only=args.eval_only,
+        model_dir=args.model_dir,
+        load_epoch=args.load_epoch,
+        no_train=args.no_train,
+        header=f"** Arguments **\n{listed}",
+    )
     distributed.shutdown()
-    return 0

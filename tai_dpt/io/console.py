@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -48,3 +50,39 @@ def say(text: str, *, quiet: bool) -> None:
 def shown(name: str) -> str:
     """A file name as it can be printed: bytes that are no text become �."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What a stream's encoding lacks: raw bytes of a file name as they were, else an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeEncodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error("as_it_came", _as_it_came)
+
+
+@contextmanager
+def lenient_streams() -> Iterator[None]:
+    """Let stdout and stderr take every text: a job must not die of a dash in a Latin-1 log."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="as_it_came")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with suppress(ValueError, OSError):  # closed, or nobody reads it any more
+                stream.reconfigure(errors=errors)
+
+
+def silence(stream: Any) -> None:
+    """Send what is still written to a stream that cannot be written to nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

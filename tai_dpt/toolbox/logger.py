@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -12,27 +13,50 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.console import silence
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class Tee:
-    """A text stream that writes to ``console`` and, line by line, to a log file."""
+    """A text stream that writes to ``console`` and, line by line, to a log file.
 
-    def __init__(self, console: TextIO, log: TextIO) -> None:
-        self.console = console
+    A console that nobody reads any more (``| head``), that is closed or full, ends nothing: the
+    log goes on.
+    """
+
+    def __init__(self, console: TextIO | None, log: TextIO) -> None:
+        self.console: Any = console or _Nowhere()  # None: closed from the start
         self.log = log
 
     def write(self, text: str) -> int:
         """Write to both; what follows ``close`` goes to the console alone."""
-        self.console.write(text)
         if not self.log.closed:
             self.log.write(text)
+        with self._as_far_as_it_goes() as console:
+            console.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush both."""
-        self.console.flush()
         if not self.log.closed:
             self.log.flush()
+        with self._as_far_as_it_goes() as console:
+            console.flush()
+
+    @contextmanager
+    def _as_far_as_it_goes(self) -> Iterator[TextIO]:
+        """The console; nowhere once it cannot be written to."""
+        try:
+            yield self.console
+        except OSError:
+            silence(self.console)
+            self.console = _Nowhere()
 
     def close(self) -> None:
         """Close the log file and give ``sys.stdout`` back; the console stays open."""

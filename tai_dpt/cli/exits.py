@@ -1,0 +1,123 @@
+"""How every command ends: one line on stderr and an exit code, whatever went wrong.
+
+0 done; 1 something broke (a full disk, no memory); 2 the input is wrong; 128 + n ended by signal n
+(130 for Ctrl-C, 143 for SIGTERM). A fault of this project still shows its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import click
+
+from tai_dpt.errors import InputError, Stopped
+from tai_dpt.io.console import lenient_streams, silence
+from tai_dpt.io.output import os_error
+
+_BROKE, _WRONG_INPUT = 1, 2
+_ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_MEMORY = "not enough memory: close other programs, or lower what is held at once (a batch size, "
+_MEMORY += "FEATURES.CACHE disk in place of memory, DATALOADER.NUM_WORKERS)"
+
+
+def exit_code(prog: str, work: Callable[[], int | None]) -> int:
+    """Do ``work``, which returns an exit code (None: 0); what it raises becomes one line."""
+    try:
+        with lenient_streams(), _signals():
+            code = work() or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full device can still be told
+        return code
+    except InputError as error:
+        return _say(prog, f"error: {error}", _WRONG_INPUT)
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show()
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except BrokenPipeError:  # the reader, `head` say, has what it wanted
+        silence(sys.stdout)
+        return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else _BROKE
+    except Stopped as stop:
+        return _say(prog, str(stop), 128 + stop.number)
+    except (KeyboardInterrupt, click.Abort):
+        return _say(prog, "interrupted", 128 + signal.SIGINT)
+    except OSError as error:
+        code = _say(prog, f"error: {os_error(error)}", _BROKE)
+        silence(sys.stdout)
+        return code
+    except Exception as error:
+        if not _is_memory(error):
+            raise
+        return _say(prog, f"error: {_MEMORY}", _BROKE)
+
+
+def _say(prog: str, text: str, code: int) -> int:
+    line = " ".join(text.splitlines())
+    with suppress(OSError, ValueError, AttributeError):  # stderr may be closed, too
+        print(f"{prog}: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+def _is_memory(error: Exception) -> bool:
+    """Python's, the CPU allocator's (a bare RuntimeError) and CUDA's."""
+    kinds = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return kinds or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal that ends a command into ``Stopped``; the second ends it at once.
+
+    The second is seen by a thread of its own, so that it also works while a call hangs. A signal
+    that is ignored (``nohup``, a job in the background of a script) stays so.
+    """
+    plain = (signal.SIG_DFL, signal.default_int_handler)
+    numbers = [number for number in _ENDING if signal.getsignal(number) in plain]
+    if threading.current_thread() is not threading.main_thread() or not numbers:
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, _: Any) -> None:
+        if os.getpid() != process:  # a worker: the parent, told by the same Ctrl-C, ends it
+            raise KeyboardInterrupt
+        raise Stopped(number)
+
+    with ExitStack() as stack:
+        stack.enter_context(_second_signal(process, numbers))
+        for number in numbers:
+            stack.callback(signal.signal, number, signal.signal(number, stop))
+        yield
+
+
+@contextmanager
+def _second_signal(process: int, numbers: list[int]) -> Iterator[None]:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        seen = 0
+        while byte := os.read(reading, 1):
+            seen += byte[0] in numbers
+            if seen > 1:
+                os._exit(128 + byte[0])
+        os.close(reading)
+
+    threading.Thread(target=watch, daemon=True, name="second signal").start()
+    try:
+        yield
+    finally:
+        if os.getpid() == process:
+            signal.set_wakeup_fd(before)
+            os.close(writing)

@@ -1,0 +1,135 @@
+"""How commands end: one line and an exit code, for errors, signals and streams that are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tai_dpt.cli.exits import exit_code
+from tai_dpt.errors import InputError
+from tai_dpt.toolbox.logger import logging_to
+
+PROGRAM = """
+import os, sys, time
+from tai_dpt.cli.exits import exit_code
+def work():
+    {work}
+sys.exit(exit_code("prog", work))
+"""
+
+
+def start(work: str, **options) -> subprocess.Popen:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM.format(work=work)], **options)
+
+
+def ended(work: str, **options) -> tuple[int, str]:
+    process = start(work, **options)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def raising(error: BaseException) -> int:
+    def work() -> None:
+        raise error
+
+    return exit_code("prog", work)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("no such\nfile"), 2, "prog: error: no such file"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "prog: error: x: No such file; a folder"),
+        (PermissionError(13, "Permission denied", "x"), 1, "change its permissions, or choose"),
+        (OSError(28, "No space left on device", "a/b"), 1, "a/b: No space left on device; free"),
+        (OSError(36, "File name too long", "x" * 300), 1, "choose a shorter name"),
+        (MemoryError(), 1, "not enough memory: close other programs, or lower"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 1, "FEATURES.CACHE"),
+        (KeyboardInterrupt(), 130, "prog: interrupted"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(error, code, line, capsys) -> None:
+    assert raising(error) == code
+    said = capsys.readouterr().err
+    assert line in said and said.count("\n") == 1
+
+
+def test_an_unwritable_cache_names_its_variable(capsys, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TAI_DPT_CACHE", str(tmp_path))
+    raising(PermissionError(13, "Permission denied", str(tmp_path / "store/shard.bin")))
+    assert "set TAI_DPT_CACHE to a folder" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_project_is_shown() -> None:
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_it_with_one_line_and_cleans_up(number, code, tmp_path: Path) -> None:
+    work = (
+        "from tai_dpt.io.atomic import atomic_write\n"
+        f"    with atomic_write({str(tmp_path / 'out')!r}):\n"
+        "        print('ready', flush=True); time.sleep(60)"
+    )
+    process = start(work)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert said.count("\n") == 1 and signal.Signals(number).name in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_signal_ends_it_though_it_hangs() -> None:
+    work = (
+        "try:\n        print('ready', flush=True); time.sleep(60)\n"
+        "    finally:\n        print('cleaning', flush=True); time.sleep(60)"
+    )
+    process = start(work)
+    assert process.stdout is not None
+    for line in ("ready\n", "cleaning\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert process.wait(timeout=30) == 130 and time.monotonic() - began < 10
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    work = "print('ready', flush=True); time.sleep(1)"
+    process = start(work, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 0
+
+
+def test_streams_that_lack_a_letter_or_a_reader() -> None:
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    process = start(r"print('a \u2013 b \udce9')", env=ascii_only, text=False)
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, b"a \\u2013 b \xe9\n")
+    process = start("time.sleep(0.5)\n    print('x' * 100_000)")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # as `head` does
+    assert process.wait(timeout=30) == 141 and process.stderr.read() == ""
+    code, said_ = ended("print('x')", stdout=open("/dev/full", "w"))  # noqa: SIM115
+    assert code == 1 and "No space left on device" in said_ and said_.count("\n") == 1
+
+
+@pytest.mark.parametrize("console", ["/dev/full", None])
+def test_a_log_outlives_its_console(console, tmp_path: Path, monkeypatch) -> None:
+    stream = open(console, "w", buffering=1) if console else None  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", stream)
+    with logging_to(tmp_path):
+        print("one")
+        print("two", flush=True)
+    assert (tmp_path / "log.txt").read_text() == "one\ntwo\n"
