@@ -31,6 +31,7 @@ setup(
     package_dir={package: folder for folder, package in FOLDERS.items()},
     package_data={
         "tai_dpt": ["py.typed"],
+        "tai_dpt.reports": ["templates/*"],
         "tai_dpt.labels": ["vocabularies/*.yaml"],
         "tai_dpt.datasets": ["**/*.yaml", "**/*.txt", "**/*.json"],
         "tai_dpt.configs": ["**/*.yaml"],

@@ -22,7 +22,7 @@ from tai_dpt.scoring.fusion import (
     fusion_summary,
     read_component,
 )
-from tai_dpt.scoring.metrics import known_cardinality
+from tai_dpt.scoring.metrics import known_cardinality, percent
 from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (
@@ -164,7 +164,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         self._fusion = fusion_summary(text, image, weight=weight, normalisation=how, source=source)
         print(f"Evaluate on the *{split}* set: (1 - λ) text + λ image, λ = {weight:g} ({source})")
         for role, component in zip(ROLES, (text, image), strict=True):
-            print(f"* {role} mAP: {component.mAP:.2f}% ({component.prediction}, {component.name})")
+            print(
+                f"* {role} mAP: {percent(component.mAP)} ({component.prediction}, {component.name})"
+            )
         self.evaluator.reset()
         global_, local, merged = map(torch.from_numpy, (fused.global_, fused.local, fused.merged))
         self.evaluator.process(Scores(global_, local, merged), torch.from_numpy(fused.labels))

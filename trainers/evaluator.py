@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from yacs.config import CfgNode
 
 from tai_dpt.errors import unknown
-from tai_dpt.scoring.metrics import MultiLabelResult, evaluate
+from tai_dpt.scoring.metrics import MultiLabelResult, evaluate, percent
 from tai_dpt.scoring.scores import KINDS, Scores
 from tai_dpt.toolbox import EVALUATOR_REGISTRY, EvaluatorBase
 
@@ -85,16 +85,19 @@ class MultiLabelEvaluator(EvaluatorBase):
         for suffix, f1 in kinds.items():
             metrics.update({f"OF1{suffix}": f1.of1, f"CF1{suffix}": f1.cf1})
         lines = ["=> result", f"* total: {len(labels):,}", f"* prediction: {chosen}"]
-        lines += [f"* {name}: {value:.2f}%" for name, value in metrics.items()]
-        lines += [f"* {n} mAP: {self.results[n].mAP:.2f}%" for n in KINDS if n != chosen]
-        for suffix, f1 in kinds.items():
-            never = labels.shape[1] - f1.cp_classes
-            if never:
-                lines.append(f"* precision in CF1{suffix} leaves out {never:,} classes never named")
+        if positives.any():
+            lines += [f"* {name}: {percent(value)}" for name, value in metrics.items()]
+            lines += [f"* {n} mAP: {percent(self.results[n].mAP)}" for n in KINDS if n != chosen]
+            lines += [
+                f"* precision in CF1{suffix} leaves out {never:,} classes never named"
+                for suffix, f1 in kinds.items()
+                if (never := labels.shape[1] - f1.cp_classes)
+            ]
         print("\n".join(lines))
         if self.cfg.TEST.PER_CLASS_RESULT:
             print("=> per-class result")
             for index, name in enumerate(self.class_names):
                 ap = result.per_class_ap[index]
-                print(f"* class: {index} ({name})\tpositives: {positives[index]:,}\tAP: {ap:.2f}%")
+                found = f"positives: {positives[index]:,}\tAP: {percent(ap)}"
+                print(f"* class: {index} ({name})\t{found}")
         return metrics

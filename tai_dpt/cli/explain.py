@@ -124,70 +124,18 @@ def _best(values: np.ndarray) -> list[int]:
 
 def _write(out: Path, images: list[ImageExplanation], captions: list[CaptionExplanation]) -> None:
     from tai_dpt.io.atomic import atomic_write
+    from tai_dpt.reports.drawing import save_figure
+    from tai_dpt.reports.explain_page import explain_page
     from tai_dpt.reports.heatmaps import draw
 
     try:
         if out.suffix.lower() == ".html":
             with atomic_write(out, "w", encoding="utf-8") as stream:
-                stream.write(_page(images, captions))
+                stream.write(explain_page(images, captions))
         else:
-            figure = draw(images, captions)
-            with atomic_write(out) as stream:
-                figure.savefig(stream, dpi=110, format="png")
+            save_figure(draw(images, captions), out, dpi=110)
     except OSError as error:
         raise InputError(f"cannot write {out} ({error.strerror or error})") from None
-
-
-_STYLE = """
-.panels { display: grid; gap: 0.8rem;
-  grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
-.panels img { width: 100%; image-rendering: auto; }
-.caption { font: 1.1rem/2 ui-monospace, monospace; }
-.caption .word { padding: 0.1em 0.3em; border-radius: 4px; margin-right: 0.15em; }
-.scale { height: 0.7rem; border-radius: 4px; max-width: 20rem;
-  background: linear-gradient(90deg, #240b4e, #781c6d, #bc3754, #ed6925, #fbb41a); }
-.ends { display: flex; justify-content: space-between; max-width: 20rem; font-size: 0.8rem; }
-"""
-
-
-def _page(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> str:
-    from tai_dpt.reports import page as html
-    from tai_dpt.reports.heatmaps import shade
-
-    parts = ["<h1>Where the classes are</h1>"]
-    for item in images:
-        low, high = item.limits
-        panels = [
-            f"<figure>{html.image(item.shown_image(), item.name)}"
-            "<figcaption>the image</figcaption></figure>"
-        ]
-        for index, name in enumerate(item.classes):
-            alt = f"heat map of {name} over {item.name}"
-            panels.append(
-                f"<figure>{html.image(item.overlaid(index), alt)}"
-                f"<figcaption>{html.text(item.title(index))}</figcaption></figure>"
-            )
-        parts.append(
-            f"<h2>{html.text(item.name)}</h2><div class='panels'>{''.join(panels)}</div>"
-            f"<p>Similarity of each place to the class, from {low:.3f} (dark) to {high:.3f} "
-            "(bright), the same scale in every panel. The number is the class's probability.</p>"
-            f"<div class='scale' aria-hidden='true'></div>"
-        )
-    for caption in captions:
-        parts.append(f"<h2>“{html.text(' '.join(caption.words))}”</h2>")
-        for column, name in enumerate(caption.classes):
-            words = []
-            for word, values in zip(caption.words, caption.values, strict=True):
-                color, ink = shade(values[column], *caption.limits)
-                words.append(
-                    f"<span class='word' style='background:{color};color:{ink}' "
-                    f"title='{values[column]:.3f}'>{html.text(word)}</span>"
-                )
-            parts.append(
-                f"<h3>{html.text(name)}</h3><p class='caption'>{' '.join(words)}</p>"
-                f"<p>The whole caption: {caption.whole[column]:.3f}</p>"
-            )
-    return html.document("Where the classes are", "\n".join(parts), style=_STYLE)
 
 
 def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> dict[str, Any]:

@@ -46,17 +46,22 @@ def fuse(
     from tai_dpt.scoring.fusion import fuse_components, read_component
     from tai_dpt.scoring.metrics import average_precisions, mean_average_precision
 
+    if curve is not None:
+        from tai_dpt.reports.drawing import picture_kind
+
+        picture_kind(curve)
     started = time.perf_counter()
     ours = read_component(text, text_prediction or "")
     theirs = read_component(image, image_prediction or "")
     fused = fuse_components(ours, theirs, weight=weight, normalisation=how)
     per_class = average_precisions(fused.merged, fused.labels, ignore=ours.ignore)
     rows = [
-        ["text", ours.prediction, ours.mAP, ours.name],
-        ["image", theirs.prediction, theirs.mAP, theirs.name],
-        ["fused", "merged", mean_average_precision(per_class), f"λ = {weight:g}, {how}"],
+        ["text", ours.prediction, _figure(ours.mAP), ours.name],
+        ["image", theirs.prediction, _figure(theirs.mAP), theirs.name],
+        ["fused", "merged", _figure(mean_average_precision(per_class)), f"λ = {weight:g}, {how}"],
     ]
-    click.echo(tabulate(rows, ["", "prediction", "mAP", "scores"], floatfmt=".2f"))
+    headers = ["", "prediction", "mAP", "scores"]
+    click.echo(tabulate(rows, headers, disable_numparse=True))
     click.echo(f"\n{len(fused.ids):,} images, {len(fused.class_names)} classes")
     if out is not None:
         _save(out, fused, ours, theirs, weight=weight, how=how)
@@ -65,6 +70,12 @@ def fuse(
     if curve is not None:
         _draw(curve, ours, theirs, weight=weight, how=how)
         click.echo(f"picture: {curve}")
+
+
+def _figure(value: float) -> str:
+    from tai_dpt.scoring.metrics import percent
+
+    return percent(value).rstrip("%")
 
 
 def _save(
@@ -103,12 +114,9 @@ def _save(
 
 
 def _draw(path: Path, text: Component, image: Component, *, weight: float, how: str) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from tai_dpt.io.atomic import atomic_write
+    from tai_dpt.reports.drawing import save_figure
     from tai_dpt.scoring.fusion import WEIGHTS, align, map_over_weights
 
     labels = text.table.labels
@@ -120,14 +128,12 @@ def _draw(path: Path, text: Component, image: Component, *, weight: float, how: 
         normalisation=how,
         ignore=text.ignore,
     )
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     axes.plot(WEIGHTS, values, marker="o", markersize=3)
     axes.axvline(weight, color="grey", linestyle="--", linewidth=1, label=f"λ = {weight:g}")
     axes.set_xlabel("λ  (0: text-learned, 1: image-learned)")
     axes.set_ylabel("mAP (%)")
     axes.set_title("To look at, not to choose λ by: these are the evaluated labels", fontsize=9)
     axes.legend()
-    kind = path.suffix.removeprefix(".") or "png"
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format=kind, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path, dpi=150)

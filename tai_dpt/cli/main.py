@@ -35,7 +35,7 @@ COMMANDS = {
         "convert_weights",
         "A weight file as safetensors.",
     ),
-    "page": ("tai_dpt.reports.run_page", "page", "An HTML page of a training run."),
+    "page": ("tai_dpt.cli.page", "page", "An HTML page of a training run."),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (
         "tai_dpt.cli.grow_vocabulary",

@@ -57,7 +57,7 @@ def report(
             raise click.UsageError("--html takes the folder of one run")
         from tai_dpt.reports.run_page import write_page  # needs torch, tables do not
 
-        write_page(Path(places[0]), html)
+        write_page(Path(places[0]), html, say=lambda line: click.echo(line, err=True))
         return
     kinds = [f"table {table}"] if table else []
     kinds += [f"figure {figure}"] if figure else []

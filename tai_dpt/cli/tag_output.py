@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
+from tai_dpt.io.spreadsheets import as_given, csv_lines
 
 FORMATS = ("table", "jsonl", "csv")
 _CSV_HEADER = ("image", "class", "probability", "score")
@@ -35,7 +36,7 @@ def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> st
         return f"{shown(image):<{width}}  {said}\n"
     if format == "csv":
         rows = [(image, t.name, _round(t.probability), _round(t.score)) for t in tags]
-        return _csv_lines(rows or [(image, "", "", "")])
+        return csv_lines(rows or [(image, "", "", "")])
     labels = [
         {"class": t.name, "probability": _round(t.probability), "score": _round(t.score)}
         for t in tags
@@ -50,7 +51,7 @@ def lines_for_error(format: str, image: str, error: str) -> str:
 
 def header(format: str) -> str:
     """What a file of the format begins with."""
-    return _csv_lines([_CSV_HEADER]) if format == "csv" else ""
+    return csv_lines([_CSV_HEADER]) if format == "csv" else ""
 
 
 def finished_images(path: Path, format: str) -> set[str]:
@@ -84,10 +85,10 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
     rows = list(csv.reader(io.StringIO(text)))
     if tuple(rows[0]) != _CSV_HEADER:
         raise InputError(f"{path} is no CSV of tags (its first line is {','.join(rows[0])!r})")
-    rows = rows[1:]
+    rows = [[as_given(cell) for cell in row] for row in rows[1:]]
     last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
     rows = [row for row in rows if row[0] != last]
-    return {row[0] for row in rows}, _csv_lines([_CSV_HEADER, *map(tuple, rows)])
+    return {row[0] for row in rows}, csv_lines([_CSV_HEADER, *rows])
 
 
 def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
@@ -103,12 +104,6 @@ def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
             done.add(image)
             kept.append(line)
     return done, "".join(kept)
-
-
-def _csv_lines(rows: list[tuple]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()
 
 
 def _json_line(record: dict) -> str:

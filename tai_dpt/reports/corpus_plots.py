@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.reports.drawing import plain_text, save_figure
 
 _BLUE, _RED = "#0b5fa5", "#d1495b"
 _MOST_CLASSES = 100  # more of them cannot be read in one picture
@@ -23,6 +23,7 @@ def co_occurrence(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return (wide.T @ wide).astype(np.int64)
 
 
+@plain_text()
 def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -> list[Path]:
     """Write the three pictures of a corpus (N, C) and return where they are."""
     pairs = co_occurrence(labels)
@@ -36,8 +37,7 @@ def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -
     paths = []
     for name, figure in figures.items():
         paths.append(folder / name)
-        with atomic_write(paths[-1]) as stream:
-            figure.savefig(stream, format="png", dpi=130)
+        save_figure(figure, paths[-1], dpi=130)
     return paths
 
 
@@ -61,6 +61,7 @@ def _per_class(counts: NDArray[np.int64], names: Sequence[str], classes: int) ->
     axis.set_yticks(places, names, fontsize=7)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())  # its own are in TeX
     axis.set_xlabel("captions (logarithmic)")
     more = f", the {len(names)} commonest of {classes}" if classes > len(names) else ""
     axis.set_title(f"Captions per class{more}")

@@ -8,24 +8,21 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tai_dpt.errors import unknown
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.reports.drawing import picture_kind, plain_text, save_figure
 from tai_dpt.reports.tables import Table
 
-SUFFIXES = ("png", "pdf", "svg")
 _COLOURS = ("#0b5fa5", "#d1495b", "#2e8b57", "#8a5fbf", "#c77f00", "#555555")
 _MARKERS = "os^Dvp"
 
 
+@plain_text()
 def draw(tables: Sequence[Table], path: Path, *, ci95: bool) -> None:
     """One panel for each data set, a line with error bars for each method; written to ``path``.
 
     Methods that do not depend on the horizontal axis are dashed lines without markers.
     Raises InputError for a file type other than PNG, PDF and SVG.
     """
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in SUFFIXES:
-        raise unknown("picture type", suffix, SUFFIXES)
+    picture_kind(path)
     figure = Figure(figsize=(5.6 * len(tables), 4.8), layout="constrained")
     labels = dict.fromkeys(row.label for table in tables for row in table.rows)
     styles = {
@@ -34,8 +31,7 @@ def draw(tables: Sequence[Table], path: Path, *, ci95: bool) -> None:
     }
     for axis, table in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables, strict=True):
         _panel(axis, table, styles, ci95=ci95)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format=suffix, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _panel(axis: Axes, table: Table, styles: dict[str, tuple[str, str]], *, ci95: bool) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-matplotlib.use("Agg")
+from tai_dpt.reports.drawing import plain_text
 
 COLORMAP = "inferno"
 _LONGEST_SIDE = 640  # of an image in an explanation, in pixels
@@ -93,6 +93,7 @@ def overlay(image: Image.Image, heat: NDArray[np.floating], low: float, high: fl
     return Image.fromarray((np.clip(mixed, 0, 1) * 255).round().astype(np.uint8))
 
 
+@plain_text()
 def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanation]) -> Figure:
     """All explanations on one sheet: a row an image, a block a caption."""
     width = 9.6

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.images import read_image
+from tai_dpt.reports.drawing import plain_text, save_figure
 from tai_dpt.scoring.scores import heat_map
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
-
-matplotlib.use("Agg")
 
 RIGHT, WRONG = "#1a7f37", "#b3261e"
 
 
+@plain_text()
 def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) -> None:
     """Test scenes with ground truth, the highest predictions and one class's heat map.
 
@@ -64,8 +63,7 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
         for axis in (top, words, bottom):
             axis.set_axis_off()
     figure.suptitle("Prompts learned from captions alone, on images: highest scores", fontsize=12)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, dpi=100, format="png")
+    save_figure(figure, path, dpi=100)
 
 
 def square_map(values: Tensor) -> NDArray[np.floating]:
@@ -74,7 +72,7 @@ def square_map(values: Tensor) -> NDArray[np.floating]:
     return values.view(side, side).float().cpu().numpy()
 
 
-def overlay(axis: matplotlib.axes.Axes, image: NDArray, heat: NDArray[np.floating]) -> None:
+def overlay(axis: Axes, image: NDArray, heat: NDArray[np.floating]) -> None:
     """Draw ``heat`` over ``image``, smoothed to its size, from its lowest to its highest value."""
     height, width = image.shape[:2]
     extent = (0, width, height, 0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from tai_dpt.io.spreadsheets import csv_lines
 from tai_dpt.reports.statistics import Cell
 from tai_dpt.reports.tables import Table
 
@@ -46,7 +45,7 @@ def cell_text(cell: Cell | None, *, ci95: bool = False, plus_minus: str = "±") 
 
 
 def _grid(table: Table, style: str, ci95: bool) -> str:
-    escape: Callable[[str], str] = _latex if style == "latex" else str
+    escape = _ESCAPES[style]
     sign = r"$\pm$" if style == "latex" else "±"
     rows = [
         [escape(row.label), *(cell_text(cell, ci95=ci95, plus_minus=sign) for cell in row.cells)]
@@ -63,12 +62,10 @@ def _grid(table: Table, style: str, ci95: bool) -> str:
 
 def _csv(table: Table, ci95: bool) -> str:
     spread = "ci95" if ci95 else "sd"
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     header = ["table", "dataset", "method"]
     for column in table.columns:
         header += [column, f"{column} {spread}", f"{column} n"]
-    writer.writerow(header)
+    lines = [header]
     for row in table.rows:
         line = [table.kind, table.dataset, row.label]
         for cell in row.cells:
@@ -79,8 +76,8 @@ def _csv(table: Table, ci95: bool) -> str:
             line.append(f"{cell.mean:.4f}".rstrip("0").rstrip("."))
             line.append("" if deviation is None else f"{deviation:.4f}")
             line.append("" if row.published and cell.n == 1 else str(cell.n))
-        writer.writerow(line)
-    return stream.getvalue()
+        lines.append(line)
+    return csv_lines(lines)
 
 
 def _lines(remarks: Sequence[str], style: str) -> str:
@@ -89,10 +86,20 @@ def _lines(remarks: Sequence[str], style: str) -> str:
 
 
 def _remark(text: str, style: str) -> str:
-    return f"% {text}" if style == "latex" else text
+    return f"% {' '.join(text.split())}" if style == "latex" else _ESCAPES[style](text)
 
 
 def _latex(text: str) -> str:
     for character in "&%$#_{}":
         text = text.replace(character, f"\\{character}")
     return text
+
+
+def _markdown(text: str) -> str:
+    """A name may hold HTML, a link or a border of the table: shown, not obeyed."""
+    for character, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(character, shown)
+    return " ".join(text.replace("](", "]\\(").split())
+
+
+_ESCAPES: dict[str, Callable[[str], str]] = {"text": str, "markdown": _markdown, "latex": _latex}

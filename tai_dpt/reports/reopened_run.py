@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yacs.config import CfgNode
+
 from tai_dpt.errors import InputError
 
 
@@ -23,40 +25,64 @@ class ReopenedRun:
 
 
 def reopen_run(run: Path, results: dict[str, Any], root: Path | None) -> tuple[ReopenedRun, str]:
-    """What of the run can be opened again, and what not and why."""
+    """What of the run can be opened again, and what not and why.
+
+    A run whose model cannot be opened, or that has none (a fusion), still has its images.
+    """
+    dataset = tagger = None
     missing = []
-    tagger = corpus = None
-    paths: dict[str, str] = {}
     try:
-        trainer = _trainer_of(run, results, root)
+        cfg = _config_of(results, root)
+        if "fusion" in results:
+            missing.append("heat maps (a fusion has no prompt of its own)")
+        else:
+            try:
+                trainer = _trainer_of(run, cfg)
+                dataset = trainer.dataset
+                tagger, why = _tagger_of(trainer, results)
+                missing += [why] if why else []
+            except (InputError, OSError) as error:
+                missing.append(f"heat maps ({error})")
+        if dataset is None:
+            dataset = _dataset_of(cfg)
+        split = dataset.images(results["split"])
+        learned = results["trainer"] == "TaIDPT" and cfg.DATASET.CORPUS.FILES
+        corpus = dataset.corpus if learned else None
     except (InputError, OSError) as error:
         return ReopenedRun({}, None, None), f"images and the corpus ({error})"
-    split = trainer.images[results["split"]]
     paths = dict(zip(split.ids, split.paths, strict=True))
-    if trainer.cfg.DATASET.CORPUS.FILES and results["trainer"] == "TaIDPT":
-        corpus = trainer.dataset.corpus
-    embeddings = _local_embeddings(trainer)
-    if embeddings is None:
-        missing.append(f"heat maps ({results['trainer']} has no local prompt to draw)")
-    elif trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
-        missing.append("heat maps (the backbone's weights have changed since the run)")
-    else:
-        tagger = _tagger_of(trainer, embeddings)
     return ReopenedRun(paths, corpus, tagger), "; ".join(missing)
 
 
-def _trainer_of(run: Path, results: dict[str, Any], root: Path | None) -> Any:
-    """The run's trainer with its final model, silently."""
-    import tai_dpt.datasets  # noqa: F401  (registers them)
-    from tai_dpt.toolbox import build_trainer, get_cfg_default
+def _config_of(results: dict[str, Any], root: Path | None) -> CfgNode:
+    from tai_dpt.toolbox import get_cfg_default
     from tai_dpt.trainers import extend_cfg
     from tai_dpt.trainers.config_files import restore
 
+    if not results["config"]:
+        raise InputError("it does not say which data set it is of")
     cfg = get_cfg_default()
     extend_cfg(cfg)
     restore(cfg, results["config"])
     if root is not None:
         cfg.DATASET.ROOT = str(root)
+    return cfg
+
+
+def _dataset_of(cfg: CfgNode) -> Any:
+    import tai_dpt.datasets  # noqa: F401  (registers them)
+    from tai_dpt.toolbox import build_dataset
+
+    with _silent():
+        return build_dataset(cfg)
+
+
+def _trainer_of(run: Path, cfg: CfgNode) -> Any:
+    """The run's trainer with its final model, silently."""
+    import tai_dpt.datasets  # noqa: F401  (registers them)
+    from tai_dpt.toolbox import build_trainer
+
+    cfg = cfg.clone()
     with _silent(), tempfile.TemporaryDirectory() as scratch:
         cfg.OUTPUT_DIR = scratch
         cfg.freeze()
@@ -78,16 +104,23 @@ def _local_embeddings(trainer: Any) -> Any:
         return trainer.model()["local"]
 
 
-def _tagger_of(trainer: Any, embeddings: Any) -> Any:
+def _tagger_of(trainer: Any, results: dict[str, Any]) -> tuple[Any, str]:
+    """What draws heat maps, and why there is none."""
     from tai_dpt.tagger.tagger import PromptTagger
 
-    return PromptTagger(
+    embeddings = _local_embeddings(trainer)
+    if embeddings is None:
+        return None, f"heat maps ({results['trainer']} has no local prompt to draw)"
+    if trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
+        return None, "heat maps (the backbone's weights have changed since the run)"
+    tagger = PromptTagger(
         backbone=trainer.backbone,
         class_names=trainer.dataset.classnames,
         embeddings={"global": embeddings, "local": embeddings},
         contexts={},
         preprocessing=trainer.preprocessing,
     )
+    return tagger, ""
 
 
 @contextlib.contextmanager

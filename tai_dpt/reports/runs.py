@@ -78,11 +78,10 @@ class Group:
         return {r.seed: r.mean_ap[prediction] for r in self.runs if prediction in r.mean_ap}
 
 
-def read_run(path: Path) -> RunResult:
-    """The run whose ``results.json`` is ``path``. Raises InputError as ``whole_results``."""
-    results = whole_results(path)
+def read_run(folder: Path, results: Mapping[str, Any]) -> RunResult:
+    """The run in ``folder``, from its results as ``whole_results`` gives them."""
     trainer, options = results["trainer"], flat_config(results["config"])
-    parts = path.absolute().parent.parts
+    parts = folder.absolute().parts
     place = len(parts) - 1 - parts[::-1].index(trainer) if trainer in parts else None
     below = parts[place + 1 : -1] if place is not None else ()
     layout = parts[place - 1] if place and len(below) == 2 else ""
@@ -90,7 +89,7 @@ def read_run(path: Path) -> RunResult:
     hashes = str(backbone.get("sha256")).split(" + ")  # an ensemble has two
     options["images"], options["weights"] = results["images"], " + ".join(h[:8] for h in hashes)
     return RunResult(
-        folder=path.parent,
+        folder=folder,
         dataset=options.get("DATASET.LABEL") or layout or results["dataset"],
         trainer=trainer,
         config=below[0] if layout else "",
@@ -127,10 +126,14 @@ def find_runs(places: Iterable[str]) -> tuple[list[RunResult], list[str]]:
                 remarks.append(f"unfinished: {folder} ({_progress(folder)})")
                 continue
             try:
-                runs[folder.resolve()] = run = read_run(folder / RESULTS_FILE)
+                results = whole_results(folder / RESULTS_FILE)
             except InputError as error:
                 remarks.append(f"broken: {error}")
                 continue
+            if results["seed"] is None:
+                remarks.append(f"left out: {folder} (a fusion of files that name no data set)")
+                continue
+            runs[folder.resolve()] = run = read_run(folder, results)
             if not run.mean_ap:
                 remarks.append(f"no mAP: {folder} (no class has a positive image)")
     if not runs and all(remark.startswith("missing:") for remark in remarks):

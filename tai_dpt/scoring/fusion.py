@@ -94,7 +94,7 @@ def map_over_weights(
         ignore: (n, C), see :func:`tai_dpt.scoring.metrics.average_precisions`.
     """
     text, image = normalise(text, normalisation), normalise(image, normalisation)
-    result = np.full(len(weights), np.nan)
+    result = np.empty(len(weights))
     for i, weight in enumerate(weights):
         check_weight(weight)
         ap = average_precisions((1 - weight) * text + weight * image, labels, ignore=ignore)

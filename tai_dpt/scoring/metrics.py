@@ -7,6 +7,7 @@ score that is NaN or infinite has no place in a ranking: it is an error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -103,6 +104,15 @@ def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = N
 def mean_average_precision(ap: Array) -> float:
     """mAP: the mean over the classes that have an average precision; NaN where none has."""
     return float("nan") if np.isnan(ap).all() else float(np.nanmean(ap))
+
+
+def percent(value: float | None) -> str:
+    """A figure as it is printed; a dash where there is none, as of images without labels.
+
+    >>> percent(87.123), percent(float("nan"))
+    ('87.12%', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}%"
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,14 @@ class WholeResults(Results):
     config: dict[str, Any]
 
 
+class _WholeFusion(WholeResults):
+    """Of a fusion of score files that no results stand beside nobody knows what they are of."""
+
+    dataset: str | None  # type: ignore[assignment]
+    split: str | None  # type: ignore[assignment]
+    seed: int | None  # type: ignore[assignment]
+
+
 class _F1(OpenRecord):
     of1: Finite | None
     cf1: Finite | None
@@ -163,8 +171,21 @@ class PageResults(WholeResults):
     toolbox: str
 
 
-def load_results(path: str | os.PathLike[str], kind: type[Results] = Results) -> dict[str, Any]:
+class _PageFusion(_WholeFusion, PageResults):
+    split: Literal["val", "test"] | None  # type: ignore[assignment]
+    toolbox: str | None = None  # type: ignore[assignment]
+
+
+def load_results(
+    path: str | os.PathLike[str],
+    kind: type[Results] = Results,
+    *,
+    of_fusion: type[Results] | None = None,
+) -> dict[str, Any]:
     """Read ``results.json``.
+
+    Args:
+        of_fusion: what a fusion's must be, in place of ``kind``.
 
     Raises:
         InputError: there is none, it is not JSON, or it is not what ``kind`` says.
@@ -172,19 +193,22 @@ def load_results(path: str | os.PathLike[str], kind: type[Results] = Results) ->
     if not os.path.lexists(path):
         raise InputError(f"{path}: no such file; an evaluation writes it")
     content = read_json(path, remedy=_AGAIN)
+    if of_fusion and isinstance(content, dict) and "fusion" in content:
+        kind = of_fusion
     checked(kind, content, where=str(path), remedy=_AGAIN)
     return content
 
 
 def whole_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A ``results.json`` that has all that a report reads; errors as in ``load_results``."""
-    return load_results(path, WholeResults)
+    return load_results(path, WholeResults, of_fusion=_WholeFusion)
 
 
 def page_results(folder: Path) -> tuple[dict[str, Any], ScoreTable]:
     """Both files of a run, which must be of one evaluation; errors as in ``load_results``."""
     path = folder / RESULTS_FILE
-    results, table = load_results(path, PageResults), ScoreTable.load(folder / SCORES_FILE)
+    results = load_results(path, PageResults, of_fusion=_PageFusion)
+    table = ScoreTable.load(folder / SCORES_FILE)
     if results["prediction"] not in results["metrics"]:
         raise InputError(f"{path}: 'metrics' lacks '{results['prediction']}'; {_AGAIN}")
     if tuple(results["class_names"]) != table.class_names or results["images"] != len(table.ids):

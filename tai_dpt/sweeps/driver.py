@@ -18,6 +18,7 @@ from typing import IO, Any
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.lock import Lock, try_lock
+from tai_dpt.scoring.metrics import percent
 from tai_dpt.scoring.results import RESULTS_FILE, whole_results
 from tai_dpt.sweeps.plans import Run
 
@@ -263,7 +264,7 @@ class _Sweep:
         else:
             took = timedelta(seconds=round(time.monotonic() - process.started))
             means = {kind: m["mAP"] for kind, m in sorted(results["metrics"].items())}
-            shown = ", ".join(f"{kind} {v:.2f}" for kind, v in means.items() if v is not None)
+            shown = ", ".join(f"{kind} {percent(v)}" for kind, v in means.items())
             self._finish(run, "finished", f"in {took}, mAP {shown}")
             self.outcome.finished += 1
 

@@ -191,3 +191,18 @@ def test_whole_view(desk) -> None:
         {t["class"]: t["score"] for t in json.loads(out)["labels"]} for out in (center, whole)
     ]
     assert not np.allclose([scores[0][c] for c in CLASSES], [scores[1][c] for c in CLASSES])
+
+
+def test_a_name_that_is_a_formula_is_text_and_known_again(desk, tmp_path) -> None:
+    path, out = tmp_path / "=1+1,x.png", tmp_path / "tags.csv"
+    photo(path, seed=1)
+    photo(tmp_path / "b.png", seed=2)
+    arguments = ("--format", "csv", "--out", out, "--top", 1)
+    names = ("=1+1,x.png", "b.png")
+    command = [sys.executable, "-m", "tai_dpt", "tag", str(desk / "tagger"), *names]
+    command += map(str, arguments)
+    for more in ([], ["--resume"]):
+        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.reader(out.read_text().splitlines()))
+        assert [row[0] for row in rows] == ["image", "'=1+1,x.png", "b.png"]

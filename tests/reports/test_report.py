@@ -260,6 +260,22 @@ def test_the_formats(tmp_path: Path) -> None:
     assert float(table[1]["10% ci95"]) == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
 
 
+def test_names_are_no_formulae_and_no_html(tmp_path: Path) -> None:
+    for label in ("=cmd|' /C calc'!A0", "<img src=x> [a](javascript:b)"):
+        table1_runs(tmp_path / label[0], "voc2007", seeds=(1,))
+        for path in (tmp_path / label[0]).rglob("results.json"):
+            content = json.loads(path.read_text())
+            content["config"]["DATASET"]["LABEL"] = label
+            path.write_text(json.dumps(content))
+    table = list(csv.reader(io.StringIO(ask(tmp_path, "--format", "csv").output)))
+    cells = [cell for row in table for cell in row]
+    assert "'=cmd|' /C calc'!A0" in cells
+    assert not any(cell.startswith("=") for cell in cells)
+    markdown = ask(tmp_path, "--format", "markdown").output
+    assert r"&lt;img src=x&gt; [a]\(javascript:b)" in markdown
+    assert "<img" not in markdown and "](" not in markdown
+
+
 @pytest.mark.parametrize("number", ["6", "7"])
 def test_the_figures(tmp_path: Path, number: str) -> None:
     table1_runs(tmp_path, "emoji_scenes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from tai_dpt.cli.train import main
 from tai_dpt.reports.page_charts import bars, line_chart
+from tai_dpt.reports.page_images import choose_images
 from tai_dpt.reports.run_page import confused_pairs, report_page
 from tai_dpt.scoring.results import ScoreTable, load_results, save_results
 
 import worlds
+from places import ROOT, TESTS
 from taggers import run
 
 VOID = {"meta", "link", "img", "line", "rect", "polyline", "br"}
@@ -130,14 +133,108 @@ def test_confused_pairs() -> None:
     assert confused_pairs(table, scores) == [(0.5, 3, 0, 1)]
 
 
-def test_charts_escape_and_survive_odd_values() -> None:
-    chart = line_chart("<x>", {"a<b": [(1, 2.0)]}, x_label="&")
-    Checker(chart)
-    assert "<x>" not in chart
-    table = bars("c", ["n", "v"], [("<i>", float("nan"), []), ("b", 0.0, [])], most=0)
-    Checker(table)
-    assert "<i>" not in table
-    assert "–" in table
+def test_charts_say_and_survive_odd_values() -> None:
+    chart = line_chart("Loss", {"a": [(1, 2.0), (3, 1.0)]}, x_label="step")
+    assert chart.said == "Loss: a from 2 to 1"
+    assert [mark.label for mark in chart.marks] == ["1", "step", "3"]
+    line_chart("x", {"one point": [(1, 0.0)]}, x_label="")
+    drawn = bars("c", ["n", "v"], [("a", float("nan"), []), ("b", 0.0, ["7"])], most=0)
+    assert [(row.percent, row.cells) for row in drawn.rows] == [(0, ("–",)), (0, ("0.0", "7"))]
+
+
+HOSTILE = "<script>alert(1)</script> & \"x\" 'y'"
+
+
+def test_names_are_text_on_every_part_of_the_page(world, tmp_path) -> None:
+    results = load_results(world / "run/results.json")
+    table = ScoreTable.load(world / "run/scores.npz")
+    names = [HOSTILE, *table.class_names[1:]]
+    results["config"]["OPTIM"]["NAME"] = HOSTILE
+    results["threshold_source"] = HOSTILE
+    results["versions"] = {HOSTILE: HOSTILE}
+    results |= {"dataset": HOSTILE, "class_names": names}
+    save_results(tmp_path / "results.json", results)
+    dataclasses.replace(table, class_names=tuple(names)).save(tmp_path / "scores.npz")
+    text = report_page(tmp_path, root=tmp_path)  # the data's own error is in it too
+    Checker(text)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
+
+
+def test_an_unlabelled_run_has_images_and_no_figures(world, tmp_path, capsys) -> None:
+    config = worlds.write_unlabelled(world)
+    arguments = worlds.arguments(world, "TaIDPT", world / "run-unlabelled")
+    arguments[arguments.index("--dataset-config-file") + 1] = str(config)
+    with pytest.warns(UserWarning, match="nothing to evaluate"):
+        assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "* total: 8" in printed and "mAP" not in printed.split("=> result")[1]
+    text = report_page(world / "run-unlabelled", per_class=1)
+    Checker(text)
+    assert "mAP," not in text and "There is no mAP: no image is labelled." in text
+    assert "scores highest" in text and "<img" in text
+    assert "missed" not in text and "Images that a class is said to be in" in text
+
+
+def test_a_fusion_and_an_ensemble_have_pages(world, tmp_path) -> None:
+    assert main(worlds.arguments(world, "ZSCLIP", world / "other")) == 0
+    fused = ("fuse", world / "run", world / "other", "--out", tmp_path / "fused")
+    assert run(*fused)[0] == 0
+    options = ("TRAINER.TAIDPTENSEMBLE.TEXT_RUN", world / "run")
+    options += ("TRAINER.TAIDPTENSEMBLE.IMAGE_RUN", world / "other")
+    ensemble = worlds.arguments(world, "TaIDPTEnsemble", tmp_path / "ensemble", *options)
+    assert main(ensemble) == 0
+    for folder in ("fused", "ensemble"):
+        text = report_page(tmp_path / folder, per_class=1)
+        Checker(text)
+        assert "heat maps (a fusion has no prompt of its own)" in text
+        assert "<img" in text and "text + λ image with λ = 0.9" in text
+    bare = tmp_path / "bare"
+    for name in ("a", "b"):
+        (bare / name).mkdir(parents=True)
+        (bare / name / "scores.npz").write_bytes((world / "run/scores.npz").read_bytes())
+    files = ("fuse", bare / "a/scores.npz", bare / "b/scores.npz", "--out", bare / "fused")
+    assert run(*files)[0] == 0
+    text = report_page(bare / "fused")
+    assert "images and the corpus (it does not say which data set it is of)" in text
+    code, out, _ = run("report", bare)
+    assert code == 0 and "a fusion of files that name no data set" in out
+
+
+def test_without_its_model_a_run_still_has_its_images(world, tmp_path) -> None:
+    for name in ("results.json", "scores.npz"):
+        (tmp_path / name).write_bytes((world / "run" / name).read_bytes())
+    text = report_page(tmp_path, per_class=1)
+    assert "<img" in text and "Left out:" in text and "heat maps (" in text
+    assert 'id="corpus"' in text
+
+
+def test_a_page_of_version_01(tmp_path) -> None:
+    old = TESTS / "reference/v0.1/run"
+    (tmp_path / "scores.npz").write_bytes((old / "scores.npz").read_bytes())
+    results = load_results(old / "results.json")
+    save_results(tmp_path / "results.json", results | {"images": 40})  # as many as were committed
+    text = report_page(tmp_path, root=ROOT / "data", per_class=1)
+    Checker(text)
+    assert "<b>85.4</b>mAP, merged" in text
+
+
+def test_missed_and_false_alarm_follow_decisions() -> None:
+    truth = np.array([1, 1, 1, -1, -1, 0])
+    scores = np.array([0.9, 0.6, 0.1, 0.8, 0.2, 0.99])
+    assert choose_images(truth, scores, 0.5, 2) == {
+        "right and surest": [0, 1],
+        "missed": [2],
+        "false alarm": [3],
+    }
+    assert choose_images(truth, scores, 0.05, 2)["missed"] == []
+    assert choose_images(truth, scores, 0.9, 2) == {
+        "right and surest": [0],
+        "missed": [2, 1],
+        "false alarm": [],
+    }
+    assert list(choose_images(truth, scores, None, 1).values()) == [[0], [2], [3]]
+    assert choose_images(0 * truth, scores, 0.5, 2) == {"scores highest": [5, 0]}
 
 
 def test_page_opens_with_no_console_error(world, tmp_path) -> None:

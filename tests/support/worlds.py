@@ -54,6 +54,16 @@ def write_world(root: Path, *, images: int = 8) -> Path:
     return root
 
 
+def write_unlabelled(root: Path) -> Path:
+    """The dataset yaml of the test images alone, in a world that is there: nobody labelled them."""
+    config = json.loads((root / "tiny.yaml").read_text())
+    config["DATASET"]["NAME"] = "ImageList"
+    config["DATASET"]["IMAGE_LIST"] = {"IMAGES": "tiny/test"}
+    path = root / "unlabelled.yaml"
+    path.write_text(json.dumps(config))
+    return path
+
+
 def write_split(home: Path, split: str, count: int, rng: np.random.Generator) -> None:
     """Random images; image i shows class i mod 6 and the next one."""
     folder = home / split

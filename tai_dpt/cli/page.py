@@ -1,0 +1,39 @@
+"""``tai-dpt page``: a finished run as one HTML file that opens from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tai_dpt.io.console import CONTEXT, one_line_warnings, quiet_option, say
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="[default: report.html in RUN]")
+@click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
+@click.option("--per-class", type=click.IntRange(0), default=2, help="Images of each kind.")
+@quiet_option
+def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: bool) -> None:
+    """Make an HTML page of a finished run.
+
+    \b
+    Examples:
+      tai-dpt page output/demo/TaIDPT/seed1
+      tai-dpt page output/coco/seed1 --root /data --per-class 3 --out coco.html
+
+    One file, no network: configuration, curves, average precision of every class, its surest,
+    missed and falsely found images with heat maps, the classes that are confused, the corpus in
+    numbers. Without the data the page is made from what the run left, and says what it lacks.
+    """
+    from tai_dpt.reports.run_page import write_page  # here, so that --help does not wait for torch
+
+    with one_line_warnings():
+        write_page(
+            run,
+            out or run / "report.html",
+            root=root,
+            per_class=per_class,
+            say=lambda line: say(line, quiet=quiet),
+        )

@@ -1,0 +1,40 @@
+"""Explanations of images and captions as an HTML page, ``templates/explain.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, shade
+from tai_dpt.reports.page import embedded, render
+
+
+def explain_page(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanation]) -> str:
+    """All of them on one page, as HTML."""
+    return render(
+        "explain.html",
+        title="Where the classes are",
+        images=[_image(item) for item in images],
+        captions=[_caption(item) for item in captions],
+    )
+
+
+def _image(item: ImageExplanation) -> dict[str, Any]:
+    panels = [{"image": embedded(item.shown_image(), item.name), "caption": "the image"}]
+    for index, name in enumerate(item.classes):
+        drawn = embedded(item.overlaid(index), f"heat map of {name} over {item.name}")
+        panels.append({"image": drawn, "caption": item.title(index)})
+    low, high = item.limits
+    return {"name": item.name, "panels": panels, "low": f"{low:.3f}", "high": f"{high:.3f}"}
+
+
+def _caption(item: CaptionExplanation) -> dict[str, Any]:
+    classes = []
+    for column, name in enumerate(item.classes):
+        words = []
+        for word, values in zip(item.words, item.values, strict=True):
+            color, ink = shade(values[column], *item.limits)
+            value = f"{values[column]:.3f}"
+            words.append({"text": word, "color": color, "ink": ink, "value": value})
+        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.3f}"})
+    return {"text": " ".join(item.words), "classes": classes}

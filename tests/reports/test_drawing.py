@@ -1,0 +1,40 @@
+"""Names in plots are text, whatever they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tai_dpt.errors import InputError
+from tai_dpt.reports.corpus_plots import draw_corpus
+from tai_dpt.reports.drawing import save_figure
+from tai_dpt.reports.figures import draw as draw_figure
+from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, draw
+from tai_dpt.reports.statistics import Cell
+from tai_dpt.reports.tables import Row, Table
+
+TEX = r"costs $\no{such$ _^"
+
+
+def test_dollar_signs_are_no_tex(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    heat = np.arange(4.0).reshape(1, 2, 2)
+    image = ImageExplanation(TEX, Image.new("RGB", (40, 40)), (TEX,), heat, np.array([0.5]))
+    caption = CaptionExplanation((TEX, "dog"), (TEX,), np.array([[0.1], [0.2]]), np.array([0.3]))
+    save_figure(draw([image], [caption]), tmp_path / "explain.png", dpi=50)
+    draw_corpus(tmp_path, np.eye(2, dtype=np.uint8), [TEX, "dog"])
+    row = Row(TEX, (Cell((1.0,)),))
+    table = Table("figure 6", TEX, TEX, (TEX,), (row,))
+    draw_figure([table], tmp_path / "figure.svg", ci95=False)
+    assert all(path.stat().st_size for path in tmp_path.iterdir())
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_other_kinds_of_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown picture type 'gif'; valid: png, pdf, svg"):
+        save_figure(matplotlib.figure.Figure(), tmp_path / "x.gif", dpi=50)
+    assert not list(tmp_path.iterdir())
