@@ -2,13 +2,12 @@
 
 ``DATASET.COCO.{TRAIN,VAL,TEST}`` name an instances file and an image folder each (empty: the
 split does not exist); the class list is ``DATASET.VOCABULARY``, or the file's own categories.
+``DATASET.COCO.CROWD`` says whether a crowd of things is a label.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from yacs.config import CfgNode
@@ -19,9 +18,12 @@ from tai_dpt.datasets.base import (
     dataset_path,
     vocabulary_from_config,
 )
-from tai_dpt.errors import InputError
-from tai_dpt.labels.vocabulary import Vocabulary
+from tai_dpt.datasets.coco_json import CocoFile, CocoObject, read_coco
+from tai_dpt.errors import InputError, unknown
+from tai_dpt.labels.vocabulary import Vocabulary, normalise
 from tai_dpt.toolbox import DATASET_REGISTRY
+
+CROWD = ("count", "leave_out", "paper")
 
 
 @DATASET_REGISTRY.register()
@@ -29,6 +31,9 @@ class CocoFormat(MultiLabelDataset):
     """Instances and captions in COCO's format; ``emoji_scenes`` is one such config."""
 
     def __init__(self, cfg: CfgNode) -> None:
+        crowd = cfg.DATASET.COCO.CROWD
+        if crowd not in CROWD:
+            raise unknown("choice for crowds (DATASET.COCO.CROWD)", crowd, CROWD)
         named = {
             split: tuple(cfg.DATASET.COCO[split])
             for split in ("TRAIN", "VAL", "TEST")
@@ -41,90 +46,83 @@ class CocoFormat(MultiLabelDataset):
             )
         files = {}
         for split, value in named.items():
-            if len(value) != 2:
+            if len(value) != 2 or not all(isinstance(part, str) for part in value):
                 raise InputError(
                     f"DATASET.COCO.{split} is {value}; it takes (instances file, image folder)"
                 )
             files[split] = (dataset_path(cfg, value[0]), dataset_path(cfg, value[1]))
-        read = {split: read_coco_json(path) for split, (path, _) in files.items()}
+        read = {split: read_coco(path) for split, (path, _) in files.items()}
         if cfg.DATASET.VOCABULARY:
             vocabulary = vocabulary_from_config(cfg)
         else:
-            vocabulary = Vocabulary.from_names(
-                [str(category["name"]) for category in next(iter(read.values()))["categories"]]
-            )
+            first = next(iter(read.values()))
+            names = {normalise(name): name for name in first.categories.values()}
+            vocabulary = Vocabulary.from_names(list(names.values()))
         splits = {
-            split.lower(): instances_split(read[split], path, images, vocabulary)
-            for split, (path, images) in files.items()
+            split.lower(): instances_split(
+                read[split], images, vocabulary, crowd=crowd, training=split == "TRAIN"
+            )
+            for split, (_, images) in files.items()
         }
+        # a file of LVIS leaves labels unknown
+        self.ignores_unknown = any((images.labels == 0).any() for images in splits.values())
         super().__init__(cfg, vocabulary=vocabulary, **splits)
 
 
-def read_coco_json(path: Path) -> dict[str, Any]:
-    """Parse an instances file and check that it is one.
-
-    Raises:
-        InputError: not JSON (with the line), or not COCO's instances format (with the keys).
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); is the file whole?"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text at byte {error.start}") from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: COCO's format is a JSON object, this is a {type(content).__name__}"
-        )
-    missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    if missing:
-        raise InputError(
-            f"{path}: not a COCO instances file, it lacks {', '.join(missing)} "
-            f"(it has: {', '.join(content) or 'nothing'})"
-        )
-    return content
-
-
 def instances_split(
-    content: dict[str, Any], path: Path, image_folder: Path, vocabulary: Vocabulary
+    file: CocoFile,
+    image_folder: Path,
+    vocabulary: Vocabulary,
+    *,
+    crowd: str = "count",
+    training: bool = False,
 ) -> ImageSplit:
     """Labels from boxes: a class is present (1) where an image has an instance of it, else -1.
 
     Categories are matched to classes by name: the class's own name, the benchmark's name for
-    it, or a synonym. Images keep the file's order.
+    it, or a synonym. Images keep the file's order. A category that is no class does no harm as
+    long as nothing in the file has it.
+
+    Args:
+        crowd: what a region with a crowd of things says of its image: ``count``, that they are
+            there (as in the paper's table 1); ``leave_out``, nothing; ``paper``, nothing, as in
+            the public code for table 2, which also passes over training boxes that are less than
+            a pixel wide or high.
+        training: whether the images are for training.
 
     Raises:
-        InputError: a category that is no class, an image id listed twice, an annotation of an
-            unknown image or category.
+        InputError: an object's category is no class.
     """
     class_of_name = vocabulary.index_by_any_name()
-    column = {}
-    for category in content["categories"]:
-        name = str(category["name"]).lower()
-        if name not in class_of_name:
+    column = {
+        key: class_of_name[normalise(name)]
+        for key, name in file.categories.items()
+        if normalise(name) in class_of_name
+    }
+    row = {image.id: i for i, image in enumerate(file.images)}
+    labels = np.full((len(row), len(vocabulary)), -1, np.int8)
+    for i, image in enumerate(file.images):
+        if image.absent is not None:
+            labels[i] = 0
+            labels[i, [column[key] for key in image.absent if key in column]] = -1
+    for found in file.objects:
+        if found.category_id not in column:
             raise InputError(
-                f"{path}: category '{category['name']}' is none of the {len(vocabulary.names)} "
-                f"classes; add it to the class list as a name or a synonym "
+                f"{file.path}: category '{file.categories[found.category_id]}' is none of the "
+                f"{len(vocabulary)} classes; add it to the class list as a name or a synonym "
                 f"(classes: {', '.join(vocabulary.names[:8])}, …)"
             )
-        column[category["id"]] = class_of_name[name]
-    row: dict[Any, int] = {}
-    for i, image in enumerate(content["images"]):
-        if row.setdefault(image["id"], i) != i:
-            raise InputError(f"{path}: image id {image['id']} is listed twice")
-    labels = np.full((len(row), len(vocabulary.names)), -1, np.int8)
-    for annotation in content["annotations"]:
-        if annotation["image_id"] not in row or annotation["category_id"] not in column:
-            raise InputError(
-                f"{path}: annotation {annotation.get('id')} speaks of image "
-                f"{annotation['image_id']}, category {annotation['category_id']}, and one of "
-                "them is not in the file"
-            )
-        labels[row[annotation["image_id"]], column[annotation["category_id"]]] = 1
+        if _counts(found, crowd, training=training):
+            labels[row[found.image_id], column[found.category_id]] = 1
     return ImageSplit(
-        ids=tuple(str(image["id"]) for image in content["images"]),
-        paths=tuple(str(image_folder / image["file_name"]) for image in content["images"]),
+        ids=tuple(row),
+        paths=tuple(str(image_folder / image.file_name) for image in file.images),
         labels=labels,
     )
+
+
+def _counts(found: CocoObject, crowd: str, *, training: bool) -> bool:
+    """Whether an object says that its class is there."""
+    if crowd == "count":
+        return True
+    return not found.crowd and not (crowd == "paper" and training and found.tiny)

@@ -36,6 +36,9 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.COCO.TRAIN = ()
     dataset.COCO.VAL = ()
     dataset.COCO.TEST = ()
+    # regions with a crowd of things: "count"; "leave_out"; "paper", as in the public code for
+    # table 2, which also passes over training boxes under a pixel
+    dataset.COCO.CROWD = "count"
 
     dataset.VOC2007 = CfgNode()
     dataset.VOC2007.FOLDER = "VOCdevkit/VOC2007"

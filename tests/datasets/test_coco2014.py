@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from tai_dpt.cli.train import main
+from tai_dpt.datasets.coco_format import instances_split
+from tai_dpt.datasets.coco_json import read_coco
 from tai_dpt.errors import InputError
 from tai_dpt.io.shipped import config_path
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
@@ -89,10 +92,13 @@ def damaged(root, folder, change):
     ("change", "message"),
     [
         (lambda c: c["images"].append(dict(c["images"][0])), "image id 1 is listed twice"),
-        (lambda c: c["images"].pop(0), "annotation 0 speaks of image 1"),
-        (lambda c: c["categories"].pop(0), "speaks of image 1, category 1"),
+        (
+            lambda c: c["images"].pop(0),
+            r"annotations\[0\] \(id 0\): it speaks of image 1, category 1, .* no such image",
+        ),
+        (lambda c: c["categories"].pop(0), "speaks of image 1, category 1, .* no such category"),
         (lambda c: c["categories"][0].update(name="persn"), "category 'persn' is none of the 80"),
-        (lambda c: c.pop("images"), "it lacks images"),
+        (lambda c: c.pop("images"), "it lacks 'images'"),
     ],
 )
 def test_damaged_instances_are_named(root, tmp_path, change, message):
@@ -105,5 +111,150 @@ def test_half_a_download(root, tmp_path):
     shutil.copytree(root, tmp_path / "data")
     path = tmp_path / "data/COCO/annotations/instances_val2014.json"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"instances_val2014\.json, line 1: not valid JSON.*whole"):
+    with pytest.raises(
+        InputError, match=r"instances_val2014\.json: not valid JSON: .*line 1 .*is the file whole"
+    ):
         built(tmp_path / "data", tmp_path / "out")
+
+
+PETS = Vocabulary.from_names(["dog", "cat"])
+IMAGE = {"id": 1, "file_name": "a.jpg"}
+DOG = {"id": 1, "name": "dog"}
+OBJECT = {"id": 1, "image_id": 1, "category_id": 1}
+
+
+def written(folder, **parts):
+    path = folder / "instances.json"
+    content = {"images": [IMAGE], "annotations": [OBJECT], "categories": [DOG], **parts}
+    path.write_text(json.dumps({k: v for k, v in content.items() if v != "left out"}))
+    return path
+
+
+def split_of(folder, vocabulary=PETS, *, crowd="count", training=False, **parts):
+    file = read_coco(written(folder, **parts))
+    return instances_split(file, folder, vocabulary, crowd=crowd, training=training)
+
+
+@pytest.mark.parametrize(
+    ("parts", "label"),
+    [
+        ({}, 1),
+        ({"annotations": [{"image_id": "1", "category_id": "1"}]}, 1),
+        ({"annotations": [{"image_id": 1.0, "category_id": 1}]}, 1),
+        ({"annotations": None}, -1),
+        ({"images": [{"id": "1", "file_name": "a.jpg"}]}, 1),
+        ({"images": [{"id": 1, "coco_url": "http://images.example/val/a.jpg?x=1"}]}, 1),
+        ({"images": [{"id": 1, "file_name": None, "coco_url": "http://images.example/a.jpg"}]}, 1),
+        ({"categories": [{"id": 1, "name": " Dog "}]}, 1),
+        ({"categories": [{"id": 1, "name": "DOG"}, {"id": 5, "name": "unused"}]}, 1),
+        (
+            {
+                "categories": [
+                    {"id": 0, "name": "animals", "supercategory": "none"},
+                    {"id": 1, "name": "dog", "supercategory": "animals"},
+                ]
+            },
+            1,
+        ),
+    ],
+)
+def test_what_other_tools_write_is_read(tmp_path, parts, label):
+    split = split_of(tmp_path, **parts)
+    assert split.ids == ("1",)
+    assert split.paths == (str(tmp_path / "a.jpg"),)
+    assert split.labels.tolist() == [[label, -1]]
+
+
+def test_a_root_category_is_no_class(tmp_path):
+    root = {"id": 0, "name": "pets", "supercategory": "none"}
+    dog = {**DOG, "supercategory": "pets"}
+    assert list(read_coco(written(tmp_path, categories=[root, dog])).categories.values()) == ["dog"]
+    used = [{"image_id": 1, "category_id": 0}]
+    both = read_coco(written(tmp_path, categories=[root, dog], annotations=used))
+    assert list(both.categories.values()) == ["pets", "dog"]
+
+
+def test_what_lvis_did_not_look_for_is_unknown(tmp_path):
+    classes = Vocabulary.from_names(["dog", "cat", "cow"])
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes.names)]
+    images = [{"id": 1, "coco_url": "http://x/a.jpg", "neg_category_ids": [3]}]
+    split = split_of(tmp_path, classes, images=images, categories=categories)
+    assert split.labels.tolist() == [[1, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"images": {"1": IMAGE}}, "'images' is {.*}, not a list"),
+        ({"images": [3]}, r"images\[0\] is 3, not an object"),
+        ({"annotations": [OBJECT, 7]}, r"annotations\[1\] is 7, not an object"),
+        ({"annotations": "none"}, "'annotations' is 'none', not a list"),
+        ({"categories": [None]}, r"categories\[0\] is null, not an object"),
+        ({"images": [{"file_name": "a.jpg"}]}, r"images\[0\]: has no 'id'"),
+        ({"images": [{"id": 1}]}, r"images\[0\] \(id 1\): has no 'file_name', .* LVIS"),
+        ({"images": [{"id": 1, "file_name": ["a.jpg"]}]}, r"file_name is \['a.jpg'\], not a"),
+        ({"images": [{"id": True, "file_name": "a.jpg"}]}, "id is True, not a number or a text"),
+        ({"categories": [{"name": "dog"}]}, r"categories\[0\]: has no 'id'"),
+        ({"categories": [{"id": 1}]}, r"categories\[0\] \(id 1\): has no 'name'"),
+        ({"categories": [DOG, {"id": 1, "name": "cat"}]}, "named 'cat' here and 'dog' above"),
+        ({"annotations": [{"image_id": [1], "category_id": 1}]}, r"image_id is \[1\], not a"),
+        ({"annotations": [{"image_id": 1}]}, r"annotations\[0\]: has no 'category_id'$"),
+        (
+            {"annotations": [{"image_id": 1, "segments_info": []}]},
+            "has no 'category_id'; a COCO panoptic file .*: give the instances file",
+        ),
+        (
+            {"annotations": [{"image_id": 1, "caption": "a dog"}], "categories": "left out"},
+            "lacks 'categories' .*; a COCO captions file .* DATASET.CORPUS.FILES",
+        ),
+        ({"annotations": [{**OBJECT, "bbox": [0, 0, "1", 1]}]}, "bbox is .*, not four numbers"),
+        ({"categories": [{"id": 1, "name": "fox"}]}, "category 'fox' is none of the 2 classes"),
+    ],
+)
+def test_bad_entries_are_named(tmp_path, parts, message):
+    with pytest.raises(InputError, match=rf"instances\.json: .*{message}"):
+        split_of(tmp_path, **parts)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"images": 1' + "0" * 5000 + "}", "[]", ""])
+def test_what_is_no_instances_file(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"x\.json") as error:
+        read_coco(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_instances_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        read_coco(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("crowd", "training", "expected"),
+    [
+        ("count", True, [1, 1]),
+        ("leave_out", True, [-1, 1]),
+        ("paper", True, [-1, -1]),  # as the public code for table 2: no crowd, nothing under a
+        ("paper", False, [-1, 1]),  # pixel in training; in testing no crowd
+    ],
+)
+def test_crowds_and_boxes_under_a_pixel(tmp_path, crowd, training, expected):
+    objects = [
+        {"image_id": 1, "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 50, 50]},
+        {"image_id": 1, "category_id": 2, "iscrowd": 0, "bbox": [0, 0, 0.5, 50]},
+    ]
+    categories = [DOG, {"id": 2, "name": "cat"}]
+    split = split_of(
+        tmp_path, crowd=crowd, training=training, annotations=objects, categories=categories
+    )
+    assert split.labels.tolist() == [expected]
+
+
+def test_the_crowd_option_reaches_the_labels(root, tmp_path):
+    data = damaged(root, tmp_path / "data", lambda c: c["annotations"][0].update(iscrowd=1))
+    for choice, label in (("count", 1), ("leave_out", -1)):
+        dataset = built(data, tmp_path / "out", "DATASET.COCO.CROWD", choice).dataset
+        assert dataset.images("test").labels[0, 0] == label
+    with pytest.raises(InputError, match="did you mean 'count'"):
+        built(data, tmp_path / "out", "DATASET.COCO.CROWD", "cuont")
