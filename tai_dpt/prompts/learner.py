@@ -123,9 +123,6 @@ _PUBLIC_NAMES: dict[tuple[str, ...], dict[str, str]] = {
     },
 }
 _EXTRA = "_extra_state"
-# what is no parameter with DualCoOp's authors: their logits are 5 · 20 times a similarity whose
-# spatial weights are a softmax of 20 times it
-_DUALCOOP_CONSTANTS = {"log_scale": math.log(100.0), "log_sharpness": math.log(20.0)}
 # what DualCoOp's authors have as constants: logits of 5 · 20 times a similarity whose spatial
 # weights are a softmax of 20 times it
 _DUALCOOP_CONSTANTS = {"log_scale": math.log(100.0), "log_sharpness": math.log(20.0)}
