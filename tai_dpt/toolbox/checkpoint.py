@@ -206,7 +206,7 @@ def to_plain(value: Any, *, where: str) -> Any:
         return torch.from_numpy(value.copy())
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping):  # a CfgNode too
         return {key: to_plain(part, where=f"{where}.{key}") for key, part in value.items()}
     if isinstance(value, list | tuple):
         parts = [to_plain(part, where=f"{where}[{i}]") for i, part in enumerate(value)]

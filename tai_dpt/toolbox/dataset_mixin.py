@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tai_dpt.toolbox.embedded.dataset import SplitData as _Splits
+    from tai_dpt.toolbox.splits import SplitData as _Splits
 else:
     _Splits = object
 
@@ -15,8 +15,7 @@ class ClassListMixin(_Splits):
     """``train_x``, ``train_u``, ``val``, ``test`` and the classes.
 
     Dassl derives the classes from ``item.label`` and ``item.classname`` of the training items,
-    which a caption or an image of many objects does not have: give ``classnames``. Without
-    them, single-label data sets behave as in Dassl.
+    which a caption or an image of many objects does not have: here they are given.
     """
 
     def __init__(
@@ -26,11 +25,8 @@ class ClassListMixin(_Splits):
         val: Sequence[Any] | None = None,
         test: Sequence[Any] | None = None,
         *,
-        classnames: Sequence[str] | None = None,
+        classnames: Sequence[str],
     ) -> None:
-        if classnames is None:
-            super().__init__(train_x=train_x, train_u=train_u, val=val, test=test)
-            return
         self._train_x, self._train_u, self._val, self._test = train_x, train_u, val, test
         self._classnames = list(classnames)
         self._num_classes = len(self._classnames)

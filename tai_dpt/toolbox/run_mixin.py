@@ -1,4 +1,4 @@
-"""What happens around the epochs: checkpoints, the final model, testing, scalars.
+"""A run: epochs, checkpoints, the history, the final model, testing, scalars.
 
 Mixed in front of stock Dassl's ``TrainerX`` and of the embedded one, so both behave alike.
 """
@@ -8,22 +8,40 @@ from __future__ import annotations
 import datetime
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
+from tai_dpt import distributed
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.history import History
 from tai_dpt.toolbox import checkpoint as ckpt
+from tai_dpt.toolbox.meters import AverageMeter, MetricMeter
 
 if TYPE_CHECKING:
-    from tai_dpt.toolbox.embedded.loop import EpochLoop as _Loop
+    from tai_dpt.toolbox.loop import EpochLoop as _Loop
 else:
     _Loop = object
 
 FINAL_MODELS = ("last_step", "best_val", "best_test")
 SPLITS = ("val", "test")
+
+
+class Diverged(InputError, FloatingPointError):
+    """The loss became infinite or NaN; the message says at which step, and what to lower."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """How far the registered models are trained, and the file that holds them as they are."""
+
+    epoch: int | None = 0  # epochs trained; None: the file does not say
+    checkpoint: Path | None = None
 
 
 class RunMixin(_Loop):
@@ -34,7 +52,9 @@ class RunMixin(_Loop):
     """
 
     _writer: Any
+    _history: History | None = None
     best_result: float
+    model_state = ModelState()
 
     def __init__(self, cfg: CfgNode) -> None:
         if cfg.TEST.FINAL_MODEL not in FINAL_MODELS:
@@ -94,6 +114,7 @@ class RunMixin(_Loop):
                     "val_result": None if val_result is None else float(val_result),
                     "best_result": float(self.best_result),
                     "generators": ckpt.generator_states(),
+                    "config": self.cfg,
                 },
                 Path(directory) / name,
                 is_best=is_best,
@@ -134,19 +155,22 @@ class RunMixin(_Loop):
             ckpt.set_generator_states(last["generators"])
         if self._best_is_saved():
             self.best_result = last.get("best_result", -math.inf)
+        self.model_state = ModelState(int(last["epoch"]), found[-1])
         return int(last["epoch"])
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load every registered model's weights from ``directory``, for evaluation.
 
         The checkpoint of ``epoch`` if given, else ``model-best.pth.tar``, else the latest one.
-        Raises CheckpointNotFound (an InputError), listing the epochs that exist.
+        In place of a folder it may be a checkpoint's file. Raises CheckpointNotFound (an
+        InputError), listing the epochs that exist.
         """
         if not directory:
             print("No model directory given: nothing loaded, the model is evaluated as built")
             return
         for name in self.get_model_names():
-            path = ckpt.find_checkpoint(Path(directory) / name, epoch)
+            place = Path(directory)
+            path = place if place.is_file() else ckpt.find_checkpoint(place / name, epoch)
             content = ckpt.load_checkpoint(path)
             if "state_dict" in content:
                 content["state_dict"] = self.adapt_state_dict(name, content["state_dict"])
@@ -154,6 +178,8 @@ class RunMixin(_Loop):
             result = content.get("val_result")
             shown = "" if result is None else f", val_result={result:.1f}"
             print(f"Load {path} to {name} (epoch={content.get('epoch', 'unknown')}{shown})")
+            trained = content.get("epoch")
+            self.model_state = ModelState(None if trained is None else int(trained), path)
 
     def _best_is_saved(self) -> bool:
         folder = Path(self.output_dir)
@@ -182,7 +208,7 @@ class RunMixin(_Loop):
     # -- the run -------------------------------------------------------------------------------
 
     def before_train(self) -> None:
-        """Resume (from ``cfg.RESUME``, else from the output folder) and open the scalar file."""
+        """Resume (from ``cfg.RESUME``, else from the output folder), open history and scalars."""
         resume = self.cfg.RESUME
         if resume and not Path(resume).is_dir():
             raise InputError(f"nothing to resume: the folder {resume} does not exist")
@@ -191,14 +217,78 @@ class RunMixin(_Loop):
         if self.cfg.TEST.FINAL_MODEL == "best_test":
             print("Note: the final model is selected on TEST data (TEST.FINAL_MODEL best_test)")
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
+        if distributed.is_main():
+            self._history = History(self.output_dir, epochs_done=self.start_epoch, source=resume)
         self.time_start = time.time()
+
+    def run_epoch(self) -> None:
+        """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        self.num_batches = len(self.train_loader_x)
+        frequency = self.cfg.TRAIN.PRINT_FREQ
+        end = time.time()
+        for batch_idx, batch in enumerate(self.train_loader_x):
+            self.batch_idx = batch_idx
+            data_time.update(time.time() - end)
+            rate = self.get_current_lr()  # a trainer's last step of an epoch moves the schedule
+            values = {n: float(v) for n, v in (self.forward_backward(batch) or {}).items()}
+            losses.update(values)
+            batch_time.update(time.time() - end)
+            done = batch_idx + 1
+            if done % frequency == 0 or self.num_batches < frequency:
+                left = (self.max_epoch - self.epoch) * self.num_batches - done
+                eta = datetime.timedelta(seconds=int(batch_time.average * left))
+                print(
+                    f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{self.num_batches}] "
+                    f"time {batch_time.value:.3f} ({batch_time.average:.3f}) "
+                    f"data {data_time.value:.3f} ({data_time.average:.3f}) "
+                    f"{losses} lr {self.get_current_lr():.4e} eta {eta}"
+                )
+            self._record_step(values, rate)
+            for name, meter in losses.meters.items():
+                self.write_scalar(f"train/{name}", meter.average, self._step - 1)
+            self.write_scalar("train/lr", self.get_current_lr(), self._step - 1)
+            end = time.time()
+
+    @property
+    def _step(self) -> int:
+        """The training step at hand, from 1, counted over the whole run."""
+        return self.epoch * self.num_batches + self.batch_idx + 1
+
+    def _record_step(self, losses: Mapping[str, float], rate: float) -> None:
+        if self._history is not None:
+            self._history.write(
+                epoch=self.epoch + 1,
+                epochs=self.max_epoch,
+                step=self._step,
+                steps=self.max_epoch * self.num_batches,
+                **losses,
+                lr=float(rate),
+            )
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """Raise Diverged, which says what to lower, if the loss is infinite or NaN."""
+        if torch.isfinite(loss).all():
+            return
+        optim = self.cfg.OPTIM
+        raise Diverged(
+            f"training diverged: the loss is infinite or NaN at step {self._step} (epoch "
+            f"{self.epoch + 1} of {self.max_epoch}): lower OPTIM.LR (now {optim.LR:g}) or warm up "
+            f"longer (OPTIM.WARMUP_EPOCH, now {max(optim.WARMUP_EPOCH, 0)})"
+        )
 
     def after_epoch(self) -> None:
         """Keep the best model if one is selected; save at the frequency and at the end."""
         number, frequency = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
         final = self.cfg.TEST.FINAL_MODEL
+        self.model_state = ModelState(number)
         if final != "last_step" and not self.cfg.TEST.NO_TEST:
-            result = self.test(split="val" if final == "best_val" else "test")
+            split = "val" if final == "best_val" else "test"
+            result = self.test(split=split)
+            if self._history is not None:
+                step = number * self.num_batches
+                self._history.write(epoch=number, step=step, split=split, mAP=float(result))
             if result > self.best_result:
                 self.best_result = float(result)
                 self.save_model(
@@ -206,9 +296,15 @@ class RunMixin(_Loop):
                 )
         if number == self.max_epoch or (frequency > 0 and number % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
+            if names := self.get_model_names():
+                place = Path(self.output_dir) / names[-1] / f"{ckpt.EPOCH_PREFIX}{number}"
+                self.model_state = ModelState(number, place)
 
     def after_train(self) -> None:
         """Test the final model and say how long it took."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
             final = self.cfg.TEST.FINAL_MODEL

@@ -70,7 +70,6 @@ try:
         from dassl.engine import TrainerX as _DasslTrainer
         from dassl.evaluation import EVALUATOR_REGISTRY, EvaluatorBase
         from dassl.optim import build_optimizer
-        from dassl.utils import AverageMeter, MetricMeter
 except ImportError as error:
     raise ImportError(
         f"dassl is installed but cannot be imported ({error}): install what it misses, or set "
@@ -90,10 +89,8 @@ __all__ = [
     "DATASET_REGISTRY",
     "EVALUATOR_REGISTRY",
     "TRAINER_REGISTRY",
-    "AverageMeter",
     "DatasetBase",
     "EvaluatorBase",
-    "MetricMeter",
     "TrainerX",
     "build_optimizer",
     "get_cfg_default",

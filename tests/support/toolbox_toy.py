@@ -20,6 +20,7 @@ class Interrupted(Exception):
 
 def toy_config(toolbox: ModuleType, folder: Any, *opts: Any) -> CfgNode:
     """A four-epoch run with warm-up and cosine decay, written to ``folder``."""
+    register_evaluator(toolbox)
     cfg = toolbox.get_cfg_default()
     settings = {
         "OUTPUT_DIR": str(folder),
@@ -35,11 +36,34 @@ def toy_config(toolbox: ModuleType, folder: Any, *opts: Any) -> CfgNode:
         "OPTIM.WARMUP_CONS_LR": 0.001,
         "TRAIN.PRINT_FREQ": 2,
         "TRAIN.CHECKPOINT_FREQ": 1,
+        "TEST.EVALUATOR": "ToyAccuracy",
     }
     settings |= dict(zip(opts[::2], opts[1::2], strict=True))
     for key, value in settings.items():
         cfg.merge_from_list([key, value])
     return cfg
+
+
+def register_evaluator(toolbox: ModuleType) -> None:
+    """``ToyAccuracy``: the share of points whose highest score is their label's."""
+
+    class ToyAccuracy(toolbox.EvaluatorBase):  # type: ignore[name-defined]
+        def __init__(self, cfg: CfgNode, lab2cname: Any = None) -> None:
+            super().__init__(cfg)
+
+        def reset(self) -> None:
+            self.right = self.total = 0
+
+        def process(self, mo: Tensor, gt: Tensor) -> None:
+            self.right += int((mo.argmax(1) == gt).sum())
+            self.total += len(gt)
+
+        def evaluate(self) -> dict[str, float]:
+            accuracy = 100 * self.right / self.total
+            print(f"=> result\n* accuracy: {accuracy:.1f}%")
+            return {"accuracy": accuracy}
+
+    toolbox.EVALUATOR_REGISTRY.register(ToyAccuracy, force=True)
 
 
 def points(seed: int, count: int) -> TensorDataset:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from tai_dpt.toolbox.dataset_mixin import ClassListMixin
 from tai_dpt.toolbox.embedded.config import get_cfg_default
-from tai_dpt.toolbox.embedded.dataset import SplitData
 from tai_dpt.toolbox.embedded.evaluation import EVALUATOR_REGISTRY, EvaluatorBase
-from tai_dpt.toolbox.embedded.loop import EpochLoop
-from tai_dpt.toolbox.embedded.meters import AverageMeter, MetricMeter
 from tai_dpt.toolbox.embedded.optimizer import build_optimizer
 from tai_dpt.toolbox.embedded.registry import Registry
+from tai_dpt.toolbox.loop import EpochLoop
 from tai_dpt.toolbox.run_mixin import RunMixin
+from tai_dpt.toolbox.splits import SplitData
 
 TRAINER_REGISTRY: Registry = Registry("TRAINER")
 DATASET_REGISTRY: Registry = Registry("DATASET")
@@ -22,6 +21,8 @@ DATASET_REGISTRY: Registry = Registry("DATASET")
 
 class TrainerX(RunMixin, EpochLoop):
     """The base of a trainer: the epoch loop, and the run around the epochs."""
+
+    evaluators = EVALUATOR_REGISTRY
 
 
 class DatasetBase(ClassListMixin, SplitData):
@@ -32,10 +33,8 @@ __all__ = [
     "DATASET_REGISTRY",
     "EVALUATOR_REGISTRY",
     "TRAINER_REGISTRY",
-    "AverageMeter",
     "DatasetBase",
     "EvaluatorBase",
-    "MetricMeter",
     "TrainerX",
     "build_optimizer",
     "get_cfg_default",

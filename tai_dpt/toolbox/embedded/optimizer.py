@@ -44,28 +44,17 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer ``cfg.OPTIM`` names, over a model, parameters, or ``param_groups``.
 
-    ``STAGED_LR`` gives the layers not in ``NEW_LAYERS`` the rate times ``BASE_LR_MULT``. Raises
-    InputError for an unknown name, or for staged rates without a module's named layers.
+    Raises InputError for an unknown name, and for ``STAGED_LR``, which only stock Dassl has.
     """
     if optim_cfg.NAME not in _BUILDERS:
         raise unknown("optimizer (OPTIM.NAME)", str(optim_cfg.NAME), _BUILDERS)
+    if optim_cfg.STAGED_LR:
+        raise InputError(
+            "OPTIM.STAGED_LR (other rates for other layers) needs stock Dassl; prompts have no "
+            "layers"
+        )
     parameters: Any = param_groups
-    if parameters is None and optim_cfg.STAGED_LR:
-        parameters = _staged(model, optim_cfg)
-    elif parameters is None:
+    if parameters is None:
         parameters = model.parameters() if isinstance(model, nn.Module) else model
     common = {"lr": optim_cfg.LR, "weight_decay": optim_cfg.WEIGHT_DECAY}
     return _BUILDERS[optim_cfg.NAME](parameters, optim_cfg, common)
-
-
-def _staged(model: nn.Module | Iterable[Any], optim: CfgNode) -> list[dict[str, Any]]:
-    if not isinstance(model, nn.Module):
-        raise InputError("OPTIM.STAGED_LR needs a model with named layers, not a parameter list")
-    layers = dict(model.named_children())
-    new = [optim.NEW_LAYERS] if isinstance(optim.NEW_LAYERS, str) else list(optim.NEW_LAYERS)
-    for name in new:
-        if name not in layers:
-            raise unknown("layer (OPTIM.NEW_LAYERS)", name, layers)
-    base = [p for name, layer in layers.items() if name not in new for p in layer.parameters()]
-    fresh = [p for name, layer in layers.items() if name in new for p in layer.parameters()]
-    return [{"params": base, "lr": optim.LR * optim.BASE_LR_MULT}, {"params": fresh}]

@@ -1,10 +1,11 @@
-"""The epoch loop and the hooks that a trainer fills in or overrides."""
+"""What Dassl's ``TrainerX`` is to a trainer, on the embedded side of the door.
+
+The hooks that a trainer fills in or overrides, the models it registers, and one step's parts.
+"""
 
 from __future__ import annotations
 
-import datetime
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,18 +13,13 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from tai_dpt.toolbox.building import Builders
-from tai_dpt.toolbox.embedded.evaluation import EVALUATOR_REGISTRY
-from tai_dpt.toolbox.embedded.meters import AverageMeter, MetricMeter
-from tai_dpt.toolbox.embedded.registry import Registry
-
-_nothing = Registry("")
-_builders = Builders(trainers=_nothing, datasets=_nothing, evaluators=EVALUATOR_REGISTRY)
+from tai_dpt.toolbox.building import NameRegistry
 
 
 class EpochLoop:
     """Builds data, model and evaluator from a config, then runs epochs over ``train_loader_x``."""
 
+    evaluators: NameRegistry
     train_loader_x: Any
     train_loader_u: Any
     val_loader: Any
@@ -51,7 +47,7 @@ class EpochLoop:
         self.cfg = cfg
         self.build_data_loader()
         self.build_model()
-        self.evaluator = _builders.build_evaluator(cfg, lab2cname=self.lab2cname)
+        self.evaluator = self.evaluators.get(cfg.TEST.EVALUATOR)(cfg, lab2cname=self.lab2cname)
         self.best_result = -math.inf
 
     def check_cfg(self, cfg: CfgNode) -> None:
@@ -134,10 +130,6 @@ class EpochLoop:
         self.model_backward(loss)
         self.model_update(names)
 
-    def parse_batch_train(self, batch: Mapping[str, Any]) -> Any:
-        """What ``forward_backward`` needs of a batch: here image, label, domain."""
-        return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
-
     def parse_batch_test(self, batch: Mapping[str, Any]) -> Any:
         """The model's input and the ground truth: here image and label."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
@@ -171,6 +163,10 @@ class EpochLoop:
     def before_epoch(self) -> None:
         """Before each epoch."""
 
+    def run_epoch(self) -> None:
+        """One pass over ``train_loader_x``."""
+        raise NotImplementedError
+
     def after_epoch(self) -> None:
         """After each epoch."""
 
@@ -182,31 +178,3 @@ class EpochLoop:
         """Write a scalar, if a writer is open."""
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
-
-    def run_epoch(self) -> None:
-        """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches."""
-        self.set_model_mode("train")
-        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
-        self.num_batches = len(self.train_loader_x)
-        frequency = self.cfg.TRAIN.PRINT_FREQ
-        end = time.time()
-        for batch_idx, batch in enumerate(self.train_loader_x):
-            self.batch_idx = batch_idx
-            data_time.update(time.time() - end)
-            losses.update(self.forward_backward(batch))
-            batch_time.update(time.time() - end)
-            done = batch_idx + 1
-            if done % frequency == 0 or self.num_batches < frequency:
-                left = (self.max_epoch - self.epoch) * self.num_batches - done
-                eta = datetime.timedelta(seconds=int(batch_time.avg * left))
-                print(
-                    f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{self.num_batches}] "
-                    f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
-                    f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
-                    f"{losses} lr {self.get_current_lr():.4e} eta {eta}"
-                )
-            step = self.epoch * self.num_batches + batch_idx
-            for name, meter in losses.meters.items():
-                self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", self.get_current_lr(), step)
-            end = time.time()
