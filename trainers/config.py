@@ -22,6 +22,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     """
     extend_dataset_cfg(cfg)
 
+    cfg.TEST.EVALUATOR = "MultiLabelEvaluator"  # Dassl's own rate one label an image
     # Which scores the printed mAP is of; results.json has all three.
     cfg.TEST.PREDICTION = "merged"
     # An image's scores by each other: none, centre, standardise or softmax. Never chosen on test.

@@ -42,8 +42,13 @@ def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
 
 
 def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
-    """Set what ``results.json`` says of a run's config; keys of other versions are passed over."""
+    """Set what ``results.json`` says of a run's config; keys of other versions are passed over.
+
+    So is Dassl's evaluator, which version 0.1 took for ours.
+    """
     for key, value in flat_config(saved).items():
+        if (key, value) == ("TEST.EVALUATOR", "Classification"):
+            continue
         with suppress(InputError):
             node, leaf = find_key(cfg, key, "results")
             node[leaf] = tuple(value) if isinstance(value, list) else value

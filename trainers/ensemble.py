@@ -23,7 +23,7 @@ from tai_dpt.scoring.fusion import (
     read_component,
 )
 from tai_dpt.scoring.metrics import known_cardinality, percent
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, flat_config, load_results
+from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, load_results, option_differences
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (
     TRAINER_REGISTRY,
@@ -37,20 +37,11 @@ from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs, restore
 from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
-from tai_dpt.trainers.multilabel import (
-    MultiLabelTrainer,
-    cardinality_threshold,
-    plain_config,
-)
+from tai_dpt.trainers.multilabel import MultiLabelTrainer, cardinality_threshold
+from tai_dpt.trainers.output_folder import check_training
 
 ROLES = ("text", "image")
 AUTO = "auto"
-
-# settings of a run that change no figure, or are this trainer's own
-_NO_MATTER = (
-    *("OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "DATASET.ROOT", "DATALOADER.NUM_WORKERS"),
-    *("FEATURES.", "TRAINER.TAIDPTENSEMBLE.", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
-)
 
 # settings that decide which training images and labels a run has seen
 _SAME_IMAGES = tuple(
@@ -199,14 +190,8 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def _train(self, role: str) -> None:
         """Train a component in its folder, unless it is finished there."""
         cfg, folder = self._config_to_train(role), self._folders[role]
+        check_training(cfg)
         if (folder / RESULTS_FILE).is_file():
-            results = load_results(folder / RESULTS_FILE)
-            differ = _differences(results["config"], plain_config(cfg))
-            if differ:
-                raise InputError(
-                    f"{folder} holds a run with other settings ({'; '.join(differ[:3])}): choose "
-                    "another --output-dir, or remove that folder"
-                )
             print(f"{role}: {folder} is finished")
             return
         print(f"{role}: training {cfg.TRAINER.NAME} in {folder}")
@@ -261,7 +246,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         return trainer
 
     def _check_images(self, text: Component, split: str) -> None:
-        """The evaluated images and classes must be this data set's; keep them for the results."""
+        """Images, classes and labels must be this data set's; keep the images for the results."""
         listed = self.dataset.images(split)
         position = {image_id: row for row, image_id in enumerate(listed.ids)}
         foreign = [i for i in text.table.ids if i not in position]
@@ -271,8 +256,18 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                 f"{text.name}: {what} is not of dataset '{self.cfg.DATASET.NAME}', {split} split: "
                 "give the runs' own dataset config"
             )
+        rows = [position[i] for i in text.table.ids]
+        differ = np.argwhere(listed.labels[rows] != text.table.labels)
+        if len(differ):
+            row, column = map(int, differ[0])
+            raise InputError(
+                f"{len(differ):,} labels of dataset '{self.cfg.DATASET.NAME}', {split} split, are "
+                f"not those that {text.name} was evaluated with, first that of "
+                f"'{text.table.class_names[column]}' in image '{text.table.ids[row]}': evaluate "
+                "both runs again (--eval-only) on the data set as it is now"
+            )
         self.listed = {split: listed}
-        self.images = {split: listed.subset([position[i] for i in text.table.ids])}
+        self.images = {split: listed.subset(rows)}
 
     # -- λ ---------------------------------------------------------------------------------------
 
@@ -297,8 +292,8 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def _check_held_out(self) -> None:
         """The image-learned run must not have seen what λ is to be chosen on."""
         theirs = load_results(self._folders["image"] / RESULTS_FILE)["config"]
-        ours = plain_config(self.cfg)
-        differ = [line for line in _differences(theirs, ours) if line.startswith(_SAME_IMAGES)]
+        differ = option_differences(theirs, self.cfg, trainer=self.cfg.TRAINER.NAME)
+        differ = [line for line in differ if line.startswith(_SAME_IMAGES)]
         if differ:
             raise InputError(
                 f"WEIGHT auto: {self._folders['image']} was trained with other labels "
@@ -318,13 +313,3 @@ def _defaults() -> CfgNode:
     cfg = get_cfg_default()
     extend_cfg(cfg)
     return cfg
-
-
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """What differs between two configs and can change a figure, a line a key."""
-    one, two = flat_config(theirs), flat_config(ours)
-    return [
-        f"{key}: {one.get(key)} there, {value} here"
-        for key, value in two.items()
-        if not key.startswith(_NO_MATTER) and one.get(key) != value
-    ]

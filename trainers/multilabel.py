@@ -32,6 +32,7 @@ from tai_dpt.trainers.features import (
     image_store,
     readable_images,
 )
+from tai_dpt.trainers.output_folder import check_training
 
 Scorer = Callable[[AnyFeatures], Scores]
 
@@ -56,8 +57,10 @@ class MultiLabelTrainer(TrainerX):
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__(cfg)
         if not isinstance(self.evaluator, MultiLabelEvaluator):
-            # TEST.EVALUATOR's default is Dassl's single-label one, which cannot serve here
-            self.evaluator = MultiLabelEvaluator(cfg, lab2cname=self.lab2cname)
+            raise InputError(
+                f"TEST.EVALUATOR is '{cfg.TEST.EVALUATOR}', which rates one label an image; leave "
+                "it out, or set MultiLabelEvaluator"
+            )
         self.evaluator.ignore_unknown = self.dataset.ignores_unknown
 
     @property
@@ -158,6 +161,7 @@ class MultiLabelTrainer(TrainerX):
         )
 
     def before_train(self) -> None:
+        check_training(self.cfg)
         super().before_train()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
             self.train_loader_x.prepare()
@@ -192,16 +196,6 @@ class MultiLabelTrainer(TrainerX):
         for name in self.get_model_names():
             distributed.sum_gradients(self._models[name].parameters())
 
-    def detect_anomaly(self, loss: Tensor) -> None:
-        """Raise InputError where the loss is NaN or infinite, with the step and what to lower."""
-        if torch.isfinite(loss).all():
-            return
-        raise InputError(
-            f"training diverged: the loss is {float(loss.detach())} in epoch {self.epoch + 1}, "
-            f"step {self.batch_idx + 1}; lower OPTIM.LR ({self.cfg.OPTIM.LR:g} here), or the "
-            "scale and sharpness of the scores, where you set them"
-        )
-
     def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Losses as the log shows them: the whole batch's."""
         return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
@@ -225,6 +219,19 @@ class MultiLabelTrainer(TrainerX):
     def model_inference(self, features: AnyFeatures) -> Scores:
         return self.rectified_scorer()(features)
 
+    def model_record(self) -> dict[str, Any]:
+        """What is evaluated, for ``results.json``: the epochs it was trained, and its file.
+
+        ``epoch`` is None where nothing is learned or the file does not say, 0 where nothing was
+        loaded; a file in the output folder is named relative to it.
+        """
+        if not self.get_model_names():
+            return {"epoch": None, "checkpoint": None}
+        epoch, path = self.model_state.epoch, self.model_state.checkpoint
+        inside = path is not None and path.is_relative_to(self.output_dir)
+        place = path.relative_to(self.output_dir) if path is not None and inside else path
+        return {"epoch": epoch, "checkpoint": None if place is None else place.as_posix()}
+
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
         """Evaluate on ``split`` (default ``TEST.SPLIT``) and return the mAP in percent.
@@ -243,6 +250,9 @@ class MultiLabelTrainer(TrainerX):
         scorer = self.rectified_scorer()
         self.evaluator.reset()
         print(f"Evaluate on the *{split}* set")
+        if self.model_record()["epoch"] == 0:
+            start = "those of MODEL.INIT_WEIGHTS" if self.cfg.MODEL.INIT_WEIGHTS else "untrained"
+            print(f"Note: no checkpoint of this run was loaded; the prompts are {start}")
         self.evaluator.process(
             self._checked(score_all(scorer, loader), self.images[split]), loader.labels
         )
@@ -305,7 +315,7 @@ class MultiLabelTrainer(TrainerX):
             "dataset": self.cfg.DATASET.NAME,
             "split": split,
             "seed": self.cfg.SEED,
-            "epoch": self.epoch + 1,
+            **self.model_record(),
             "images": len(images),
             "images_skipped": len(self.listed[split]) - len(images),
             "prediction": self.cfg.TEST.PREDICTION,

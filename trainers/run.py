@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 import tai_dpt.datasets  # noqa: F401  (registers the datasets)
 from tai_dpt import distributed
-from tai_dpt.errors import Stopped
+from tai_dpt.errors import InputError, Stopped
 from tai_dpt.toolbox import (
     TOOLBOX,
     build_trainer,
@@ -28,6 +28,8 @@ from tai_dpt.toolbox import (
 )
 from tai_dpt.trainers import extend_cfg
 from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs
+from tai_dpt.trainers.multilabel import MultiLabelTrainer
+from tai_dpt.trainers.output_folder import check_evaluation, check_training
 
 PathLike = str | os.PathLike[str]
 
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model-dir", default="", help="folder of the run to evaluate (with --eval-only)")
     add("--load-epoch", type=int, help="evaluate this epoch's checkpoint (with --eval-only)")
     add("--no-train", action="store_true", help="build the trainer and stop")
+    add("--overwrite", action="store_true", help="replace the run in the output folder")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further config options")
     return parser
 
@@ -121,17 +124,29 @@ def run(
     model_dir: PathLike = "",
     load_epoch: int | None = None,
     no_train: bool = False,
+    overwrite: bool = False,
     header: str = "",
+    quiet: bool = False,
 ) -> Any:
     """Build ``cfg``'s trainer and train it (or evaluate it); returns the trainer.
 
-    Everything printed, ``header`` and the config first, also goes to ``OUTPUT_DIR``/log.txt.
-    Of the processes that ``torchrun`` started only rank 0 prints and writes.
-    Raises InputError for a name that nobody registered or a folder that cannot be written.
+    Everything printed, ``header`` and the config first, goes to ``OUTPUT_DIR``/log.txt and,
+    unless ``quiet``, to stdout. Of the processes that ``torchrun`` started only rank 0 prints and
+    writes. ``overwrite`` replaces the run that is in the folder.
+
+    Raises:
+        InputError: a name that nobody registered, a folder that cannot be written or that holds a
+            run with other options, a loss that diverges.
     """
     check_names(cfg)
+    if not eval_only and (model_dir or load_epoch is not None):
+        raise InputError("--model-dir and --load-epoch say what --eval-only evaluates: add it")
+    if load_epoch is not None and not model_dir:
+        raise InputError("--load-epoch needs --model-dir, the folder of the run to evaluate")
     distributed.setup(cuda=cfg.USE_CUDA)
-    with _log_of_rank(cfg.OUTPUT_DIR):
+    if not (eval_only or no_train):
+        check_training(cfg, overwrite=overwrite)
+    with _log_of_rank(cfg.OUTPUT_DIR, quiet=quiet):
         if cfg.SEED >= 0:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)
@@ -140,6 +155,8 @@ def run(
         trainer = build_trainer(cfg)
         if eval_only:
             trainer.load_model(os.fspath(model_dir), epoch=load_epoch)
+            if isinstance(trainer, MultiLabelTrainer):
+                check_evaluation(cfg, trainer.model_record(), overwrite=overwrite)
             trainer.test()
         elif not no_train:
             try:
@@ -151,12 +168,8 @@ def run(
 
 
 @contextmanager
-def _log_of_rank(output_dir: PathLike) -> Iterator[None]:
+def _log_of_rank(output_dir: PathLike, *, quiet: bool) -> Iterator[None]:
     """The log on rank 0, silence on the others."""
-    with ExitStack() as stack:
-        if distributed.is_main():
-            stack.enter_context(logging_to(output_dir))
-        else:
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(redirect_stdout(nowhere))
+    main = distributed.is_main()
+    with logging_to(output_dir if main else None, echo=main and not quiet):
         yield

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -28,7 +24,8 @@ ROWS = {
 @click.option("--out", type=click.Path(path_type=Path), default=Path("output/demo"))
 @click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(1,))
 @click.option("--epochs", type=click.IntRange(1), help="instead of the config's number")
-def demo(out: Path, seeds: tuple[int, ...], epochs: int | None) -> None:
+@click.option("--overwrite", is_flag=True, help="replace runs with other options in --out")
+def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool) -> None:
     """Train on the captions of emoji_scenes and test on its images.
 
     No image is seen in training. Prints a table of mAP and writes scenes.png: test scenes with
@@ -53,10 +50,9 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None) -> None:
                 output_dir=folder,
                 seed=seed,
                 trainer=trainer,
-                opts=["OPTIM.MAX_EPOCH", epochs] if epochs else [],
+                opts=["OPTIM.MAX_EPOCH", epochs] if epochs and trainer == "TaIDPT" else [],
             )
-            with _log_only():
-                finished = run(cfg)
+            finished = run(cfg, overwrite=overwrite, quiet=True)
             for row, (name, prediction) in ROWS.items():
                 if name == trainer:
                     results[row].append(finished.evaluator.results[prediction].mAP)
@@ -74,14 +70,6 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None) -> None:
         f"\npicture: {picture}\nlogs, checkpoints, scores: {out}\n"
         f"took {time.monotonic() - started:.0f} s"
     )
-
-
-@contextlib.contextmanager
-def _log_only() -> Iterator[None]:
-    """What a run prints goes to its log.txt and not to the screen."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
-    sys.stdout.flush()
 
 
 def _mean_and_deviation(values: list[float]) -> list[float]:

@@ -37,6 +37,7 @@ def _run(argv: Sequence[str] | None) -> None:
         model_dir=args.model_dir,
         load_epoch=args.load_epoch,
         no_train=args.no_train,
+        overwrite=args.overwrite,
         header=f"** Arguments **\n{listed}",
     )
     distributed.shutdown()

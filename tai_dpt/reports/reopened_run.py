@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,19 +68,19 @@ def _config_of(results: dict[str, Any], root: Path | None) -> CfgNode:
 
 def _dataset_of(cfg: CfgNode) -> Any:
     import tai_dpt.datasets  # noqa: F401  (registers them)
-    from tai_dpt.toolbox import build_dataset
+    from tai_dpt.toolbox import build_dataset, logging_to
 
-    with _silent():
+    with logging_to(None, echo=False):
         return build_dataset(cfg)
 
 
 def _trainer_of(run: Path, cfg: CfgNode) -> Any:
     """The run's trainer with its final model, silently."""
     import tai_dpt.datasets  # noqa: F401  (registers them)
-    from tai_dpt.toolbox import build_trainer
+    from tai_dpt.toolbox import build_trainer, logging_to
 
     cfg = cfg.clone()
-    with _silent(), tempfile.TemporaryDirectory() as scratch:
+    with logging_to(None, echo=False), tempfile.TemporaryDirectory() as scratch:
         cfg.OUTPUT_DIR = scratch
         cfg.freeze()
         trainer = build_trainer(cfg)
@@ -121,9 +118,3 @@ def _tagger_of(trainer: Any, results: dict[str, Any]) -> tuple[Any, str]:
         preprocessing=trainer.preprocessing,
     )
     return tagger, ""
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.history import read_history
 from tai_dpt.reports.page import render
 from tai_dpt.reports.page_charts import Bars, LineChart, bars, line_chart
 from tai_dpt.reports.page_images import page_images
@@ -124,34 +124,40 @@ def _note(results: dict[str, Any], table: ScoreTable) -> str:
     return note
 
 
-# -- what the log shows ------------------------------------------------------------------------
+# -- the history -------------------------------------------------------------------------------
 
-_LOG_LINE = re.compile(r"epoch \[(\d+)/\d+\] batch \[(\d+)/(\d+)\] .*? lr (\S+)")
-_LOSS = re.compile(r"(loss\w*) ([-+.\deE]+) \(")
+_MOST_POINTS = 400  # of a curve; a longer one is thinned out
 
 
 def _curves(run: Path) -> dict[str, LineChart]:
-    """Losses and learning rate over the steps. Nothing else records them."""
-    losses: dict[str, dict[float, float]] = {}
-    rates: dict[float, float] = {}
-    for log in sorted(run.glob("log.txt*"), key=lambda path: path.stat().st_mtime):
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            found = _LOG_LINE.search(line)
-            if not found:
-                continue
-            epoch, batch, batches = (int(found[i]) for i in (1, 2, 3))
-            step = float((epoch - 1) * batches + batch)
-            rates[step] = float(found[4])
-            for name, value in _LOSS.findall(line):
-                losses.setdefault(name, {})[step] = float(value)
-    charts = {}
-    if losses:
-        shown = {name.replace("_", " "): sorted(values.items()) for name, values in losses.items()}
-        charts["Loss"] = line_chart("Loss", shown, x_label="step")
-    if rates:
-        rate = {"learning rate": sorted(rates.items())}
-        charts["Learning rate"] = line_chart("Learning rate", rate, x_label="step")
-    return charts
+    """Losses, learning rate and validation mAP over the steps; version 0.1 wrote no history."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for line in read_history(run):
+        for name, value in line.items():
+            shown = name.startswith("loss") or name in ("lr", "mAP")
+            if shown and isinstance(value, int | float):
+                curves.setdefault(name, []).append((float(line["step"]), float(value)))
+    charts = {
+        "Loss": {n.replace("_", " "): v for n, v in curves.items() if n.startswith("loss")},
+        "Learning rate": {"learning rate": curves.get("lr", [])},
+        "mAP of the epochs": {"mAP": curves.get("mAP", [])},
+    }
+    drawn = {}
+    for title, series in charts.items():
+        thin = {name: _thinned(points) for name, points in series.items() if points}
+        if thin:
+            drawn[title] = line_chart(title, thin, x_label="step")
+    return drawn
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of neighbouring points, the first and the last one as they are."""
+    size = -(-len(points) // _MOST_POINTS)
+    if size < 2:
+        return points
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    means = [(float(np.mean([x for x, _ in p])), float(np.mean([y for _, y in p]))) for p in parts]
+    return [points[0], *means, points[-1]]
 
 
 # -- the scores --------------------------------------------------------------------------------

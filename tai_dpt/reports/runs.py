@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from tai_dpt.errors import InputError
-from tai_dpt.scoring.results import RESULTS_FILE, flat_config, whole_results
+from tai_dpt.io.history import HISTORY_FILE, read_history
+from tai_dpt.scoring.results import (
+    CHANGE_NO_FIGURE,
+    RESULTS_FILE,
+    concerns,
+    flat_config,
+    whole_results,
+)
 
 # options that change no figure, or (the seeds) are what a mean is taken over
-_CHANGE_NO_FIGURE = frozenset(
-    (
-        *("SEED", "OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA"),
-        *("DATASET.ROOT", "DATASET.LABEL", "DATASET.PARTIAL.SEED"),
-        *("FEATURES.CACHE", "FEATURES.DIR", "FEATURES.MAX_GB"),
-        *("DATALOADER.NUM_WORKERS", "DATALOADER.TEST.BATCH_SIZE"),
-        *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
-        *("TEST.PER_CLASS_RESULT", "TEST.PREDICTION"),
-    )
-)
-_EPOCH = re.compile(r"epoch \[(\d+)/(\d+)\]")
+_TELL_NOTHING_APART = CHANGE_NO_FIGURE | {"SEED", "DATASET.PARTIAL.SEED"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +85,7 @@ def read_run(folder: Path, results: Mapping[str, Any]) -> RunResult:
     backbone = results.get("backbone") or {}
     hashes = str(backbone.get("sha256")).split(" + ")  # an ensemble has two
     options["images"], options["weights"] = results["images"], " + ".join(h[:8] for h in hashes)
+    options["evaluated"] = _evaluated(results, options)
     return RunResult(
         folder=folder,
         dataset=options.get("DATASET.LABEL") or layout or results["dataset"],
@@ -179,12 +177,22 @@ def differences(groups: Sequence[Group], leave_out: Iterable[str] = ()) -> list[
     return [{key: group.identity.get(key) for key in apart} for group in groups]
 
 
+def _evaluated(results: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Which of a run's models was evaluated: ``final``, as a rule, or that of an epoch."""
+    if "checkpoint" not in results:  # version 0.1 did not tell
+        return "final"
+    epoch, checkpoint = results.get("epoch"), str(results["checkpoint"] or "")
+    if epoch == 0:
+        return "untrained"
+    chosen = "best" in Path(checkpoint).name
+    final = epoch is None or chosen or epoch == options.get("OPTIM.MAX_EPOCH")
+    return "final" if final else f"epoch {epoch}"
+
+
 def _identity(run: RunResult) -> dict[str, Any]:
-    own = f"TRAINER.{run.trainer.upper()}."
     identity = {}
     for key, value in run.options.items():
-        others = key.startswith("TRAINER.") and key.count(".") > 1 and not key.startswith(own)
-        if key in _CHANGE_NO_FIGURE or others:
+        if key in _TELL_NOTHING_APART or not concerns(key, run.trainer):
             continue
         if key.endswith("_RUN"):  # a run of the same seed: the folder above tells which
             value = re.sub(r"/seed-?\d+/?$", "", str(value))
@@ -202,21 +210,23 @@ def _run_folders(matches: Iterable[str]) -> Iterable[Path]:
             continue
         for folder, subfolders, files in os.walk(path):
             subfolders.sort()
-            logs = [name for name in files if name == "console.txt" or name.startswith("log.txt")]
-            if RESULTS_FILE in files or logs:
+            logs = any(name.startswith("log.txt") for name in files)
+            if logs or not {RESULTS_FILE, HISTORY_FILE, "console.txt"}.isdisjoint(files):
                 yield Path(folder)
 
 
 def _progress(folder: Path) -> str:
-    """How far an unfinished run got, from the end of its newest log."""
-    logs = sorted(folder.glob("log.txt*"), key=lambda path: path.stat().st_mtime)
-    if not logs:
+    """How far an unfinished run got, by its history."""
+    history = folder / HISTORY_FILE
+    written = [*folder.glob("log.txt*"), *([history] if history.exists() else [])]
+    if not written:
         return "it stopped before its first line; see console.txt"
-    newest = logs[-1]
-    with newest.open("rb") as stream:
-        stream.seek(max(0, newest.stat().st_size - 20_000))
-        epochs = _EPOCH.findall(stream.read().decode("utf-8", errors="replace"))
-    reached = f"in epoch {epochs[-1][0]} of {epochs[-1][1]}" if epochs else "before epoch 1"
-    minutes = int(time.time() - newest.stat().st_mtime) // 60
+    minutes = int(time.time() - max(path.stat().st_mtime for path in written)) // 60
     age = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
-    return f"no {RESULTS_FILE}; {reached}, log written {age} ago"
+    reached = ""
+    if history.exists():  # version 0.1 wrote none
+        steps = [line for line in read_history(folder) if "epochs" in line]
+        reached = "before epoch 1, "
+        if steps:
+            reached = f"in epoch {steps[-1]['epoch']} of {steps[-1]['epochs']}, "
+    return f"no {RESULTS_FILE}; {reached}log written {age} ago"

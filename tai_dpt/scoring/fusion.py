@@ -163,7 +163,8 @@ class Component:
 
     def summary(self) -> dict[str, Any]:
         """What the ``results.json`` of a fusion says of it."""
-        known = {key: self.results.get(key) for key in ("trainer", "seed", "backbone")}
+        told = ("trainer", "seed", "epoch", "checkpoint", "backbone")
+        known = {key: self.results.get(key) for key in told}
         return {"scores": self.name, "prediction": self.prediction, "mAP": self.mAP, **known}
 
 

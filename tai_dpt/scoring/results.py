@@ -36,6 +36,18 @@ _SCORES = {
     **{kind: ArraySpec("f", ("images", "classes")) for kind in get_args(Kind)},
 }
 
+# options that change no figure
+CHANGE_NO_FIGURE = frozenset(
+    (
+        *("OUTPUT_DIR", "RESUME", "VERBOSE", "VERSION", "USE_CUDA"),
+        *("DATASET.ROOT", "DATASET.LABEL"),
+        *("FEATURES.CACHE", "FEATURES.DIR", "FEATURES.MAX_GB"),
+        *("DATALOADER.NUM_WORKERS", "DATALOADER.TEST.BATCH_SIZE"),
+        *("TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ"),
+        *("TEST.PER_CLASS_RESULT", "TEST.PREDICTION"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -235,6 +247,42 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{name}"
         flat |= flat_config(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return flat
+
+
+def option_differences(
+    theirs: Mapping[str, Any], ours: Mapping[str, Any], *, trainer: str
+) -> list[str]:
+    """``KEY: theirs there, ours here`` for each option that can change a figure of ``trainer``.
+
+    Options of other trainers are left out, and those that only one of the two configs has, as
+    another version wrote it.
+
+    Args:
+        theirs, ours: nested configs.
+    """
+    one, two = flat_config(theirs), flat_config(ours)
+    return [
+        f"{key}: {_shown(one[key])} there, {_shown(value)} here"
+        for key, value in two.items()
+        if key in one and key not in CHANGE_NO_FIGURE and concerns(key, trainer)
+        if not _same(one[key], value)
+    ]
+
+
+def concerns(key: str, trainer: str) -> bool:
+    """Whether an option is no other trainer's."""
+    others = key.startswith("TRAINER.") and key.count(".") > 1
+    return not others or key.startswith(f"TRAINER.{trainer.upper()}.")
+
+
+def _same(one: Any, two: Any) -> bool:
+    one, two = (list(v) if isinstance(v, tuple) else v for v in (one, two))
+    return one == two or str(one) == str(two)  # version 0.1 wrote numbers as text here and there
+
+
+def _shown(value: Any) -> str:
+    text = "''" if value == "" else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _without_nan(value: Any) -> Any:

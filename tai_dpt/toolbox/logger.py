@@ -26,25 +26,28 @@ class _Nowhere(io.TextIOBase):
 class Tee:
     """A text stream that writes to ``console`` and, line by line, to a log file.
 
+    Either may be left out: without ``echo`` the console gets nothing, without a log no file does.
     A console that nobody reads any more (``| head``), that is closed or full, ends nothing: the
     log goes on.
     """
 
-    def __init__(self, console: TextIO | None, log: TextIO) -> None:
+    def __init__(self, console: TextIO | None, log: TextIO | None, *, echo: bool = True) -> None:
         self.console: Any = console or _Nowhere()  # None: closed from the start
         self.log = log
+        self.echo = echo
 
     def write(self, text: str) -> int:
         """Write to both; what follows ``close`` goes to the console alone."""
-        if not self.log.closed:
+        if self.log is not None:
             self.log.write(text)
-        with self._as_far_as_it_goes() as console:
-            console.write(text)
+        if self.echo:
+            with self._as_far_as_it_goes() as console:
+                console.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush both."""
-        if not self.log.closed:
+        if self.log is not None:
             self.log.flush()
         with self._as_far_as_it_goes() as console:
             console.flush()
@@ -60,7 +63,9 @@ class Tee:
 
     def close(self) -> None:
         """Close the log file and give ``sys.stdout`` back; the console stays open."""
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
+        self.log, self.echo = None, True
         if sys.stdout is self:
             sys.stdout = self.console
 
@@ -68,15 +73,16 @@ class Tee:
         return getattr(self.console, name)  # encoding, isatty, fileno, …
 
 
-def setup_logger(output: str | os.PathLike[str] | None = None) -> Tee | None:
+def setup_logger(output: str | os.PathLike[str] | None = None, *, echo: bool = True) -> Tee | None:
     """Copy ``sys.stdout`` into ``output``/log.txt (or into ``output`` itself if .txt or .log).
 
-    A log that is already there is kept: the new one gets the time as a suffix. Returns the
-    stream now in ``sys.stdout`` (its ``close`` undoes this), or None for no ``output``. Raises
-    InputError where the file cannot be written.
+    A log that is already there is kept: the new one gets the time as a suffix. Without ``echo``
+    the console gets nothing. Returns the stream now in ``sys.stdout`` (its ``close`` undoes
+    this), or None for no ``output`` and ``echo``. Raises InputError where the file cannot be
+    written.
     """
     if not output:
-        return None
+        return None if echo else _install(Tee(sys.stdout, None, echo=False))
     path = Path(output)
     if path.suffix not in (".txt", ".log"):
         path = path / "log.txt"
@@ -88,16 +94,19 @@ def setup_logger(output: str | os.PathLike[str] | None = None) -> Tee | None:
         raise InputError(
             f"cannot write the log {path} ({reason}): choose another --output-dir"
         ) from error
-    tee = Tee(sys.stdout, log)
+    return _install(Tee(sys.stdout, log, echo=echo))
+
+
+def _install(tee: Tee) -> Tee:
     sys.stdout = tee
     return tee
 
 
 @contextmanager
-def logging_to(output: str | os.PathLike[str] | None) -> Iterator[None]:
+def logging_to(output: str | os.PathLike[str] | None, *, echo: bool = True) -> Iterator[None]:
     """``setup_logger`` for the length of a block; ``sys.stdout`` is given back at its end."""
     console = sys.stdout
-    tee = setup_logger(output)
+    tee = setup_logger(output, echo=echo)
     try:
         yield
     finally:

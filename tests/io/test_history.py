@@ -18,7 +18,9 @@ def test_no_file_and_damaged_lines(tmp_path) -> None:
     assert read_history(tmp_path) == []
     assert read_history(tmp_path / "nowhere") == []
     good = '{"epoch": 1, "step": 1, "seconds": 2.5}\n'
-    (tmp_path / HISTORY_FILE).write_bytes(good.encode() + b'[1]\n{"step": 3}\n\xff\n{"epoch": 2, "s')
+    (tmp_path / HISTORY_FILE).write_bytes(
+        good.encode() + b'[1]\n{"step": 3}\n\xff\n{"epoch": 2, "s'
+    )
     assert [line["step"] for line in read_history(tmp_path)] == [1]
     history = History(tmp_path, epochs_done=1)
     history.write(epoch=2, step=2)

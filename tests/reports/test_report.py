@@ -163,7 +163,7 @@ def test_broken_unfinished_and_missing_runs_are_told(tmp_path: Path) -> None:
         (base / name).mkdir()
         (base / name / "results.json").write_text(text)
     (base / "seed6").mkdir()
-    (base / "seed6/log.txt").write_text("epoch [7/20] batch [1/2]\n")
+    (base / "seed6/history.jsonl").write_text('{"epoch": 7, "epochs": 20, "step": 13}\n{"epo')
     (base / "seed7").mkdir()
     (base / "seed7/console.txt").write_text("Traceback\n")
     write_run(base / "seed8", seed=8, mean_ap=(None, None, None))
@@ -204,11 +204,32 @@ def ask_strictly(*words: object) -> None:
 
 def test_only_unfinished_runs_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "seed1").mkdir()
-    (tmp_path / "seed1/log.txt").write_text("")
+    (tmp_path / "seed1/log.txt").write_text("epoch [7/20] batch [1/2]\n")  # as version 0.1 left it
+    (tmp_path / "seed2").mkdir()
+    (tmp_path / "seed2/history.jsonl").write_text("")
     result = ask(tmp_path)
     assert result.exit_code == 0
     assert "no run is finished yet" in result.output
-    assert "before epoch 1" in result.output
+    assert f"{tmp_path}/seed1 (no results.json; log written 0 min ago)" in result.output
+    assert f"{tmp_path}/seed2 (no results.json; before epoch 1" in result.output
+
+
+def test_evaluations_of_other_epochs_stand_apart(tmp_path: Path) -> None:
+    for name, epoch, checkpoint in (
+        *(("seed1", 10, "model.pth.tar-10"), ("early", 3, "model.pth.tar-3")),
+        *(("best", 6, "model-best.pth.tar"), ("fresh", 0, None)),
+    ):
+        path = write_run(tmp_path / name, seed=len(name))
+        results = json.loads(path.read_text()) | {"epoch": epoch, "checkpoint": checkpoint}
+        path.write_text(json.dumps(results))
+    write_run(tmp_path / "old", seed=9)
+    groups, _ = group_runs(find_runs([str(tmp_path)])[0])
+    found = {g.identity["evaluated"]: sorted(r.folder.name for r in g.runs) for g in groups}
+    assert found == {
+        "final": ["best", "old", "seed1"],
+        "epoch 3": ["early"],
+        "untrained": ["fresh"],
+    }
 
 
 def test_a_pattern_and_a_file_name_runs_once(tmp_path: Path) -> None:

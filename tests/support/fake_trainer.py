@@ -36,8 +36,8 @@ def main() -> None:
         if (word := os.environ.get("FAKE_FAIL")) and word in str(folder):
             raise RuntimeError("out of memory")
         checkpoint.write_text(str(epoch))
-        with (folder / "log.txt").open("a") as log:
-            log.write(f"epoch [{epoch}/{EPOCHS}] batch [1/1]\n")
+        with (folder / "history.jsonl").open("a") as history:
+            history.write(f'{{"epoch": {epoch}, "epochs": {EPOCHS}, "step": {epoch}}}\n')
     options = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
     numbers = {"DATASET.PARTIAL.PROPORTION": float, "DATASET.NUM_SHOTS": int}
     numbers["DATASET.CORPUS.MAX_CAPTIONS"] = int

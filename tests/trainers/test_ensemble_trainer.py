@@ -144,7 +144,24 @@ def test_a_component_with_other_settings_is_not_reused(world, tmp_path, capsys):
     started(world, "TaIDPTEnsemble", tmp_path / "out", *options)
     argv = worlds.arguments(world, "TaIDPTEnsemble", tmp_path / "out", *SMALL, *options, seed=2)
     assert main(argv) == 2
-    assert "other settings (SEED: 1 there, 2 here)" in capsys.readouterr().err
+    assert "out holds a run with other options (SEED: 1 there, 2 here)" in capsys.readouterr().err
+    (tmp_path / "out/results.json").unlink()  # not even where only the component is there
+    assert main(argv) == 2
+    assert "out/text holds a run with other options (SEED" in capsys.readouterr().err
+
+
+def test_labels_that_have_changed_since_the_runs_are_refused(world, runs, tmp_path, capsys):
+    root = tmp_path / "root"
+    shutil.copytree(world, root)
+    path = root / "tiny/instances_test.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["category_id"] = 6
+    path.write_text(json.dumps(content))
+    assert main(worlds.arguments(root, "TaIDPTEnsemble", tmp_path / "out", *of_runs(runs))) == 2
+    error = capsys.readouterr().err
+    assert "2 labels of dataset 'CocoFormat', test split, are not those that" in error
+    assert "first that of 'dog' in image '0'" in error
+    assert not (tmp_path / "out/results.json").exists()
 
 
 def bad(runs: Path, tmp_path: Path) -> dict[str, tuple[tuple, str]]:

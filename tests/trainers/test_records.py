@@ -1,0 +1,206 @@
+"""What a run leaves says what was run: folders are not written over, evaluations name a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tai_dpt.cli.train import main
+from tai_dpt.io.history import read_history
+from tai_dpt.trainers.run import build_parser, run, setup_cfg
+
+import worlds
+
+SMALL = ("TRAINER.TAIDPT.N_CTX", 4, "TRAINER.DUALCOOP.N_CTX", 4)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return worlds.write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    """A run of two epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert start(world, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def start(world, output, *options, flags=(), trainer="TaIDPT", seed=1) -> int:
+    arguments = worlds.arguments(world, trainer, output, *SMALL, *options, seed=seed)
+    return main([*map(str, flags), *arguments])
+
+
+def results(folder) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"options": ("OPTIM.LR", 0.5)}, "OPTIM.LR: 0.0003 there, 0.5 here"),
+        ({"options": ("OPTIM.MAX_EPOCH", 1)}, "OPTIM.MAX_EPOCH: 2 there, 1 here"),
+        ({"seed": 2}, "SEED: 1 there, 2 here"),
+        ({"trainer": "ZSCLIP"}, "TRAINER.NAME: TaIDPT there, ZSCLIP here"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_with_other_options_is_not_written_over(
+    world, copy, capsys, change, said, finished
+) -> None:
+    if not finished:
+        (copy / "results.json").unlink()
+    flags = {key: value for key, value in change.items() if key != "options"}
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert start(world, copy, *change.get("options", ()), **flags) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "conflict: " in error and said in error
+    assert "--resume" in error and "--overwrite" in error
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+
+
+def test_what_changes_no_figure_is_no_conflict(world, copy) -> None:
+    old = results(copy)
+    options = ("TRAIN.PRINT_FREQ", 1, "TEST.PREDICTION", "global", "TRAINER.MLCOOP.N_CTX", 3)
+    assert start(world, copy, *options) == 0
+    for kind, metrics in results(copy)["metrics"].items():
+        assert metrics["mAP"] == old["metrics"][kind]["mAP"]
+    assert len(read_history(copy)) == len({line["step"] for line in read_history(copy)})
+
+
+def test_overwriting_trains_from_the_start(world, copy, trained, tmp_path) -> None:
+    assert start(world, copy, "OPTIM.LR", 0.05, flags=["--overwrite"]) == 0
+    assert start(world, tmp_path / "fresh", "OPTIM.LR", 0.05) == 0
+    path = "prompt_learner/model.pth.tar-2"
+    new, fresh, old = (
+        torch.load(folder / path, weights_only=True)["state_dict"]["ctx_global"]
+        for folder in (copy, tmp_path / "fresh", trained)
+    )
+    assert new.equal(fresh) and not new.equal(old)
+    assert results(copy)["config"]["OPTIM"]["LR"] == 0.05
+
+
+def test_resuming_goes_on_with_other_options_only_where_something_is_left(
+    world, copy, capsys
+) -> None:
+    resume = ["--resume", copy]
+    assert start(world, copy, "OPTIM.LR", 0.5, flags=resume) == 2
+    assert "nothing is left to train" in capsys.readouterr().err
+    assert start(world, copy, "OPTIM.MAX_EPOCH", 3, flags=resume) == 0
+    assert results(copy)["epoch"] == 3
+    steps = [(line["epoch"], line["step"]) for line in read_history(copy)]
+    assert steps == [(e + 1, 17 * e + s) for e in range(3) for s in range(1, 18)]
+
+
+# -- evaluating ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "epoch", "name"),
+    [([], 2, "model.pth.tar-2"), (["--load-epoch", "1"], 1, "model.pth.tar-1")],
+)
+def test_an_evaluation_says_which_model(world, trained, tmp_path, flags, epoch, name) -> None:
+    assert start(world, tmp_path, flags=["--eval-only", "--model-dir", trained, *flags]) == 0
+    found = results(tmp_path)
+    assert found["epoch"] == epoch
+    assert found["checkpoint"] == (trained / "prompt_learner" / name).as_posix()
+    assert results(trained)["epoch"] == 2
+    assert results(trained)["checkpoint"] == "prompt_learner/model.pth.tar-2"
+
+
+def test_an_evaluation_of_untrained_prompts_says_so(world, tmp_path, capsys) -> None:
+    assert start(world, tmp_path, flags=["--eval-only"]) == 0
+    assert (results(tmp_path)["epoch"], results(tmp_path)["checkpoint"]) == (0, None)
+    assert "the prompts are untrained" in capsys.readouterr().out
+
+
+def test_an_evaluation_does_not_replace_a_trainings_record(world, copy, capsys) -> None:
+    flags = ["--eval-only", "--model-dir", copy]
+    before = results(copy)
+    assert start(world, copy, flags=flags) == 0  # the same model: the same record
+    assert results(copy)["checkpoint"] == before["checkpoint"]
+    assert start(world, copy, flags=[*flags, "--load-epoch", 1]) == 2
+    assert "epoch: 2 there, 1 here" in capsys.readouterr().err
+    assert results(copy)["epoch"] == 2
+    assert start(world, copy, flags=[*flags, "--load-epoch", 1, "--overwrite"]) == 0
+    assert results(copy)["epoch"] == 1
+    assert (copy / "prompt_learner/model.pth.tar-2").exists()
+
+
+def test_zero_shot_has_no_epoch_and_a_file_can_be_evaluated(world, trained, tmp_path) -> None:
+    assert start(world, tmp_path / "zero", trainer="ZSCLIP") == 0
+    assert (results(tmp_path / "zero")["epoch"], results(tmp_path / "zero")["checkpoint"]) == (
+        None,
+        None,
+    )
+    path = trained / "prompt_learner/model.pth.tar-1"
+    assert start(world, tmp_path / "file", flags=["--eval-only", "--model-dir", path]) == 0
+    assert results(tmp_path / "file")["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [["--load-epoch", "1"], ["--model-dir", "x"], ["--eval-only", "--load-epoch", "1"]]
+)
+def test_flags_that_would_do_nothing_are_refused(world, tmp_path, capsys, flags) -> None:
+    assert start(world, tmp_path, flags=flags) == 2
+    assert "--model-dir" in capsys.readouterr().err
+
+
+# -- what a run starts from ------------------------------------------------------------------------
+
+
+def test_contexts_of_classes_in_another_order_go_to_their_names(world, tmp_path, capsys) -> None:
+    options = ("TRAINER.TAIDPT.CSC", True, "OPTIM.LR", 0.05)
+    assert start(world, tmp_path / "one", *options) == 0
+    root = shutil.copytree(world, tmp_path / "root")
+    lines = (root / "tiny/classes.yaml").read_text().splitlines()
+    (root / "tiny/classes.yaml").write_text("\n".join(lines[::-1]))
+    weights = tmp_path / "one/prompt_learner/model.pth.tar-2"
+    options = (*options, "MODEL.INIT_WEIGHTS", weights)
+    assert start(root, tmp_path / "two", *options, flags=["--eval-only"]) == 0
+    one, two = results(tmp_path / "one"), results(tmp_path / "two")
+    assert two["mAP"] == pytest.approx(one["mAP"], abs=1e-4)
+    assert "the prompts are those of MODEL.INIT_WEIGHTS" in capsys.readouterr().out
+
+
+# -- divergence ----------------------------------------------------------------------------------
+
+
+def test_training_that_diverges_ends_in_one_line_and_no_figure(world, tmp_path, capsys) -> None:
+    options = ("OPTIM.LR", 1e30, "OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 4)
+    assert start(world, tmp_path, *options) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len([line for line in error if "error: " in line]) == 1
+    assert "training diverged: the loss is infinite or NaN at step" in error[-1]
+    assert "lower OPTIM.LR (now 1e+30)" in error[-1]
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_scores_that_are_not_finite_name_the_image(world, copy, tmp_path, capsys) -> None:
+    path = copy / "prompt_learner/model.pth.tar-2"
+    content = torch.load(path, weights_only=True)
+    content["state_dict"]["ctx_local"].fill_(float("nan"))
+    torch.save(content, path)
+    assert start(world, tmp_path / "out", flags=["--eval-only", "--model-dir", copy]) == 2
+    error = capsys.readouterr().err
+    assert "not finite, the first is" in error and "'0'" in error
+    assert not (tmp_path / "out/results.json").exists()
+
+
+def test_a_quiet_run_prints_to_its_log_alone(world, tmp_path, capsys) -> None:
+    argv = worlds.arguments(world, "ZSCLIP", tmp_path)
+    run(setup_cfg(build_parser().parse_args(argv)), quiet=True)
+    assert capsys.readouterr().out == ""
+    assert "=> result" in (tmp_path / "log.txt").read_text()

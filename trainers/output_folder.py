@@ -1,0 +1,130 @@
+"""What an output folder holds already, and whether a run may write there.
+
+A folder's record is of one run: its ``results.json`` and checkpoints must not come to stand for
+other options than those that made them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from tai_dpt import distributed
+from tai_dpt.errors import InputError
+from tai_dpt.io.history import HISTORY_FILE
+from tai_dpt.scoring.results import (
+    RESULTS_FILE,
+    SCORES_FILE,
+    option_differences,
+    whole_results,
+)
+from tai_dpt.toolbox import load_checkpoint
+from tai_dpt.toolbox.checkpoint import BEST, EPOCH_PREFIX, LATEST, latest_checkpoint, saved_epochs
+
+_MOST_SHOWN = 4
+
+
+def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
+    """See that training by ``cfg`` may write to ``OUTPUT_DIR``.
+
+    A run with the same options that is there is gone on with, and one that is finished is only
+    tested again. One with other options is refused, unless it is to be overwritten (then it is
+    removed here) or ``RESUME`` asks to go on from it. Without ``OUTPUT_DIR`` nothing is there.
+
+    Raises:
+        InputError: the folder holds a run with other options.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    there = config_in(folder)
+    if overwrite:
+        if distributed.is_main():
+            remove_run(folder)
+        distributed.barrier()
+        return
+    if there is None:
+        return
+    differ = option_differences(there, cfg, trainer=cfg.TRAINER.NAME)
+    if not differ:
+        return
+    if cfg.RESUME:
+        epochs = trained_epochs(Path(cfg.RESUME))
+        if epochs < cfg.OPTIM.MAX_EPOCH:
+            return
+        raise InputError(
+            f"conflict: nothing is left to train in {cfg.RESUME} ({epochs} of "
+            f"{cfg.OPTIM.MAX_EPOCH} epochs are done), and its options were others "
+            f"({_listed(differ)}): choose another folder, or --overwrite"
+        )
+    raise InputError(
+        f"conflict: {folder} holds a run with other options ({_listed(differ)}): choose another "
+        "folder, go on from it with --resume, or replace it with --overwrite"
+    )
+
+
+def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = False) -> None:
+    """See that the record of an evaluation may be written to ``OUTPUT_DIR``.
+
+    Args:
+        model: ``epoch`` and ``checkpoint`` of what is evaluated, as ``results.json`` has them.
+
+    Raises:
+        InputError: there is the record of another model, or of other options.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    if overwrite or not (folder / RESULTS_FILE).is_file():
+        return
+    try:
+        record = whole_results(folder / RESULTS_FILE)
+    except InputError:  # a broken one may be replaced
+        return
+    differ = [
+        f"{key}: {record[key]} there, {value} here"
+        for key, value in model.items()
+        if key in record and record[key] != value
+    ]
+    differ += option_differences(record["config"], cfg, trainer=cfg.TRAINER.NAME)
+    if differ:
+        raise InputError(
+            f"conflict: {folder} holds another record ({_listed(differ)}): choose another folder, "
+            "or replace the record with --overwrite"
+        )
+
+
+def config_in(folder: Path) -> dict[str, Any] | None:
+    """The config of the run in a folder, finished or not; None where there is none to be read."""
+    with suppress(InputError):
+        return whole_results(folder / RESULTS_FILE)["config"]
+    for pointer in sorted(folder.glob(f"*/{LATEST}")):
+        with suppress(InputError):
+            path = latest_checkpoint(pointer.parent)
+            if path is not None and (config := load_checkpoint(path).get("config")):
+                return config  # version 0.1 kept none
+    return None
+
+
+def trained_epochs(folder: Path) -> int:
+    """How many epochs the latest checkpoint in a run's folder has seen; 0 without one."""
+    for pointer in sorted(folder.glob(f"*/{LATEST}")):
+        path = latest_checkpoint(pointer.parent)
+        if path is not None and path.is_file():
+            return int(load_checkpoint(path)["epoch"])
+    return 0
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run's checkpoints, history and record; its logs stay."""
+    for name in (RESULTS_FILE, SCORES_FILE, HISTORY_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for pointer in folder.glob(f"*/{LATEST}"):
+        place = pointer.parent
+        names = [LATEST, BEST, *(f"{EPOCH_PREFIX}{epoch}" for epoch in saved_epochs(place))]
+        for name in names:
+            (place / name).unlink(missing_ok=True)
+
+
+def _listed(differences: list[str]) -> str:
+    more = len(differences) - _MOST_SHOWN
+    return "; ".join(differences[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
