@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, whole_number
 
 T = TypeVar("T")
 
@@ -32,13 +32,13 @@ def setup(*, cuda: bool) -> None:
             takes the GPU of that number.
 
     Raises:
-        InputError: a machine has more processes than GPUs.
+        InputError: a machine has more processes than GPUs, or a variable is no number.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+    if whole_number(os.environ, "WORLD_SIZE", 1) < 2 or dist.is_initialized():
         return
     cuda = cuda and torch.cuda.is_available()
     if cuda:
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        local = whole_number(os.environ, "LOCAL_RANK", 0)
         if local >= torch.cuda.device_count():
             raise InputError(
                 f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} "

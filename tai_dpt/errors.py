@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -35,6 +35,20 @@ def shorten(text: str, most: int = 40) -> str:
     """
     text = " ".join(text[: 2 * most + 2].split())
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
+    """The number that a launcher left in the variable ``name``; ``default`` where it is not set.
+
+    Raises:
+        InputError: it is none from 0.
+    """
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or len(text) > 9:
+        raise InputError(f"{name} is '{text[:40]}' in the environment; it must be a whole number")
+    return int(text)
 
 
 class Stopped(BaseException):

@@ -29,6 +29,7 @@ from tai_dpt.toolbox import (
 from tai_dpt.trainers import extend_cfg
 from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
+from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import check_evaluation, check_training
 
 PathLike = str | os.PathLike[str]
@@ -65,7 +66,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line.
 
     Later wins: defaults, ``extend_cfg``, dataset yaml, trainer yaml, flags, KEY VALUE pairs.
-    Raises InputError for a missing file, an unknown key, or a value of another type.
+    Raises InputError for a missing file, an unknown key, a value of another type or none that is
+    valid.
     """
     cfg = get_cfg_default()
     extend_cfg(cfg)
@@ -92,6 +94,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         node, leaf = find_key(cfg, key, "flags")
         node[leaf] = value
     merge_pairs(cfg, args.opts or ())
+    check_options(cfg)
     cfg.freeze()
     return cfg
 

@@ -41,7 +41,7 @@ def corpus_from_config(cfg: CfgNode, vocabulary: Vocabulary) -> LabelledCorpus:
             max_tokens=options.MAX_TOKENS or None,
         ),
         format=options.FORMAT,
-        field=int(options.FIELD) if options.FIELD.isdigit() else options.FIELD or None,
+        field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
         one_per_image=options.ONE_PER_IMAGE,
         on_bad_line=options.ON_BAD_LINE,
         cache_folder=cache_folder(cfg),

@@ -18,6 +18,7 @@ def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] =
     from tai_dpt.toolbox import get_cfg_default
     from tai_dpt.trainers import extend_cfg
     from tai_dpt.trainers.config_files import merge_file, merge_pairs
+    from tai_dpt.trainers.option_ranges import check_options
 
     cfg = get_cfg_default()
     extend_cfg(cfg)
@@ -26,6 +27,7 @@ def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] =
     if root is not None:
         cfg.DATASET.ROOT = str(root)
     merge_pairs(cfg, opts)
+    check_options(cfg)
     return cfg
 
 
@@ -40,7 +42,7 @@ def captions_of(cfg: CfgNode, file: str) -> list[str]:
     return read_captions(
         Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser(),
         format=options.FORMAT,
-        field=int(options.FIELD) if options.FIELD.isdigit() else options.FIELD or None,
+        field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
         one_per_image=options.ONE_PER_IMAGE,
         on_bad_line=options.ON_BAD_LINE,
     )

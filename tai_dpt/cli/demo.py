@@ -22,7 +22,7 @@ ROWS = {
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--out", type=click.Path(path_type=Path), default=Path("output/demo"))
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(1,))
+@click.option("--seed", "seeds", type=click.IntRange(0, 2**32 - 1), multiple=True, default=(1,))
 @click.option("--epochs", type=click.IntRange(1), help="instead of the config's number")
 @click.option("--overwrite", is_flag=True, help="replace runs with other options in --out")
 def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool) -> None:

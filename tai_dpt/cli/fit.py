@@ -45,7 +45,7 @@ SHIPPED = "emoji_scenes"
     type=click.Path(path_type=Path),
     help="A trainer's yaml to replace the recipe, e.g. configs/trainers/TaIDPT/rn50.yaml.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1)
 @click.option("--overwrite", is_flag=True, help="Replace a tagger that is there.")
 @click.option(
     "--include-backbone/--no-backbone",

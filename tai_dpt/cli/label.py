@@ -72,7 +72,7 @@ def label(
             texts = read_captions(
                 captions,
                 format=format_,
-                field=int(field) if field and field.isdigit() else field,
+                field=int(field) if field and field.isdecimal() else field,
                 on_bad_line=on_bad_line,
             )
     for warning in caught:

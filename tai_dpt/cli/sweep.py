@@ -160,8 +160,8 @@ def _report(name: str, folder: Path, *, seeds: int) -> None:
 
 
 def _seed(word: str) -> int:
-    if not word.isdigit():
-        raise InputError(f"SEEDS: '{word}' is not a seed, a whole number from 0")
+    if not word.isdecimal() or len(word) > 10 or int(word) >= 2**32:
+        raise InputError(f"SEEDS: '{word}' is not a seed, a whole number from 0 to {2**32 - 1}")
     return int(word)
 
 

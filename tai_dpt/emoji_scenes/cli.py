@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import click
 
+from tai_dpt.errors import InputError
 from tai_dpt.io.shipped import shipped_data
 
 _HOME = shipped_data() / "emoji_scenes"
@@ -41,10 +43,10 @@ def sprites(out: Path) -> None:
 
 @emoji_scenes.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, 100, min_open=True),
     default=1.0,
     show_default=True,
     help="Make this share of the scenes and captions.",
@@ -55,6 +57,8 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
     from tai_dpt.emoji_scenes.build import Counts
     from tai_dpt.emoji_scenes.build import build as write
 
+    if math.isnan(scale):
+        raise InputError("--scale is nan; it is a share, such as 0.1")
     counts = Counts().scaled(scale)
     write(out=out, sprites=sprites, seed=seed, counts=counts)
     click.echo(
@@ -77,7 +81,7 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
     help="Folder for drawn scenes (1.5 GB) and the checkpoint; the same folder resumes.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the shipped weights' recipe.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
 @_sprites_option
 def train_clip(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _KINDS = {"f": "fractions", "iu": "whole numbers", "U": "texts", "b": "yes or no"}
 
 # what numpy, zipfile and zlib let out for bytes that were changed, and for a size that is a lie
-_DAMAGED = (
+DAMAGED = (
     *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error),
 )
@@ -56,7 +56,7 @@ def read_npz(
         raise InputError(f"no such file: {path}{then(remedy)}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; a .npz file is needed") from None
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path} cannot be read as .npz ({first_line(error)}){then(remedy)}"
         ) from None
@@ -77,7 +77,7 @@ def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"no such file: {path}{then(remedy)}") from None
-    except (SafetensorError, *_DAMAGED) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)}){then(remedy)}") from None
 
 
@@ -90,7 +90,7 @@ def check_zip(path: str | os.PathLike[str]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise OSError(f"it is cut short or damaged: {first_line(error)}") from error
     if damaged:
         raise OSError(f"'{damaged}' in it does not have its checksum")

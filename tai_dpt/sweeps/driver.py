@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, whole_number
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.scoring.metrics import percent
@@ -62,10 +62,10 @@ def slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
     """
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return 0, 1
-    task = int(environment["SLURM_ARRAY_TASK_ID"])
-    first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
-    last = int(environment.get("SLURM_ARRAY_TASK_MAX", task))
-    count = int(environment.get("SLURM_ARRAY_TASK_COUNT", last - first + 1))
+    task = whole_number(environment, "SLURM_ARRAY_TASK_ID", 0)
+    first = whole_number(environment, "SLURM_ARRAY_TASK_MIN", 0)
+    last = whole_number(environment, "SLURM_ARRAY_TASK_MAX", task)
+    count = whole_number(environment, "SLURM_ARRAY_TASK_COUNT", last - first + 1)
     if last - first + 1 != count:
         raise InputError(
             f"the SLURM array has {count} tasks numbered {first} to {last}: use consecutive ids "

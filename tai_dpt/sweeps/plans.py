@@ -123,7 +123,7 @@ def figure6(recipe: Recipe) -> list[Run]:
         text = _tai_dpt(recipe, seed)
         runs.append(text)
         for shots in recipe.points("shots", SHOTS):
-            _check(shots, "SHOTS", shots.isdigit() and int(shots) > 0)
+            _check(shots, "SHOTS", shots.isdecimal() and int(shots) > 0)
             few = ("DATASET.NUM_SHOTS", shots)
             config = recipe.image_config or "rn50"
             image = recipe.run("MLCoOp", config, f"shots{shots}", seed, few)
@@ -137,7 +137,7 @@ def figure7(recipe: Recipe) -> list[Run]:
     runs = [recipe.run("ZSCLIP", recipe.text_config, "default", recipe.seeds[0])]
     for seed in recipe.seeds:
         for captions in recipe.points("captions", CAPTIONS):
-            _check(captions, "CAPTIONS", captions.isdigit())
+            _check(captions, "CAPTIONS", captions.isdecimal())
             if int(captions) == 0:
                 runs.append(_tai_dpt(recipe, seed))
                 continue

@@ -32,6 +32,7 @@ from tai_dpt.toolbox import get_cfg_default, logging_to
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
 from tai_dpt.trainers.multilabel import plain_config
+from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.tai_dpt import TaIDPT
 
 PathLike = str | os.PathLike[str]
@@ -254,6 +255,7 @@ def _configuration(
     cfg.MODEL.BACKBONE.NAME = os.fspath(backbone)
     if captions is not None:
         cfg.DATASET.CORPUS.FILES = [str(_caption_file(folder, captions))]
+    check_options(cfg)
     cfg.freeze()
     return cfg
 

@@ -11,7 +11,7 @@ import os
 import pickle
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.arrays import DAMAGED, check_zip
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import first_line
 
 BEST = "model-best.pth.tar"
 EPOCH_PREFIX = "model.pth.tar-"
 LATEST = "checkpoint"  # the text file that names the last one written
 
 PathLike = str | os.PathLike[str]
+
+# what a module, an optimizer or a generator lets out for a state of another form
+_UNFIT = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class CheckpointNotFound(InputError, FileNotFoundError):
@@ -78,19 +83,53 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointNotFound(f"no checkpoint at {path}{_what_exists(path.parent)}")
     try:
+        return _load(path)
+    except InputError as error:
+        whole = next((p for p in _by_epoch(path.parent) if p != path and _is_whole(p)), None)
+        way_out = "copy or write it again"
+        if whole is not None:
+            way_out = f"{whole.name} beside it is whole: remove {path.name} to go on from there"
+        raise type(error)(f"{error}; {way_out}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """As ``load_checkpoint``, without advice."""
+    try:
+        with path.open("rb") as stream:
+            zipped = stream.read(2) == b"PK"
+        if zipped:  # before 1.6 torch wrote bare pickles, which have no checksum
+            check_zip(path)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             content = _load_without_objects(path)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is cut short"
+    except (*DAMAGED, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{path} cannot be read as a checkpoint ({reason}): it is truncated or not one; "
-            "copy or write it again"
+            f"{path} cannot be read as a checkpoint ({first_line(error)}): it is damaged, cut "
+            "short or not one"
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
+    epoch, weights = content.get("epoch", 0), content.get("state_dict", {})
+    if not isinstance(epoch, int) or epoch < 0 or not isinstance(weights, dict):
+        raise InputError(f"{path} is no checkpoint: its epoch or its weights are something else")
+    for key, value in weights.items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            raise InputError(f"{path}: '{key}' in it holds values that are no finite numbers")
     return content
+
+
+def _by_epoch(folder: Path) -> Iterator[Path]:
+    """The checkpoints of ``folder``, the last epoch first."""
+    for epoch in reversed(saved_epochs(folder)):
+        yield folder / f"{EPOCH_PREFIX}{epoch}"
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return "state_dict" in _load(path)
+    except InputError:
+        return False
 
 
 def resume_from_checkpoint(
@@ -137,8 +176,11 @@ def restore(
             )
         try:
             part.load_state_dict(content[key])
-        except (ValueError, KeyError) as error:
-            raise InputError(f"{path}: its {key} does not fit this run: {error}") from error
+        except _UNFIT as error:
+            raise InputError(
+                f"{path}: its {key} does not fit this run ({first_line(error)}): evaluate it "
+                "(--eval-only --model-dir), or train from scratch"
+            ) from error
 
 
 def load_weights(
@@ -149,7 +191,7 @@ def load_weights(
         raise InputError(f"{path} has no 'state_dict'; it holds: {', '.join(content)}")
     try:
         model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, *_UNFIT) as error:
         details = "; ".join(line.strip() for line in str(error).splitlines()[1:])
         raise InputError(
             f"{path} does not fit {name}: {details or error}. Use the configuration (classes, "
@@ -158,11 +200,24 @@ def load_weights(
 
 
 def latest_checkpoint(folder: PathLike) -> Path | None:
-    """The checkpoint that ``folder``/checkpoint names, or None where there is no such file."""
+    """The checkpoint that ``folder``/checkpoint names, or None where there is no such file.
+
+    Where it names none that is there (a crash left it empty, or the user removed a damaged one),
+    the newest whole one.
+    """
     pointer = Path(folder) / LATEST
     if not pointer.is_file():
         return None
-    return pointer.with_name(pointer.read_text(encoding="utf-8").splitlines()[0].strip())
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    if name and Path(name).name == name and pointer.with_name(name).is_file():
+        return pointer.with_name(name)
+    newest = next((path for path in _by_epoch(pointer.parent) if _is_whole(path)), None)
+    if newest is None:
+        raise CheckpointNotFound(
+            f"{pointer} names no checkpoint{_what_exists(pointer.parent)}: remove it to start anew"
+        )
+    print(f"{pointer} names no checkpoint that is there: taking the newest whole one, {newest}")
+    return newest
 
 
 def saved_epochs(folder: PathLike) -> list[int]:
@@ -227,13 +282,22 @@ def generator_states() -> dict[str, Any]:
     return states
 
 
-def set_generator_states(states: Mapping[str, Any]) -> None:
-    """Undo of ``generator_states``; CUDA's only where the number of devices is the same."""
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(states["torch"])
+def set_generator_states(states: Mapping[str, Any], *, path: PathLike) -> None:
+    """Undo of ``generator_states``; CUDA's only where the number of devices is the same.
+
+    Raises InputError, naming ``path``, for states of another form.
+    """
+    try:
+        version, internal, gauss = states["python"]
+        random.setstate((version, tuple(internal), gauss))
+        name, keys, *rest = states["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+        torch.set_rng_state(states["torch"])
+    except (RuntimeError, OverflowError, *_UNFIT) as error:
+        raise InputError(
+            f"{path}: its random generators cannot be set ({first_line(error)}), so training "
+            "cannot go on from it: evaluate it (--eval-only --model-dir), or train from scratch"
+        ) from error
     cuda = states.get("cuda")
     if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)

@@ -135,6 +135,9 @@ class RunMixin(_Loop):
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
         contents = [ckpt.load_checkpoint(path) for path in found]
+        for path, content in zip(found, contents, strict=True):
+            if "epoch" not in content:
+                raise InputError(f"{path} does not say its epoch: training cannot go on from it")
         epochs = {content["epoch"] for content in contents}
         if len(epochs) > 1:  # stopped between two models of one epoch: step back to the earlier
             shared = min(epochs)
@@ -152,7 +155,7 @@ class RunMixin(_Loop):
             print(f"Loaded {path} (epoch={content['epoch']})")
         last = contents[-1]
         if "generators" in last:
-            ckpt.set_generator_states(last["generators"])
+            ckpt.set_generator_states(last["generators"], path=found[-1])
         if self._best_is_saved():
             self.best_result = last.get("best_result", -math.inf)
         self.model_state = ModelState(int(last["epoch"]), found[-1])

@@ -257,6 +257,60 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, content: bytes | None) -> 
         ckpt.load_checkpoint(path)
 
 
+def saved(folder: Path, *epochs: int) -> None:
+    for epoch in epochs:
+        ckpt.save_checkpoint({"state_dict": {"a": torch.ones(500)}, "epoch": epoch}, folder)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_is_found_or_harmless(tmp_path: Path, seed: int) -> None:
+    saved(tmp_path, 1)
+    path = tmp_path / "model.pth.tar-1"
+    content = bytearray(path.read_bytes())
+    place = int(np.random.default_rng(seed).integers(len(content) * 8))
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+    try:
+        loaded = ckpt.load_checkpoint(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert torch.equal(loaded["state_dict"]["a"], torch.ones(500)) and loaded["epoch"] == 1
+
+
+def test_a_damaged_latest_checkpoint_offers_the_newest_whole_one(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3, 4)
+    for epoch in (3, 4):
+        path = tmp_path / f"model.pth.tar-{epoch}"
+        path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"model\.pth\.tar-2 beside it is whole: remove model"):
+        ckpt.load_checkpoint(tmp_path / "model.pth.tar-4")
+    (tmp_path / "model.pth.tar-4").unlink()
+    assert ckpt.latest_checkpoint(tmp_path) == tmp_path / "model.pth.tar-2"
+    for text in ("", "\n", "../elsewhere\n"):
+        (tmp_path / "checkpoint").write_text(text)
+        assert ckpt.latest_checkpoint(tmp_path) == tmp_path / "model.pth.tar-2"
+    (tmp_path / "model.pth.tar-1").unlink()
+    (tmp_path / "model.pth.tar-2").unlink()
+    with pytest.raises(InputError, match="remove it to start anew"):
+        ckpt.latest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_another_form_is_named(tmp_path: Path) -> None:
+    for content, message in (
+        ({"state_dict": 5}, "its epoch or its weights are something else"),
+        ({"state_dict": {}, "epoch": "3"}, "its epoch or its weights are something else"),
+        ({"state_dict": {"a": torch.tensor([torch.nan])}}, "'a' in it holds values that are no"),
+        ([1, 2], "holds a list, not a checkpoint's dictionary"),
+    ):
+        torch.save(content, tmp_path / "c")
+        with pytest.raises(InputError, match=message):
+            ckpt.load_checkpoint(tmp_path / "c")
+    for states in ({}, {"python": 5}, {**ckpt.generator_states(), "torch": torch.zeros(3)}):
+        with pytest.raises(InputError, match="c: its random generators cannot be set"):
+            ckpt.set_generator_states(states, path="c")
+
+
 class Successor:
     """Something pickled whole, as Dassl's warm-up schedulers are."""
 
@@ -317,7 +371,7 @@ def test_random_generators_go_on_where_they_were() -> None:
     states = ckpt.generator_states()
     ckpt.to_plain(states, where="generators")
     first = draws()
-    ckpt.set_generator_states(states)
+    ckpt.set_generator_states(states, path="c")
     assert draws() == first
     set_random_seed(0)
     assert draws() == first
