@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
 from tai_dpt.errors import InputError
+from tai_dpt.io.image_files import missing_files
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DatasetBase
@@ -131,8 +132,7 @@ def _check_files(name: str, split: ImageSplit) -> None:
         seen: set[str] = set()
         twice = next(i for i in split.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise InputError(f"{name} split: image id '{twice}' appears twice")
-    listed = {folder: _names_in(folder) for folder in {Path(p).parent for p in split.paths}}
-    missing = [p for p in split.paths if Path(p).name not in listed[Path(p).parent]]
+    missing = missing_files(split.paths)
     if len(missing) == len(split) > 0:
         raise InputError(
             f"{name} split: none of its {len(split):,} images is on disk, the first would be "
@@ -146,10 +146,6 @@ def _check_files(name: str, split: ImageSplit) -> None:
             + "; DATASET.ON_BAD_IMAGE says whether that is an error",
             stacklevel=2,
         )
-
-
-def _names_in(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
 def vocabulary_from_config(cfg: CfgNode) -> Vocabulary:

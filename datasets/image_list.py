@@ -7,6 +7,7 @@ by :mod:`tai_dpt.datasets.label_files`.
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,10 @@ from tai_dpt.datasets.base import (
 )
 from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
+from tai_dpt.io.image_files import images_below, locate
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLITS = ("TRAIN", "VAL", "TEST")
 
 
@@ -69,36 +70,22 @@ class ImageList(MultiLabelDataset):
 def unlabelled_images(folder: Path, vocabulary: Vocabulary) -> ImageSplit:
     """All images in a folder and its subfolders, in the order of their names; all labels 0.
 
+    What else lies there is counted in a warning.
+
     Raises:
         InputError: there are none.
     """
-    names = images_in(folder)
-    if not names:
-        raise InputError(f"{folder}: no images in it or below ({', '.join(IMAGE_ENDINGS)})")
+    found = images_below(folder)
+    if not found.paths:
+        aside = f"; left aside: {found.left_aside}" if found.left_aside else ""
+        raise InputError(f"{folder}: no images in it or below{aside}")
+    if found.left_aside:
+        warnings.warn(f"{folder}: left aside: {found.left_aside}", stacklevel=2)
     return ImageSplit(
-        ids=tuple(names),
-        paths=tuple(str(folder / name) for name in names),
-        labels=np.zeros((len(names), len(vocabulary)), np.int8),
+        ids=tuple(Path(path).as_posix() for path in found.paths),
+        paths=tuple(str(folder / path) for path in found.paths),
+        labels=np.zeros((len(found.paths), len(vocabulary)), np.int8),
     )
-
-
-def images_in(folder: Path) -> list[str]:
-    """The image files in a folder and its subfolders, relative to it, sorted; none hidden."""
-    found: list[str] = []
-    visited = set()  # links may lead in a circle
-    for here, below, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in visited:
-            below.clear()
-            continue
-        visited.add(real)
-        below[:] = [name for name in below if not name.startswith(".")]
-        found += [
-            Path(here, name).relative_to(folder).as_posix()
-            for name in files
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
-        ]
-    return sorted(found)
 
 
 def _labelled(cfg: CfgNode, path: Path, folder: Path, vocabulary: Vocabulary) -> ImageSplit:
@@ -110,28 +97,17 @@ def _labelled(cfg: CfgNode, path: Path, folder: Path, vocabulary: Vocabulary) ->
         zero=options.ZERO,
         skip_columns=options.SKIP_COLUMNS,
     )
-    files = _find(names, folder)
+    files = locate(names, folder)
+    _refuse_twice(path, names, files)
     return ImageSplit(tuple(names), tuple(str(folder / file) for file in files), labels)
 
 
-def _find(names: list[str], folder: Path) -> list[str]:
-    """The file of each name: as written, with slashes for backslashes, or without its ending.
-
-    A name that fits no file is returned as it is; the data set complains about all of them.
-    """
-    listed = images_in(folder)
-    there = set(listed)
-    by_stem: dict[str, list[str]] = {}
-    for name in listed:
-        by_stem.setdefault(os.path.splitext(name)[0], []).append(name)
-    files = []
-    for name in names:
-        slashed = name.replace("\\", "/").removeprefix("./")
-        endings = by_stem.get(slashed, [])
-        if name in there or os.path.isabs(name):
-            files.append(name)
-        elif slashed not in there and len(endings) == 1:
-            files.append(endings[0])
-        else:
-            files.append(slashed)
-    return files
+def _refuse_twice(path: Path, names: list[str], files: list[str]) -> None:
+    first: dict[str, str] = {}
+    for name, file in zip(names, files, strict=True):
+        file = os.path.normpath(file)
+        if file in first:
+            raise InputError(
+                f"{path}: '{first[file]}' and '{name}' are the same image; name it once"
+            )
+        first[file] = name

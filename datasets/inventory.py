@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tai_dpt.datasets import nuswide, voc2007
 from tai_dpt.errors import InputError
+from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.class_lists import load_vocabulary
 
@@ -200,19 +201,6 @@ SOURCES = {
         "results_20130124.token of flickr30k.tar.gz in {root}/Flickr30k",
     ),
 }
-
-
-def missing_files(paths: Iterable[str | Path]) -> list[str]:
-    """Those of ``paths`` that are not on disk, listing each folder once."""
-    names: dict[Path, set[str]] = {}
-    missing = []
-    for path in map(Path, paths):
-        if path.parent not in names:
-            there = path.parent.iterdir() if path.parent.is_dir() else ()
-            names[path.parent] = {entry.name for entry in there}
-        if path.name not in names[path.parent]:
-            missing.append(str(path))
-    return missing
 
 
 def first_of(names: Sequence[str]) -> str:

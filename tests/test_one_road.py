@@ -51,7 +51,7 @@ class WatchedBackbone:
 
     name, weights_hash, embed_dim, device = "watched", "0" * 64, 4, torch.device("cpu")
     preprocessing = OWN
-    image_size, image = 64, SimpleNamespace(grid=2)
+    image_size, cell = 64, 32
 
     def __init__(self) -> None:
         self.pixels: list[torch.Tensor] = []
@@ -108,8 +108,11 @@ def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, p
         backbone=backbone,
         dataset=SimpleNamespace(classnames=["a", "b"]),
         preprocessing=preprocessing,
+        embeddings=embeddings,
     )
-    reopened = tagger_of_run(trainer, embeddings)
+    results = {"trainer": "ZSCLIP", "backbone": {"sha256": backbone.weights_hash}}
+    reopened, why = tagger_of_run(trainer, results)
+    assert not why
     tagger = PromptTagger(
         backbone=backbone,
         class_names=["a", "b"],

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tai_dpt.cli.image_files import image_files
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import (
     CONTEXT,
@@ -21,6 +20,7 @@ from tai_dpt.io.console import (
     quiet_option,
     say,
 )
+from tai_dpt.io.image_files import find_images, locate
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
@@ -133,7 +133,7 @@ def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) 
     from tai_dpt.scoring.calibration import calibrate as fit
 
     names, labels = read_label_file(table, _vocabulary(tagger))
-    paths = [table.parent / name for name in names]
+    paths = [table.parent / name for name in locate(names, table.parent)]
     for path in paths:
         if not path.is_file():
             raise InputError(f"{table} names {path}, which is not there")
@@ -171,7 +171,10 @@ def _on_captions(
         to_align = dataclasses.replace(to_align, cardinality=to_align.cardinality * share)
     if not images:
         return usable
-    scores = _scores(tagger, image_files(images), quiet)[1]
+    found = find_images(images)
+    if found.left_aside:
+        say(f"left aside: {found.left_aside}", quiet=quiet)
+    scores = _scores(tagger, found.paths, quiet)[1]
     return to_align.aligned(scores, expected=expect)
 
 

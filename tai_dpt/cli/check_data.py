@@ -110,7 +110,8 @@ def _check_config(config: Path, root: Path) -> list[Part]:
     import tai_dpt.datasets  # noqa: F401  (registers the datasets)
     from tai_dpt.cli.dataset_cfg import captions_of, dataset_cfg
     from tai_dpt.datasets.base import MultiLabelDataset
-    from tai_dpt.datasets.inventory import Part, first_of, missing_files
+    from tai_dpt.datasets.inventory import Part, first_of
+    from tai_dpt.io.image_files import missing_files
     from tai_dpt.toolbox import build_dataset
 
     cfg = dataset_cfg(config=config, root=root)

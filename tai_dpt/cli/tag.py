@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
-from tai_dpt.cli.image_files import image_files
 from tai_dpt.cli.loading import load_tagger
 from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
 from tai_dpt.errors import InputError, Stopped
@@ -25,6 +24,7 @@ from tai_dpt.io.console import (
     say,
     shown,
 )
+from tai_dpt.io.image_files import find_images
 
 if TYPE_CHECKING:
     from tai_dpt.tagger.tagger import PromptTagger
@@ -36,7 +36,13 @@ _WIDEST_NAME = 60
 @click.command(context_settings=CONTEXT)
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
-@click.option("--list", "lists", multiple=True, metavar="FILE", help="A text file of paths.")
+@click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="FILE",
+    help="A text file of paths, one a line; - for standard input.",
+)
 @click.option("--top", type=click.IntRange(1), help="At most so many classes an image.")
 @click.option(
     "--threshold",
@@ -94,7 +100,10 @@ def tag(
     format_ = "jsonl" if as_json else format_ or _format_of(out)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
-    names = image_files(images, lists=[_stdin_list(name) for name in lists])
+    found = find_images(images, lists=lists)
+    names = found.paths
+    if found.left_aside:
+        say(f"left aside: {found.left_aside}", quiet=quiet)
     sink = _Sink(out, format_, resume=resume, overwrite=overwrite)
     rest = [name for name in names if name not in sink.done]
     if sink.done:
@@ -159,10 +168,6 @@ def _batch_lines(
 def _format_of(out: Path | None) -> str:
     endings = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
     return "table" if out is None else endings.get(out.suffix.lower(), "table")
-
-
-def _stdin_list(name: str) -> str:
-    return "/dev/stdin" if name == "-" else name
 
 
 class _Sink(contextlib.AbstractContextManager):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.image_formats import readable_formats
 
 #: what ``as_image`` takes for one image
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -57,15 +59,19 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
         InputError: the file cannot be read as an image, with its name and the reason.
     """
     try:
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+            raise InputError(f"{os.fspath(path)}: a pipe or a device, not an image file")
         with warnings.catch_warnings():
             # Pillow warns of large images; one that is too large is an error all the same
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=readable_formats()) as image:
                 if glance:
                     image.draft("RGB", (1, 1))
                 elif image.width * image.height > _DRAFT_PIXELS:
                     image.draft("RGB", (image.width // 2, image.height // 2))
                 return _upright_rgb(image)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{os.fspath(path)}: no such file") from None
     except IsADirectoryError:

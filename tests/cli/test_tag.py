@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from tai_dpt import Tagger
-from tai_dpt.cli.image_files import image_files
-from tai_dpt.errors import InputError
 
 from taggers import CLASSES, new_tagger, photo, run
 
@@ -37,24 +35,6 @@ def broken(desk):
     path.write_text("text")
     yield path
     path.unlink()
-
-
-def test_files_folders_and_patterns(desk) -> None:
-    folder = desk / "photos"
-    names = [Path(p).name for p in image_files([str(folder)])]
-    assert names == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.JPG"]
-    assert len(image_files([str(folder / "*.png"), str(folder / "0.png")])) == 5
-    assert len(image_files([str(folder / "**" / "*.JPG")])) == 1
-    assert image_files([str(folder / "notes.txt")])  # named itself, so it is tried
-    for wrong, message in (
-        (str(folder / "*.bmp"), "nothing matches"),
-        (str(folder / "9.png"), "no such file"),
-        (str(desk / "tagger"), "no images in this folder"),
-    ):
-        with pytest.raises(InputError, match=message):
-            image_files([wrong])
-    with pytest.raises(InputError, match="no images named"):
-        image_files([])
 
 
 def test_the_three_formats_say_the_same(desk) -> None:
@@ -206,3 +186,16 @@ def test_a_name_that_is_a_formula_is_text_and_known_again(desk, tmp_path) -> Non
         assert done.returncode == 0, done.stderr
         rows = list(csv.reader(out.read_text().splitlines()))
         assert [row[0] for row in rows] == ["image", "'=1+1,x.png", "b.png"]
+
+
+def test_names_from_a_list_and_what_was_left_aside(desk, tmp_path, monkeypatch) -> None:
+    (tmp_path / "heap/.git").mkdir(parents=True)
+    photo(tmp_path / "heap/a .png")
+    photo(tmp_path / "heap/.git/b.png")
+    (tmp_path / "heap/c.mov").write_text("film")
+    (tmp_path / "d.png ").write_bytes((tmp_path / "heap/a .png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("tag", desk / "tagger", "--list", "-", "--json", stdin="heap\nd.png \n")
+    assert code == 0
+    assert [json.loads(line)["image"] for line in out.splitlines()] == ["heap/a .png", "d.png "]
+    assert "left aside: 1 .mov (video: take frames out of it); folders .git" in err

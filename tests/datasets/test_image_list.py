@@ -239,3 +239,17 @@ def test_a_class_list_is_needed(root, tmp_path):
 def test_a_circle_of_links_ends(root, tmp_path):
     (root / "mine/images/deep/up").symlink_to(root / "mine/images")
     assert built(root, tmp_path / "out").dataset.images("test").ids == IMAGES
+
+
+def test_an_image_that_is_listed_by_two_names(root, tmp_path):
+    (root / "mine/test.csv").write_text("image,labels\na.jpg,dog\n./a.jpg,car\n")
+    with pytest.raises(InputError, match=r"test\.csv: 'a\.jpg' and '\./a\.jpg' are the same image"):
+        built(root, tmp_path / "out", TEST="mine/test.csv")
+
+
+def test_what_is_left_aside_is_said(root, tmp_path):
+    (root / "mine/images/deep/f.heic.txt").write_text("")
+    (root / "mine/images/deep/g.CR2").write_text("")
+    with pytest.warns(UserWarning, match=r"images: left aside: 1 \.cr2 \(camera raw.*, 1 \.txt"):
+        trainer = built(root, tmp_path / "out")
+    assert trainer.images["test"].ids == IMAGES
