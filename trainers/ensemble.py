@@ -85,6 +85,11 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
         options = cfg.TRAINER.TAIDPTENSEMBLE
+        if cfg.TEST.RECTIFY != "none":
+            raise InputError(
+                "TEST.RECTIFY is for the runs that are fused: give it to them (TEXT_OPTS, "
+                "IMAGE_OPTS), and leave it at none here"
+            )
         for role in ROLES:
             run, config = options[f"{role.upper()}_RUN"], options[f"{role.upper()}_CONFIG"]
             if bool(run) == bool(config):
@@ -177,6 +182,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
 
     def preprocessing_facts(self) -> None:
         """No image is looked at: the results of the two runs say how theirs were prepared."""
+
+    def softmax_sharpness(self) -> float | None:
+        return None  # fused scores have no logit scale
 
     def backbone_identity(self) -> dict[str, str]:
         parts = [self._fusion[role]["backbone"] or {} for role in ROLES]

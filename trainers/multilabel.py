@@ -91,11 +91,15 @@ class MultiLabelTrainer(TrainerX):
         """``κ``, by which its scores are larger than cosines."""
         return 1.0
 
+    def softmax_sharpness(self) -> float | None:
+        """What its scores are multiplied by for a softmax at the backbone's own logit scale."""
+        return self.backbone.logit_scale / self.score_scale()
+
     def rectified_scorer(self) -> Scorer:
         """``scorer``, with the scores of each image rectified as ``TEST.RECTIFY`` says."""
         scorer, how = self.scorer(), self.cfg.TEST.RECTIFY
         check_rectification(how, classes=self.num_classes)
-        sharpness = self.backbone.logit_scale / self.score_scale()
+        sharpness = self.softmax_sharpness() or 1.0
         return lambda features: rectify_scores(scorer(features), how, sharpness=sharpness)
 
     def training_cardinality(self) -> float:
@@ -320,7 +324,7 @@ class MultiLabelTrainer(TrainerX):
             "images_skipped": len(self.listed[split]) - len(images),
             "prediction": self.cfg.TEST.PREDICTION,
             "rectify": self.cfg.TEST.RECTIFY,
-            "score_scale": self.score_scale(),
+            "softmax_sharpness": self.softmax_sharpness(),
             "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
             "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
             "threshold_source": threshold_source,

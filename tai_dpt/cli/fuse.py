@@ -1,74 +1,115 @@
-"""``tai-dpt fuse``: two runs' scores become one prediction, without any model."""
+"""``tai-dpt fuse``: the scores of runs become one prediction, without any model."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from tai_dpt.errors import InputError
+
 if TYPE_CHECKING:
     from tai_dpt.scoring.fusion import Component
-    from tai_dpt.scoring.results import ScoreTable
 
-# as scoring.results.PREDICTIONS and scoring.fusion.NORMALISATIONS, here so that --help is quick
-_PREDICTIONS = click.Choice(["merged", "global", "local"])
+# as in tai_dpt.scoring, here so that --help is quick
+_KINDS = click.Choice(["merged", "global", "local"])
 _NORMALISATIONS = click.Choice(["minmax", "zscore", "rank"])
+_RECTIFICATIONS = click.Choice(["none", "centre", "standardise", "softmax"])
+_WEIGHT = 0.9  # λ of the public code, for two runs
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("text", type=click.Path(path_type=Path))
-@click.argument("image", type=click.Path(path_type=Path))
-@click.option("--weight", type=float, default=0.9, help="λ, the share of IMAGE, in [0, 1].")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--weight", type=float, metavar="λ", help=f"Of two runs, the second's.  [default: {_WEIGHT}]"
+)
+@click.option(
+    "--weights",
+    metavar="W,W,…|equal|learned",
+    help="Of each run, 1 together; equal; or learned on --learn-on.  [default, of more than two "
+    "runs: equal]",
+)
+@click.option(
+    "--learn-on",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="For learned weights: each run's scores of labelled images that are not those of RUN…, "
+    "in the same order (evaluate with TEST.SPLIT val).",
+)
 @click.option("--normalise", "how", type=_NORMALISATIONS, default="minmax")
-@click.option("--text-prediction", type=_PREDICTIONS, help="Scores of TEXT; default: the run's.")
-@click.option("--image-prediction", type=_PREDICTIONS, help="The same of IMAGE.")
+@click.option(
+    "--rectify",
+    multiple=True,
+    type=_RECTIFICATIONS,
+    help="Each image's scores by each other, first: once for all runs, or once for each.",
+)
+@click.option("--text-prediction", type=_KINDS, help="Of the first run; default: the run's own.")
+@click.option("--image-prediction", type=_KINDS, help="Of the second run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the fused scores.")
-@click.option("--curve", type=click.Path(path_type=Path), help="Image of the mAP over λ.")
+@click.option("--curve", type=click.Path(path_type=Path), help="Picture of the mAP over λ.")
 def fuse(
-    text: Path,
-    image: Path,
-    weight: float,
+    runs: tuple[Path, ...],
+    weight: float | None,
+    weights: str | None,
+    learn_on: tuple[Path, ...],
     how: str,
+    rectify: tuple[str, ...],
     text_prediction: str | None,
     image_prediction: str | None,
     out: Path | None,
     curve: Path | None,
 ) -> None:
-    """Fuse the scores of TEXT and IMAGE, (1 - λ) TEXT + λ IMAGE, and print the mAP.
+    """Fuse the scores of two or more RUNs and print the mAP.
 
-    TEXT and IMAGE are runs' folders or their scores.npz; TEXT learned from captions, IMAGE from
-    images. The same images and classes in another order are aligned.
+    Each RUN is a run's folder or its scores.npz. Of two, the first learned from captions and the
+    second from images as a rule: (1 - λ) FIRST + λ SECOND. The same images and classes in
+    another order are aligned.
     """
     from tabulate import tabulate
 
-    from tai_dpt.scoring.fusion import fuse_components, read_component
+    from tai_dpt.scoring.fusion import fuse_runs, fused_results, read_component
     from tai_dpt.scoring.metrics import average_precisions, mean_average_precision
+    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
 
     if curve is not None:
         from tai_dpt.reports.drawing import picture_kind
 
         picture_kind(curve)
     started = time.perf_counter()
-    ours = read_component(text, text_prediction or "")
-    theirs = read_component(image, image_prediction or "")
-    fused = fuse_components(ours, theirs, weight=weight, normalisation=how)
-    per_class = average_precisions(fused.merged, fused.labels, ignore=ours.ignore)
+    _check(runs, weight, weights, learn_on, rectify, curve)
+    kinds = [text_prediction or "", image_prediction or "", *[""] * len(runs)]
+    rules = list(rectify or ("none",)) * (1 if len(rectify) > 1 else len(runs))
+
+    def read(paths: Sequence[Path]) -> list[Component]:
+        parts = zip(paths, kinds, rules, strict=False)
+        return [read_component(path, kind).rectified(rule) for path, kind, rule in parts]
+
+    components = read(runs)
+    chosen, source = _weights(components, weight, weights, read(learn_on), how)
+    fused = fuse_runs(components, chosen, normalisation=how)
+    per_class = average_precisions(fused.merged, fused.labels, ignore=components[0].ignore)
+    names = ["text", "image"] if len(runs) == 2 else [str(k + 1) for k in range(len(runs))]
     rows = [
-        ["text", ours.prediction, _figure(ours.mAP), ours.name],
-        ["image", theirs.prediction, _figure(theirs.mAP), theirs.name],
-        ["fused", "merged", _figure(mean_average_precision(per_class)), f"λ = {weight:g}, {how}"],
+        [name, each.prediction, _figure(each.mAP), f"{w:.3g}", each.name]
+        for name, each, w in zip(names, components, chosen, strict=True)
     ]
-    headers = ["", "prediction", "mAP", "scores"]
+    told = f"λ = {chosen[1]:g}, {how}" if len(runs) == 2 else f"{source} weights, {how}"
+    rows.append(["fused", "merged", _figure(mean_average_precision(per_class)), "", told])
+    headers = ["", "prediction", "mAP", "weight", "scores"]
     click.echo(tabulate(rows, headers, disable_numparse=True))
     click.echo(f"\n{len(fused.ids):,} images, {len(fused.class_names)} classes")
     if out is not None:
-        _save(out, fused, ours, theirs, weight=weight, how=how)
+        results = fused_results(components, fused, weights=chosen, normalisation=how, source=source)
+        fused.save(out / SCORES_FILE)
+        save_results(out / RESULTS_FILE, results)
         click.echo(f"written: {out}")
     click.echo(f"took {1000 * (time.perf_counter() - started):.0f} ms")
     if curve is not None:
-        _draw(curve, ours, theirs, weight=weight, how=how)
+        _draw(curve, *components, weight=chosen[1], how=how)
         click.echo(f"picture: {curve}")
 
 
@@ -78,39 +119,75 @@ def _figure(value: float) -> str:
     return percent(value).rstrip("%")
 
 
-def _save(
-    folder: Path, fused: ScoreTable, text: Component, image: Component, *, weight: float, how: str
+def _check(
+    runs: Sequence[Path],
+    weight: float | None,
+    weights: str | None,
+    learn_on: Sequence[Path],
+    rectify: Sequence[str],
+    curve: Path | None,
 ) -> None:
-    """Write scores.npz and results.json as the trainer TaIDPTEnsemble does."""
-    from tai_dpt.scoring.fusion import fusion_summary
-    from tai_dpt.scoring.metrics import evaluate
-    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results, versions
+    if len(runs) < 2:
+        raise InputError("give two runs or more: a run's folder, or its scores.npz")
+    if weight is not None and weights is not None:
+        raise InputError("give --weight (two runs) or --weights, not both")
+    if weight is not None and len(runs) != 2:
+        raise InputError(f"--weight is for two runs, and there are {len(runs)}: give --weights")
+    if len(rectify) > 1 and len(rectify) != len(runs):
+        raise InputError(
+            f"--rectify was given {len(rectify)} times: give it once, or once for each of the "
+            f"{len(runs)} runs"
+        )
+    if (weights == "learned") != bool(learn_on):
+        raise InputError("--weights learned and --learn-on go together")
+    if learn_on and len(learn_on) != len(runs):
+        raise InputError(
+            f"--learn-on was given {len(learn_on)} times: once for each of the {len(runs)} runs, "
+            "in their order"
+        )
+    if curve is not None and len(runs) != 2:
+        raise InputError("--curve shows the mAP over λ, which is for two runs")
 
-    metrics = {
-        name: evaluate(fused.of(name), fused.labels, threshold=float("nan"), ignore=text.ignore)
-        for name in ("merged", "global", "local")
-    }
-    origin = image.results or text.results
-    results: dict[str, Any] = {
-        "trainer": "TaIDPTEnsemble",
-        "dataset": origin.get("dataset"),
-        "split": origin.get("split"),
-        "seed": origin.get("seed"),
-        "images": len(fused.ids),
-        "prediction": "merged",
-        "mAP": metrics["merged"].mAP,
-        "metrics": {name: result.as_dict() for name, result in metrics.items()},
-        "threshold_source": "none",
-        "unknown_labels": "negatives" if text.ignore is None else "ignored",
-        "class_names": list(fused.class_names),
-        "versions": versions(),
-        "config": origin.get("config", {}),
-        "fusion": fusion_summary(
-            text, image, weight=weight, normalisation=how, source="command line"
-        ),
-    }
-    fused.save(folder / SCORES_FILE)
-    save_results(folder / RESULTS_FILE, results)
+
+def _weights(
+    components: Sequence[Component],
+    weight: float | None,
+    weights: str | None,
+    learn_on: Sequence[Component],
+    how: str,
+) -> tuple[tuple[float, ...], str]:
+    """The weights, and where they come from."""
+    from tai_dpt.scoring.fusion import align, check_weight, check_weights, learn_weights
+
+    count = len(components)
+    if weights == "learned":
+        first, *others = learn_on
+        evaluated = set(components[0].table.ids)
+        seen = [image for image in first.table.ids if image in evaluated]
+        if seen:
+            raise InputError(
+                f"{first.name}: image '{seen[0]}' is among those that are fused; weights are "
+                "learned on other images"
+            )
+        aligned = [first, *(align(first, other) for other in others)]
+        ignore = first.ignore if first.ignore is not None else first.table.labels == 0
+        scores = [run.scores for run in aligned]
+        learned = learn_weights(scores, first.table.labels, normalisation=how, ignore=ignore)
+        return learned, f"learned on {len(first.table.ids):,} labelled images"
+    if weights == "equal" or (weights is None and count > 2):
+        return (1 / count,) * count, "equal"
+    if weights is None:
+        chosen = _WEIGHT if weight is None else weight
+        check_weight(chosen)
+        return (1 - chosen, chosen), "command line"
+    try:
+        given = tuple(float(part) for part in weights.split(","))
+    except ValueError:
+        raise InputError(
+            f"--weights '{weights}' is neither numbers like 0.5,0.3,0.2 nor equal or learned"
+        ) from None
+    check_weights(given, count)
+    return given, "command line"
 
 
 def _draw(path: Path, text: Component, image: Component, *, weight: float, how: str) -> None:

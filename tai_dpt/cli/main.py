@@ -44,7 +44,8 @@ COMMANDS = {
     ),
     "label": ("tai_dpt.cli.label", "label", "Read class labels off captions."),
     "corpus": ("tai_dpt.cli.corpus", "corpus", "Show what a corpus of captions teaches."),
-    "fuse": ("tai_dpt.cli.fuse", "fuse", "Fuse two runs' scores; no model, milliseconds."),
+    "fuse": ("tai_dpt.cli.fuse", "fuse", "Fuse runs' scores; no model, milliseconds."),
+    "rescore": ("tai_dpt.cli.rescore", "rescore", "Rectify a run's stored scores."),
     "report": ("tai_dpt.cli.report", "report", "Tables and figures of finished runs."),
     "emoji-scenes": (
         "tai_dpt.emoji_scenes.cli",

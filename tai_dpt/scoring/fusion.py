@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.scoring.metrics import average_precisions, check_finite, mean_average_precision
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, load_results
+from tai_dpt.scoring.metrics import (
+    average_precisions,
+    check_finite,
+    evaluate,
+    mean_average_precision,
+)
+from tai_dpt.scoring.results import (
+    RESULTS_FILE,
+    SCORES_FILE,
+    ScoreTable,
+    load_results,
+    versions,
+)
 
 NORMALISATIONS = ("minmax", "zscore", "rank")
+_LEAST_GAIN = 0.05  # of mAP in percent that is worth a step of learned weights
 WEIGHTS = tuple(i / 20 for i in range(21))  # what a curve shows and choose_weight tries
 
 Matrix = NDArray[np.floating]
@@ -67,9 +81,83 @@ def fuse(
         InputError: ``weight`` outside [0, 1]; matrices of different shapes; see ``normalise``.
     """
     check_weight(weight)
-    if np.shape(text) != np.shape(image):
-        raise InputError(f"scores of shape {np.shape(text)} and {np.shape(image)} cannot be fused")
-    return (1 - weight) * normalise(text, normalisation) + weight * normalise(image, normalisation)
+    return fuse_all([text, image], [1 - weight, weight], normalisation=normalisation)
+
+
+def fuse_all(
+    matrices: Sequence[Matrix], weights: Sequence[float], *, normalisation: str = "minmax"
+) -> NDArray[np.float64]:
+    """``Σ_k w_k · normalised scores_k`` of any number of score matrices (n, C).
+
+    Args:
+        weights: one of each matrix, 0 or more, of sum 1.
+
+    Raises:
+        InputError: weights that are none; matrices of different shapes; see ``normalise``.
+
+    >>> fuse_all([np.array([[0.0, 2.0]]), np.array([[5.0, 1.0]])], [0.75, 0.25])
+    array([[0.25, 0.75]])
+    """
+    check_weights(weights, len(matrices))
+    shapes = dict.fromkeys(np.shape(matrix) for matrix in matrices)
+    if len(shapes) > 1:
+        raise InputError(f"scores of shape {' and '.join(map(str, shapes))} cannot be fused")
+    parts = [w * normalise(m, normalisation) for w, m in zip(weights, matrices, strict=True)]
+    return np.sum(parts, axis=0)
+
+
+def check_weights(weights: Sequence[float], count: int) -> None:
+    """Raise InputError unless they are ``count`` weights on the simplex."""
+    if len(weights) != count:
+        raise InputError(f"{len(weights)} weights do not go with {count} runs: give one of each")
+    if not all(w >= 0 for w in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-6):
+        raise InputError(
+            f"the weights are {', '.join(f'{w:g}' for w in weights)}; they must be 0 or more, and "
+            "1 together"
+        )
+
+
+def learn_weights(
+    matrices: Sequence[Matrix],
+    labels: NDArray[np.integer],
+    *,
+    normalisation: str = "minmax",
+    ignore: NDArray[np.bool_] | None = None,
+) -> tuple[float, ...]:
+    """Weights on the simplex of high mAP on labelled images that are not evaluated on.
+
+    From equal weights, the fusion moves towards one run or away from it for as long as the mAP
+    grows; of equally good steps the shortest is taken, so that chance does not move it.
+
+    Raises:
+        InputError: no label there is positive; see ``fuse_all``.
+    """
+    parts = np.stack([normalise(matrix, normalisation) for matrix in matrices])  # (K, n, C)
+
+    def quality(weights: NDArray[np.float64]) -> float:
+        fused = np.tensordot(weights, parts, axes=1)
+        return mean_average_precision(average_precisions(fused, labels, ignore=ignore))
+
+    count = len(matrices)
+    weights = np.full(count, 1 / count)
+    best = quality(weights)
+    if math.isnan(best):
+        raise InputError(f"no positive label among the {len(labels):,} images to learn weights on")
+    for step in (0.5, 0.25, 0.1, 0.05, 0.02):
+        for _ in range(50):
+            tried = [_moved(weights, k, towards) for k in range(count) for towards in (step, -step)]
+            values = [quality(candidate) for candidate in tried]
+            if max(values) <= best + _LEAST_GAIN:
+                break
+            best, weights = max(values), tried[int(np.argmax(values))]
+    return tuple(float(w) for w in weights)
+
+
+def _moved(weights: NDArray[np.float64], k: int, step: float) -> NDArray[np.float64]:
+    """``weights`` a step towards run ``k`` (or away from it), on the simplex."""
+    vertex = np.eye(len(weights))[k]
+    moved = np.clip(weights + step * (vertex - weights), 0, None)
+    return moved / moved.sum()
 
 
 def check_weight(weight: float) -> None:
@@ -161,9 +249,51 @@ class Component:
             average_precisions(self.scores, self.table.labels, ignore=self.ignore)
         )
 
+    def rectified(self, how: str, *, sharpness: float | None = None) -> Component:
+        """The same with each image's scores rectified (``tai_dpt.scoring.rectification``).
+
+        Args:
+            sharpness: for ``softmax``; what the run's results say when None.
+
+        Raises:
+            InputError: they are rectified already, or ``softmax`` does not know its sharpness.
+        """
+        before = self.results.get("rectify", "none")
+        if how == "none":
+            return self
+        import torch  # here, so that fusing what is not rectified does not wait for it
+
+        from tai_dpt.scoring.rectification import check_rectification, rectify
+
+        if before != "none":
+            raise InputError(
+                f"{self.name}: its scores are rectified already ({before}); start from an "
+                "evaluation with TEST.RECTIFY none"
+            )
+        if sharpness is None:
+            sharpness = self.results.get("softmax_sharpness")
+        if sharpness is None and how == "softmax":
+            raise InputError(
+                f"{self.name}: its results do not say how sharp a softmax of its scores is; give "
+                "--sharpness, the backbone's logit scale by the method's κ (25 for TaI-DPT on RN50)"
+            )
+        check_rectification(how, classes=len(self.table.class_names))
+
+        def rectified(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+            values = torch.from_numpy(np.asarray(scores, np.float64))
+            return rectify(values, how, sharpness=sharpness or 1.0).numpy().astype(np.float32)
+
+        table = dataclasses.replace(
+            self.table,
+            global_=rectified(self.table.global_),
+            local=rectified(self.table.local),
+            merged=rectified(self.table.merged),
+        )
+        return dataclasses.replace(self, table=table, results={**self.results, "rectify": how})
+
     def summary(self) -> dict[str, Any]:
         """What the ``results.json`` of a fusion says of it."""
-        told = ("trainer", "seed", "epoch", "checkpoint", "backbone")
+        told = ("trainer", "seed", "epoch", "checkpoint", "backbone", "rectify")
         known = {key: self.results.get(key) for key in told}
         return {"scores": self.name, "prediction": self.prediction, "mAP": self.mAP, **known}
 
@@ -220,38 +350,90 @@ def align(text: Component, image: Component) -> Component:
 def fuse_components(
     text: Component, image: Component, *, weight: float, normalisation: str = "minmax"
 ) -> ScoreTable:
-    """The fusion of two runs on the same images.
+    """The fusion of two runs on the same images; see ``fuse_runs``."""
+    check_weight(weight)
+    return fuse_runs([text, image], [1 - weight, weight], normalisation=normalisation)
 
-    ``merged`` fuses the two predictions; ``global`` and ``local`` each the scores of that kind.
+
+def fuse_runs(
+    runs: Sequence[Component], weights: Sequence[float], *, normalisation: str = "minmax"
+) -> ScoreTable:
+    """The fusion of any number of runs on the same images, in the first one's order.
+
+    ``merged`` fuses the runs' predictions; ``global`` and ``local`` each the scores of that kind.
 
     Raises:
-        InputError: see ``align`` and ``fuse``.
+        InputError: see ``align`` and ``fuse_all``.
     """
-    image = align(text, image)
+    first, *others = runs
+    aligned = [first, *(align(first, other) for other in others)]
 
-    def fused(ours: Matrix, theirs: Matrix) -> NDArray[np.float32]:
-        return fuse(ours, theirs, weight=weight, normalisation=normalisation).astype(np.float32)
+    def fused(matrices: Sequence[Matrix]) -> NDArray[np.float32]:
+        return fuse_all(matrices, weights, normalisation=normalisation).astype(np.float32)
 
     return ScoreTable(
-        ids=text.table.ids,
-        class_names=text.table.class_names,
-        labels=text.table.labels,
-        global_=fused(text.table.global_, image.table.global_),
-        local=fused(text.table.local, image.table.local),
-        merged=fused(text.scores, image.scores),
+        ids=first.table.ids,
+        class_names=first.table.class_names,
+        labels=first.table.labels,
+        global_=fused([run.table.global_ for run in aligned]),
+        local=fused([run.table.local for run in aligned]),
+        merged=fused([run.scores for run in aligned]),
     )
 
 
 def fusion_summary(
     text: Component, image: Component, *, weight: float, normalisation: str, source: str
 ) -> dict[str, Any]:
-    """What ``results.json`` says of a fusion; ``source`` is where the weight comes from."""
+    """What ``results.json`` says of a fusion of two; ``source`` is where the weight comes from."""
     return {
         "weight": weight,
         "weight_source": source,
         "normalise": normalisation,
         "text": text.summary(),
         "image": image.summary(),
+    }
+
+
+def fused_results(
+    runs: Sequence[Component],
+    fused: ScoreTable,
+    *,
+    weights: Sequence[float],
+    normalisation: str,
+    source: str,
+) -> dict[str, Any]:
+    """The ``results.json`` of a fusion that no trainer made."""
+    first, *others = runs
+    metrics = {
+        kind: evaluate(fused.of(kind), fused.labels, threshold=float("nan"), ignore=first.ignore)
+        for kind in ("merged", "global", "local")
+    }
+    origin = next((run.results for run in (*others, first) if run.results), {})
+    fusion: dict[str, Any] = {
+        "weights": list(weights),
+        "weights_source": source,
+        "normalise": normalisation,
+        "runs": [run.summary() for run in runs],
+    }
+    if len(runs) == 2:  # as TaIDPTEnsemble says it, which reports read
+        fusion |= fusion_summary(
+            *runs, weight=weights[1], normalisation=normalisation, source=source
+        )
+    return {
+        "trainer": "TaIDPTEnsemble" if len(runs) == 2 else "Fusion",
+        "dataset": origin.get("dataset"),
+        "split": origin.get("split"),
+        "seed": origin.get("seed"),
+        "images": len(fused.ids),
+        "prediction": "merged",
+        "mAP": metrics["merged"].mAP,
+        "metrics": {kind: result.as_dict() for kind, result in metrics.items()},
+        "threshold_source": "none",
+        "unknown_labels": "negatives" if first.ignore is None else "ignored",
+        "class_names": list(fused.class_names),
+        "versions": versions(),
+        "config": origin.get("config", {}),
+        "fusion": fusion,
     }
 
 

@@ -148,13 +148,18 @@ class PatchClassifier:
 
 
 def _above_own_class(confidence: Tensor, classes: Tensor, count: int) -> Tensor:
-    """Which patches are a deviation or more above their class's mean confidence."""
+    """Which patches are a deviation or more above their class's mean confidence.
+
+    A sharp softmax is sure of nearly all of them, and a deviation above the mean would be above 1:
+    the surest of a class are kept in any case.
+    """
     sure = torch.zeros(len(classes), dtype=torch.bool)
     for index in range(count):
         own = classes == index
         values = confidence[own]
         if len(values):
-            sure[own] = values >= values.mean() + values.std(correction=0)
+            least = values.mean() + values.std(correction=0)
+            sure[own] = values >= torch.minimum(least, values.max())
     return sure
 
 

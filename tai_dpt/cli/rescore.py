@@ -1,0 +1,61 @@
+"""``tai-dpt rescore``: a run's stored scores, rectified; no model is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--rectify",
+    "how",
+    type=click.Choice(["centre", "standardise", "softmax"]),
+    default="standardise",
+    help="How each image's scores are rectified by each other.",
+)
+@click.option(
+    "--sharpness",
+    type=click.FloatRange(0, min_open=True),
+    help="Of softmax: the backbone's logit scale by the method's κ.  [default: as the run says]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the rectified scores.")
+def rescore(run: Path, how: str, sharpness: float | None, out: Path | None) -> None:
+    """Rectify the scores that RUN left, and print its mAP before and after.
+
+    RUN is a run's folder or its scores.npz. Whether to rectify is for validation images to say,
+    not for the test images that this may print.
+    """
+    from tabulate import tabulate
+
+    from tai_dpt.scoring.fusion import read_component
+    from tai_dpt.scoring.metrics import evaluate
+    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
+
+    before = read_component(run)
+    after = before.rectified(how, sharpness=sharpness)
+    metrics = {}
+    rows = []
+    for kind in ("merged", "global", "local"):
+        values = [
+            evaluate(
+                each.table.of(kind), each.table.labels, threshold=float("nan"), ignore=each.ignore
+            )
+            for each in (before, after)
+        ]
+        metrics[kind] = values[1].as_dict()
+        rows.append([kind, *(value.mAP for value in values)])
+    click.echo(tabulate(rows, ["mAP", "as stored", how], floatfmt=".2f"))
+    if out is not None:
+        after.table.save(out / SCORES_FILE)
+        changed = {
+            "metrics": metrics,
+            "mAP": metrics[after.prediction]["mAP"],
+            "prediction": after.prediction,
+            "threshold_source": "none",
+            "rescored_from": before.name,
+        }
+        save_results(out / RESULTS_FILE, {**after.results, **changed})
+        click.echo(f"written: {out}")
