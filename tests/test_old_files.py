@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 from tai_dpt import Tagger
 from tai_dpt.features import FeatureStore
+from tai_dpt.features.build import build_store
+from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.scoring.results import ScoreTable, whole_results
 from tai_dpt.toolbox import load_checkpoint
 
@@ -67,3 +70,34 @@ def test_the_page_of_formats_names_every_part():
     parts |= {path.name for path in OLD.rglob("*.*") if path.suffix != ".tar-1"}
     parts -= {"expected.json", "store_rows.npz"}
     assert {part for part in parts if f"`{part}`" not in page} == set()
+
+
+def test_a_feature_store_goes_on_in_the_present_format(tmp_path):
+    """A shard that version 0.1 lost is made as today's; the others stay."""
+    shutil.copytree(OLD / "store", tmp_path / "store")
+    manifest = json.loads((tmp_path / "store/manifest.json").read_text())
+    with np.load(OLD / "store_rows.npz") as rows:
+        kept = [torch.from_numpy(rows[name]).float() for name in rows.files]
+    (tmp_path / "store/shard-00000.bin").unlink()
+
+    def encode(indices):
+        parts = [kept[i] for i in indices]
+        lengths = torch.tensor([len(part) for part in parts])
+        local = torch.nn.functional.normalize(torch.cat(parts), dim=1)
+        return PackedFeatures(local[lengths.cumsum(0) - 1], local, lengths)
+
+    with pytest.warns(UserWarning, match=r"shard-00000.safetensors: it is missing; making it"):
+        store = build_store(
+            key=manifest["identity"]["key"],
+            count=len(kept),
+            embed_dim=kept[0].shape[1],
+            encode=encode,
+            lengths=[len(part) for part in kept],
+            global_is_last=True,
+            directory=tmp_path / "store",
+            progress=None,
+        )
+    torch.testing.assert_close(store.packed([0]).local, kept[0], atol=1e-3, rtol=0)
+    assert [path.name for path in (tmp_path / "store").glob("shard-*")] == [
+        "shard-00000.safetensors"
+    ]

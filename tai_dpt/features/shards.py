@@ -1,9 +1,9 @@
 """A feature store on disk: a manifest and a folder of checked shards.
 
-    manifest.json      what the features were made from, and where shards are cut
-    lengths.npy        local features of each item, int32; absent where all have as many
-    shard-00000.bin    a page of JSON (the shard's record, with its checksum), then the local
-                       rows and, where they are kept apart, the global ones; little-endian
+    manifest.json              what the features were made from, and where shards are cut
+    lengths.npy                local features of each item, int32; absent where all have as many
+    shard-00000.safetensors    local rows and, where they are kept apart, the global ones; the
+                               shard's record, with their checksum, in its metadata
     …
 
 A shard is written to a temporary name and renamed, so a file of its name is a whole shard: there
@@ -32,14 +32,13 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features.packed import row_offsets
+from tai_dpt.features.shard_files import PRECISIONS, SafetensorsFile, checksum, shard_file
 from tai_dpt.io.atomic import atomic_write
 
 KeyValue = str | int | float | bool
 
-PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
-
-_FORMAT = "tai_dpt feature store 1"
-_HEADER = 4096  # one page, so that rows stay aligned
+# of version 0.1, with shards in .bin, and the present one; a store may have shards of both
+_FORMATS = ("tai_dpt feature store 1", "tai_dpt feature store 2")
 
 MISSING = "it is missing"  # a shard's fault, see ShardFolder.fault
 
@@ -143,8 +142,8 @@ def describe_lengths(lengths: Tensor) -> Any:
     """Lengths as the manifest says them: the one number they share, or their sum and checksum."""
     if len(lengths) and bool((lengths == lengths[0]).all()):
         return int(lengths[0])
-    checksum = zlib.crc32(lengths.numpy().astype("<i4").tobytes())
-    return {"sum": int(lengths.sum()), "crc32": checksum}
+    crc = zlib.crc32(lengths.numpy().astype("<i4").tobytes())
+    return {"sum": int(lengths.sum()), "crc32": crc}
 
 
 def digest(value: Any) -> str:
@@ -194,8 +193,8 @@ class ShardFolder:
         try:
             manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
             stored = manifest["identity"]
-            if manifest["format"] != _FORMAT:
-                raise InputError(f"its format is {manifest['format']!r}, not {_FORMAT!r}")
+            if manifest["format"] not in _FORMATS:
+                raise InputError(f"its format is {manifest['format']!r}, not {_FORMATS[-1]!r}")
             if isinstance(stored["lengths"], int):
                 lengths = torch.full((stored["items"],), stored["lengths"], dtype=torch.int64)
             else:
@@ -227,7 +226,7 @@ class ShardFolder:
             with atomic_write(self.path / "lengths.npy") as stream:
                 np.save(stream, self.layout.lengths.numpy().astype("<i4"))
         manifest = {
-            "format": _FORMAT,
+            "format": _FORMATS[-1],
             "identity": self.layout.identity,
             "complete": self.complete,
             "bounds": self.layout.bounds,
@@ -239,53 +238,40 @@ class ShardFolder:
     # -- shards -----------------------------------------------------------------------------
 
     def shard_path(self, shard: int) -> Path:
-        return self.path / f"shard-{shard:05d}.bin"
+        return shard_file(self.path, _name(shard)).path
 
     def write(self, shard: int, local: Tensor, global_: Tensor | None) -> None:
         """Write one shard, whole or not at all."""
-        payload = [rows.numpy().data for rows in (local, global_) if rows is not None]
-        checksum = 0
-        for rows in payload:
-            checksum = zlib.crc32(rows, checksum)
+        parts = (local,) if global_ is None else (local, global_)
         written = int(time.time())  # whole seconds: every file system keeps them
-        record = {**self._record(shard), "crc32": checksum, "written": written}
-        with atomic_write(self.shard_path(shard)) as stream:
-            stream.write(json.dumps(record).encode().ljust(_HEADER - 1) + b"\n")
-            for rows in payload:
-                stream.write(rows)  # through the buffer protocol: no copy
+        record = {**self._record(shard), "crc32": checksum(*parts), "written": written}
+        path = self.path / f"{_name(shard)}.safetensors"
+        SafetensorsFile(path).write(record, local, global_)
         with suppress(OSError):  # at the cost of a checksum at every opening
-            os.utime(self.shard_path(shard), (written, written))
+            os.utime(path, (written, written))
+        path.with_suffix(".bin").unlink(missing_ok=True)  # a damaged one of version 0.1
 
     def fault(self, shard: int, *, verify: bool = False) -> str | None:
         """What is wrong with a shard's file; None: nothing."""
-        path = self.shard_path(shard)
+        file = shard_file(self.path, _name(shard))
         try:
-            with path.open("rb") as stream:
-                status = os.fstat(stream.fileno())
-                size = _HEADER + self.layout.shard_bytes(shard)
-                if status.st_size != size:
-                    return f"its size is {status.st_size} bytes, not {size}"
-                try:
-                    record = json.loads(stream.read(_HEADER))
-                    checksum, written = record.pop("crc32"), record.pop("written")
-                except (ValueError, KeyError, AttributeError):
-                    return "its record is unreadable"
-                if record != self._record(shard):
-                    return "it belongs to another store"
-                touched = status.st_mtime_ns != written * 10**9
-                if verify or touched:
-                    found = 0
-                    while block := stream.read(1 << 20):
-                        found = zlib.crc32(block, found)
-                    if found != checksum:
-                        return "its checksum is wrong"
+            status = file.path.stat()
+            record = file.record()
+            crc, written = record.pop("crc32"), record.pop("written")
+            if record != self._record(shard):
+                return "it belongs to another store"
+            touched = status.st_mtime_ns != written * 10**9
+            if (verify or touched) and checksum(*file.rows()) != crc:
+                return "its checksum is wrong"
         except FileNotFoundError:
             return MISSING
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"it is damaged ({error})"
         if touched:
             with suppress(OSError):  # not ours to write: its checksum is computed every time
-                os.utime(path, (written, written))
+                os.utime(file.path, (written, written))
         return None
 
     def require_all(self, *, verify: bool = False) -> None:
@@ -304,26 +290,14 @@ class ShardFolder:
             )
 
     def map(self, shard: int) -> tuple[Tensor, Tensor]:
-        """A shard's local rows (T, D) and separate global rows (items or 0, D), memory-mapped.
-
-        The mapping is private: writing to the tensors never reaches the file.
-        """
-        local, _ = self.layout.shard_rows(shard)
-        size = _HEADER + self.layout.shard_bytes(shard)
-        # Closes its file, where numpy.memmap holds one descriptor per shard.
-        whole = torch.from_file(
-            str(self.shard_path(shard)), shared=False, size=size, dtype=torch.uint8
-        )
-        rows = whole[_HEADER:].view(self.layout.dtype).view(-1, self.layout.embed_dim)
-        return rows[:local], rows[local:]
+        """A shard's local rows (T, D) and separate global rows (items or 0, D), memory-mapped."""
+        return shard_file(self.path, _name(shard)).rows()
 
     def remove_leftovers(self, rank: int, world: int) -> None:
         """Delete what killed writers left. Only while holding the rank's lock."""
-        names = [
-            self.shard_path(shard).name for shard in range(rank, self.layout.shard_count, world)
-        ]
+        names = [_name(shard) for shard in range(rank, self.layout.shard_count, world)]
         if world == 1:
-            names += ["manifest.json", "lengths.npy"]
+            names += ["manifest", "lengths"]
         for leftover in self.path.glob(".*.tmp"):  # as atomic_write calls them
             if any(leftover.name.startswith(f".{name}.") for name in names):
                 with suppress(FileNotFoundError):
@@ -338,6 +312,10 @@ class ShardFolder:
             "embed_dim": self.layout.embed_dim,
             "precision": self.layout.precision,
         }
+
+
+def _name(shard: int) -> str:
+    return f"shard-{shard:05d}"
 
 
 class ManifestError(InputError):
