@@ -3,17 +3,21 @@
 #
 #   bash benchmarks/run.sh [--quick] [--labelled FILE] [part …]
 #
-#   a  a training step            e  loss and metric
-#   b  the whole job              f  memory
-#   c  encoding captions          g  lower precision
-#   d  the noun filter            h  evaluation
+#   a step       a training step            f memory      peak memory of a step
+#   b job        the whole job              g precision   lower precision
+#   c encoding   encoding captions          h evaluation  an epoch's test, image files
+#   d nouns      the noun filter            i store       reading the feature store
+#   e losses     loss and metric
 #
+# A part goes by its name or its letter. Runs in .venv, which it makes where there is none; PYTHON
+# names another interpreter.
 # --quick      toy sizes, in seconds; RESULTS.md stays as it is
-# --labelled   part d: captions with their images' classes, see benchmarks/noun_filter.py
+# --labelled   part nouns: captions with their images' classes, see benchmarks/noun_filter.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=${PYTHON:-python}
+names=(step job encoding nouns losses memory precision evaluation store)
+letters=abcdefghi
 quick=()
 labelled=""
 parts=()
@@ -21,25 +25,35 @@ while (($#)); do
     case $1 in
     --quick) quick=(--quick) ;;
     --labelled) labelled=${2:?"--labelled needs a file"}; shift ;;
-    [a-h]) parts+=("$1") ;;
-    *) echo "unknown part or option '$1'; valid: --quick, --labelled FILE, a … h" >&2; exit 2 ;;
+    *)
+        part=""
+        for i in "${!names[@]}"; do
+            [[ $1 == "${names[i]}" || $1 == "${letters:i:1}" ]] && part=${names[i]}
+        done
+        if [[ -z $part ]]; then
+            valid=$(printf '%s, ' "${names[@]}")
+            echo "unknown part or option '$1'; valid: ${valid%, } (a … i), --quick, --labelled FILE" >&2
+            exit 2
+        fi
+        parts+=("$part")
+        ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(a b c d e f g h)
+((${#parts[@]})) || parts=("${names[@]}")
+[[ -n ${PYTHON:-} ]] || source scripts/env.sh
 
-declare -A modules=([a]=step [b]=job [c]=encoding [e]=losses [f]=memory [g]=precision [h]=evaluation)
 for part in "${parts[@]}"; do
-    if [[ $part != d ]]; then
-        "$python" -W ignore -m "benchmarks.${modules[$part]}" "${quick[@]}"
+    if [[ $part != nouns ]]; then
+        "$PYTHON" -W ignore -m "benchmarks.$part" "${quick[@]}"
     elif [[ -n $labelled ]]; then
-        nouns=("$python" -W ignore benchmarks/noun_filter.py "$labelled")
+        nouns=("$PYTHON" -W ignore benchmarks/noun_filter.py "$labelled")
         if ((${#quick[@]})); then
             "${nouns[@]}" --classes 0
         else
-            "${nouns[@]}" --half odd | "$python" -m benchmarks.record d "The noun filter, on images it was not tuned on"
+            "${nouns[@]}" --half odd | "$PYTHON" -m benchmarks.record d "The noun filter, on images it was not tuned on"
         fi
     else
-        echo "part d is left out: it needs --labelled FILE"
+        echo "part nouns is left out: it needs --labelled FILE"
     fi
 done

@@ -20,6 +20,7 @@ EXPECTED = {
     "memory": "peak, GB",
     "precision": "largest relative error",
     "evaluation": "both, 2 workers",
+    "store": "safetensors",
 }
 
 
@@ -62,12 +63,26 @@ def test_the_plain_step_is_ours(module):
     assert ours.step() == pytest.approx(plain.step(captions, labels), rel=1e-5)
 
 
-def test_an_unknown_part_is_refused():
-    ended = subprocess.run(
-        ["bash", str(ROOT / "benchmarks/run.sh"), "x"],
+def call(*words):
+    return subprocess.run(
+        ["bash", str(ROOT / "benchmarks/run.sh"), *words],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHON": sys.executable},
     )
+
+
+def test_an_unknown_part_is_refused():
+    ended = call("x")
     assert ended.returncode == 2
-    assert "valid: --quick, --labelled FILE, a … h" in ended.stderr
+    assert "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store (a" in (
+        ended.stderr
+    )
+
+
+@pytest.mark.parametrize("name", ["i", "store"])
+def test_a_part_has_a_name_and_a_letter(name):
+    ended = call("--quick", name)
+    assert ended.returncode == 0, ended.stderr
+    assert "bare array" in ended.stdout
+    assert "captions" in ended.stdout
