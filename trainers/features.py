@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -62,6 +63,7 @@ def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> Fea
         encode=lambda rows: backbone.text.encode_packed([tokens[row] for row in rows]),
         batch_rows=TOKENS_AT_ONCE,
         name="captions",
+        about={"backbone": backbone.name, "first": f"“{shorten(texts[0], 40)}” …"},
         **_options(cfg),
     )
 
@@ -143,6 +145,7 @@ def _pixel_store(
         load=load,
         batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
         name="images",
+        about={"backbone": backbone.name, "folder": os.path.dirname(split.paths[0])},
         **_options(cfg),
     )
 

@@ -36,6 +36,7 @@ COMMANDS = {
         "A weight file as safetensors.",
     ),
     "page": ("tai_dpt.cli.page", "page", "An HTML page of a training run."),
+    "cache": ("tai_dpt.cli.cache", "cache", "What is kept between runs, and away with it."),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (
         "tai_dpt.cli.grow_vocabulary",

@@ -61,6 +61,7 @@ def build_store(
     barrier: Callable[[], None] | None = None,
     verify: bool = False,
     progress: Report | None = print,
+    about: Mapping[str, str] | None = None,
 ) -> FeatureStore:
     """Open the store of some items' features, encoding whatever of it does not exist yet.
 
@@ -97,6 +98,8 @@ def build_store(
         barrier: returns once every rank has called it; required where world > 1
             (``torch.distributed.barrier``).
         verify: compute all shards' checksums, not only of files touched since they were written.
+        about: for people who look at what is kept (``tai-dpt cache``): the backbone's name, what
+            the items are. It determines nothing.
         progress: takes lines: what is to be done, its size, how far it is. None: silence.
 
     Raises:
@@ -158,7 +161,9 @@ def build_store(
     path = (
         Path(directory) if directory is not None else Path(root or "") / f"{name}-{digest(asked)}"
     )
-    builder = _DiskBuilder(path, asked, plan, encoder, name, max_bytes, verify, report)
+    builder = _DiskBuilder(
+        path, asked, plan, encoder, name, max_bytes, verify, report, dict(about or {})
+    )
     builder.build(rank, world)
     if barrier is not None:
         barrier()
@@ -175,6 +180,7 @@ class _DiskBuilder:
     max_bytes: int | None
     verify: bool
     report: Report
+    about: Mapping[str, str]
 
     def build(self, rank: int, world: int) -> None:
         """Encode this rank's missing shards."""
@@ -185,7 +191,7 @@ class _DiskBuilder:
             return
         fresh = None
         if folder is None:
-            fresh = ShardFolder(self.path, self.plan())
+            fresh = ShardFolder(self.path, self.plan(), about=self.about)
             self._check_size(fresh, list(range(fresh.layout.shard_count)))
         with ExitStack() as stack:
             with self._writing():
@@ -193,7 +199,7 @@ class _DiskBuilder:
                 alone = stack.enter_context(locked(self.path, rank, world, self._waiting))
             folder = self._existing(warn=True)  # another process may have built it meanwhile
             if folder is None:
-                folder = fresh or ShardFolder(self.path, self.plan())
+                folder = fresh or ShardFolder(self.path, self.plan(), about=self.about)
                 with self._writing():
                     folder.write_manifest()
             if alone:

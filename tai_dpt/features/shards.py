@@ -175,9 +175,17 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
 class ShardFolder:
     """The files of one store: writing, checking and mapping its shards."""
 
-    def __init__(self, path: Path, layout: Layout, *, complete: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        *,
+        complete: bool = False,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.layout = layout
+        self.about = about or {}  # for people; not compared
         self.complete = complete  # every shard was there once, so a missing one is a loss
 
     # -- manifest ---------------------------------------------------------------------------
@@ -210,7 +218,8 @@ class ShardFolder:
             )
             if layout.identity != stored:
                 raise InputError("lengths.npy does not match it")
-            return cls(path, layout, complete=manifest["complete"])
+            about = manifest.get("about")
+            return cls(path, layout, complete=manifest["complete"], about=about)
         except FileNotFoundError as error:
             missing = Path(error.filename).name
             raise ManifestError(f"no feature store in {path}: {missing} is missing") from None
@@ -228,6 +237,7 @@ class ShardFolder:
         manifest = {
             "format": _FORMATS[-1],
             "identity": self.layout.identity,
+            "about": dict(self.about),
             "complete": self.complete,
             "bounds": self.layout.bounds,
         }
