@@ -12,18 +12,16 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.scoring.fusion import (
-    NORMALISATIONS,
+from tai_dpt.scoring.fusion import NORMALISATIONS, check_weight, choose_weight
+from tai_dpt.scoring.metrics import known_cardinality, percent
+from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, load_results, option_differences
+from tai_dpt.scoring.run_fusion import (
     Component,
     align,
-    check_weight,
-    choose_weight,
     fuse_components,
     fusion_summary,
     read_component,
 )
-from tai_dpt.scoring.metrics import known_cardinality, percent
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, load_results, option_differences
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (
     TRAINER_REGISTRY,

@@ -12,7 +12,7 @@ import click
 from tai_dpt.errors import InputError
 
 if TYPE_CHECKING:
-    from tai_dpt.scoring.fusion import Component
+    from tai_dpt.scoring.run_fusion import Component
 
 # as in tai_dpt.scoring, here so that --help is quick
 _KINDS = click.Choice(["merged", "global", "local"])
@@ -71,9 +71,9 @@ def fuse(
     """
     from tabulate import tabulate
 
-    from tai_dpt.scoring.fusion import fuse_runs, fused_results, read_component
     from tai_dpt.scoring.metrics import average_precisions, mean_average_precision
     from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
+    from tai_dpt.scoring.run_fusion import fuse_runs, fused_results, read_component
 
     if curve is not None:
         from tai_dpt.reports.drawing import picture_kind
@@ -157,7 +157,8 @@ def _weights(
     how: str,
 ) -> tuple[tuple[float, ...], str]:
     """The weights, and where they come from."""
-    from tai_dpt.scoring.fusion import align, check_weight, check_weights, learn_weights
+    from tai_dpt.scoring.fusion import check_weight, check_weights, learn_weights
+    from tai_dpt.scoring.run_fusion import align
 
     count = len(components)
     if weights == "learned":
@@ -194,7 +195,8 @@ def _draw(path: Path, text: Component, image: Component, *, weight: float, how: 
     from matplotlib.figure import Figure
 
     from tai_dpt.reports.drawing import save_figure
-    from tai_dpt.scoring.fusion import WEIGHTS, align, map_over_weights
+    from tai_dpt.scoring.fusion import WEIGHTS, map_over_weights
+    from tai_dpt.scoring.run_fusion import align
 
     labels = text.table.labels
     values = map_over_weights(

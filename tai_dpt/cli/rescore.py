@@ -30,9 +30,9 @@ def rescore(run: Path, how: str, sharpness: float | None, out: Path | None) -> N
     """
     from tabulate import tabulate
 
-    from tai_dpt.scoring.fusion import read_component
     from tai_dpt.scoring.metrics import evaluate
     from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
+    from tai_dpt.scoring.run_fusion import read_component
 
     before = read_component(run)
     after = before.rectified(how, sharpness=sharpness)

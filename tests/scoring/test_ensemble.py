@@ -12,16 +12,14 @@ from tai_dpt.errors import InputError
 from tai_dpt.scoring.fusion import (
     NORMALISATIONS,
     WEIGHTS,
-    Component,
-    align,
     choose_weight,
     fuse,
-    fuse_components,
     map_over_weights,
     normalise,
 )
 from tai_dpt.scoring.metrics import average_precisions
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.scoring.run_fusion import Component, align, fuse_components
 
 from reference import load_golden
 
