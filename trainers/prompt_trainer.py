@@ -81,7 +81,8 @@ class PromptTrainer(MultiLabelTrainer):
         """The parts of the loss, by the names the log shows; their sum is minimised.
 
         Args:
-            scores, labels: (B, C), or (B, K) of the classes that were drawn.
+            scores: (B, C), or (B, K) of the classes that were drawn.
+            labels: the same.
             draw: those classes and their weights; None where it is all of them.
         """
         raise NotImplementedError

@@ -49,8 +49,11 @@ class Calibration:
         slope: of the logistic curve, the same for all classes.
         offsets: (C,).
         threshold: the probability with the best F1 (all decisions together) on the samples.
-        samples, positives: how many it was fitted to, and how many of them each class had.
-        precision, recall, f1: at ``threshold`` on those samples, in percent.
+        samples: how many it was fitted to.
+        positives: how many of them each class had.
+        precision: at ``threshold`` on those samples, in percent.
+        recall: the same.
+        f1: the same.
         spread: standard deviation of all scores it was fitted to.
         cardinality: classes to expect in an image: as many as the samples have on average by
             their known labels, counting captions that name none of the classes, which are not

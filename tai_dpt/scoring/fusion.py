@@ -190,7 +190,8 @@ def choose_weight(
     Unknown labels are left out of each class's ranking. Of equally good weights, the middle one.
 
     Args:
-        text, image: scores (n, C) of those images.
+        text: the text-learned model's scores (n, C) of those images.
+        image: the image-learned model's.
         labels: (n, C): 1 positive, −1 negative, 0 unknown.
 
     Raises:

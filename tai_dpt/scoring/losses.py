@@ -49,7 +49,8 @@ def asymmetric_loss(
     Args:
         logits: (B, C).
         labels: (B, C); 1 positive, −1 negative, 0 unknown.
-        gamma_negative, gamma_positive: focusing exponents γ⁻, γ⁺.
+        gamma_negative: focusing exponent γ⁻ of absent classes.
+        gamma_positive: focusing exponent γ⁺ of present ones.
         clip: negatives whose probability is below it count nothing.
         weights: (C,) of each class, where the classes are a draw; 1 when None.
     """

@@ -258,7 +258,8 @@ def option_differences(
     another version wrote it.
 
     Args:
-        theirs, ours: nested configs.
+        theirs: the nested config of the run that is there.
+        ours: of the run that is asked for.
     """
     one, two = flat_config(theirs), flat_config(ours)
     return [

@@ -87,7 +87,8 @@ def score(
 
     Args:
         features: of ``B`` captions or images, padded or packed.
-        global_embeddings, local_embeddings: L2-normalised class embeddings (C, D).
+        global_embeddings: L2-normalised class embeddings (C, D) of the global prompt.
+        local_embeddings: of the local prompt.
         scale: ``κ``.
         sharpness: ``β``, the inverse of the paper's temperature τ_s.
     """
@@ -198,7 +199,8 @@ class Scoring:
 
     Args:
         scale: ``κ``.
-        sharpness_image, sharpness_text: ``β`` on images and on captions.
+        sharpness_image: ``β`` on images.
+        sharpness_text: ``β`` on captions.
         position_embedding: whether a ResNet's attention pool uses its own.
     """
 
