@@ -13,6 +13,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     """Add ``DATASET.*`` and ``FEATURES.*``; leave ``INPUT.*`` to whoever sets it."""
     dataset = cfg.DATASET
     dataset.LABEL = ""  # the benchmark's name in reports; default: the dataset yaml's file name
+    dataset.RECIPE = ""  # whose published settings a sweep takes: configs/trainers/*/*_RECIPE.yaml
     dataset.VOCABULARY = ""  # built-in (voc2007, coco2014, nuswide) or a .txt/.yaml file
     dataset.CLASS_NAMES = "paper"  # built-in vocabularies: "paper" or "readable" names
     dataset.ON_BAD_IMAGE = "error"  # an unreadable image: "error", or "skip" (named, counted)

@@ -7,7 +7,14 @@ import copy
 from yacs.config import CfgNode
 
 from tai_dpt.datasets.config import extend_dataset_cfg
-from tai_dpt.toolbox import TRAINER_REGISTRY
+from tai_dpt.toolbox import TRAINER_REGISTRY, get_cfg_default
+
+
+def default_config() -> CfgNode:
+    """Every option with its default value."""
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    return cfg
 
 
 def extend_cfg(cfg: CfgNode) -> None:

@@ -13,12 +13,14 @@ from yacs.config import CfgNode
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.reading import read_yaml, shown_value
 from tai_dpt.scoring.results import flat_config
+from tai_dpt.trainers.config import default_config
+from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
 
 
-def merge_file(cfg: CfgNode, path: PathLike) -> None:
-    """Merge a yaml file; InputError names the file and what is wrong in it."""
+def read_file(path: PathLike) -> dict[str, Any]:
+    """The settings of a yaml file by flat keys; InputError names the file and what is wrong."""
     path = Path(path)
     if not os.path.lexists(path):
         beside = sorted(p.name for p in path.parent.glob("*.yaml"))
@@ -26,19 +28,23 @@ def merge_file(cfg: CfgNode, path: PathLike) -> None:
             raise unknown(f"config in {path.parent}", path.name, beside)
     content = read_yaml(path)
     if content is None:
-        return
+        return {}
     if not isinstance(content, Mapping):
         raise InputError(f"{path} is not a config: its top level must be 'SECTION:' lines")
-    for key, value in flat_config(content).items():
-        _set(cfg, key, value, str(path))
+    return flat_config(content)
+
+
+def merge_file(cfg: CfgNode, path: PathLike) -> None:
+    """Merge a yaml file; InputError names the file and all that is wrong in it."""
+    _set_all(cfg, read_file(path), str(path))
 
 
 def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
     """Merge KEY, VALUE, KEY, VALUE, …; text is read as Python where it can be."""
     if len(pairs) % 2:
         raise InputError(f"options come in KEY VALUE pairs; {pairs[-1]!r} stands alone")
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        _set(cfg, str(key), value, "KEY VALUE options")
+    settings = {str(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
+    _set_all(cfg, settings, "KEY VALUE options")
 
 
 def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
@@ -50,29 +56,41 @@ def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
         if (key, value) == ("TEST.EVALUATOR", "Classification"):
             continue
         with suppress(InputError):
-            node, leaf = find_key(cfg, key, "results")
+            node, leaf = find_key(cfg, key)
             node[leaf] = tuple(value) if isinstance(value, list) else value
 
 
-def find_key(cfg: CfgNode, key: str, where: str) -> tuple[CfgNode, str]:
-    """The node that holds ``key``, and the last part of ``key``."""
+def find_key(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    """The node that holds ``key``, and the last part of ``key``; InputError where none does."""
     node, parts = cfg, key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, CfgNode) or part not in node:
             prefix = "".join(f"{name}." for name in parts[:depth])
             names = node if isinstance(node, CfgNode) else ()
-            error = unknown("config key", key, [f"{prefix}{name}" for name in names])
-            raise InputError(f"{where}: {error}")
+            raise unknown("config key", key, [f"{prefix}{name}" for name in names])
         if depth < len(parts) - 1:
             node = node[part]
     if isinstance(node[parts[-1]], CfgNode):
         inside = ", ".join(node[parts[-1]])
-        raise InputError(f"{where}: '{key}' is a section, set one of its keys: {inside}")
+        raise InputError(f"'{key}' is a section, set one of its keys: {inside}")
     return node, parts[-1]
 
 
-def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
-    node, leaf = find_key(cfg, key, where)
+def _set_all(cfg: CfgNode, settings: Mapping[str, Any], where: str) -> None:
+    """Set what can be set, then raise one InputError for all that cannot."""
+    refuse_public_names(settings)
+    wrong = []
+    for key, value in settings.items():
+        try:
+            _set(cfg, key, value)
+        except InputError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise InputError(f"{where}: {'; '.join(wrong)}")
+
+
+def _set(cfg: CfgNode, key: str, value: Any) -> None:
+    node, leaf = find_key(cfg, key)
     present = node[leaf]
     if isinstance(present, float) and isinstance(value, int | str):
         with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
@@ -83,7 +101,13 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         if isinstance(present, str) and isinstance(value, str):
             node[leaf] = value  # text that looks like a number
             return
+        if _default(key) is None:  # of several types: the trainer checks it
+            node[leaf] = value
+            return
         kind = type(present).__name__
-        raise InputError(
-            f"{where}: {key} takes a value of type {kind}, not {shown_value(value)}"
-        ) from error
+        raise InputError(f"{key} takes a value of type {kind}, not {shown_value(value)}") from error
+
+
+def _default(key: str) -> Any:
+    node, leaf = find_key(default_config(), key)
+    return node[leaf]

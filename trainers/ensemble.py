@@ -27,11 +27,10 @@ from tai_dpt.toolbox import (
     TRAINER_REGISTRY,
     build_dataset,
     build_trainer,
-    get_cfg_default,
     logging_to,
     set_random_seed,
 )
-from tai_dpt.trainers.config import extend_cfg
+from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.config_files import merge_file, merge_pairs, restore
 from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
@@ -40,6 +39,7 @@ from tai_dpt.trainers.output_folder import check_training
 
 ROLES = ("text", "image")
 AUTO = "auto"
+PARTIAL_WEIGHT = 0.9  # λ of the public code for partial labels
 
 # settings that decide which training images and labels a run has seen
 _SAME_IMAGES = tuple(
@@ -74,9 +74,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         "IMAGE_TRAINER": "DualCoOp",  # the same, in OUTPUT_DIR/image
         "IMAGE_CONFIG": "",
         "IMAGE_OPTS": (),
-        # λ, the image-learned share, as text: "0.9" (the public code's for partial labels), or
-        # "auto": chosen on the training images that DATASET.HOLDOUT keeps from training
-        "WEIGHT": "0.9",
+        # λ, the image-learned share: a number; "auto", chosen on the training images that
+        # DATASET.HOLDOUT keeps from training; None is 0.9, the public code's for partial labels
+        "WEIGHT": None,
         "NORMALISE": "minmax",  # minmax (the paper's), zscore or rank
     }
 
@@ -212,7 +212,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         options, prefix = self.options, role.upper()
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.TRAINER.TAIDPTENSEMBLE = _defaults().TRAINER.TAIDPTENSEMBLE
+        cfg.TRAINER.TAIDPTENSEMBLE = default_config().TRAINER.TAIDPTENSEMBLE
         merge_file(cfg, options[f"{prefix}_CONFIG"])
         merge_pairs(cfg, options[f"{prefix}_OPTS"])
         cfg.TRAINER.NAME = options[f"{prefix}_TRAINER"]
@@ -241,7 +241,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def _loaded(self, role: str, *, split: str, output: Path) -> MultiLabelTrainer:
         """A finished component's trainer with its model, to evaluate with."""
         folder = self._folders[role]
-        cfg = _defaults()
+        cfg = default_config()
         restore(cfg, load_results(folder / RESULTS_FILE)["config"])
         cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.RESUME = self.cfg.DATASET.ROOT, str(output), ""
         cfg.USE_CUDA, cfg.FEATURES = self.cfg.USE_CUDA, self.cfg.FEATURES.clone()
@@ -308,14 +308,10 @@ class TaIDPTEnsemble(MultiLabelTrainer):
             )
 
 
-def _number(weight: str) -> float:
+def _number(weight: float | str | None) -> float:
+    if weight is None:
+        return PARTIAL_WEIGHT
     try:
         return float(weight)
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(f"WEIGHT is '{weight}'; a number in [0, 1], or {AUTO}") from None
-
-
-def _defaults() -> CfgNode:
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    return cfg

@@ -14,7 +14,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-import tai_dpt.datasets  # noqa: F401  (registers the datasets)
+import tai_dpt.datasets
+import tai_dpt.trainers  # noqa: F401  (registers the trainers)
 from tai_dpt import distributed
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.toolbox import (
@@ -22,15 +23,15 @@ from tai_dpt.toolbox import (
     build_trainer,
     check_names,
     collect_env_info,
-    get_cfg_default,
     logging_to,
     set_random_seed,
 )
-from tai_dpt.trainers import extend_cfg
-from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs
+from tai_dpt.trainers.config import default_config
+from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs, read_file
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import check_evaluation, check_training
+from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
 
@@ -69,11 +70,14 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     Raises InputError for a missing file, an unknown key, a value of another type or none that is
     valid.
     """
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    for path in (args.dataset_config_file, args.config_file):
-        if path:
-            merge_file(cfg, path)
+    cfg = default_config()
+    paths = [path for path in (args.dataset_config_file, args.config_file) if path]
+    pairs = [*(args.opts or ())]
+    asked = {key: value for path in paths for key, value in read_file(path).items()}
+    asked |= {"TRAINER.NAME": args.trainer} if args.trainer else {}
+    refuse_public_names(asked | dict(zip(pairs[::2], pairs[1::2], strict=False)))
+    for path in paths:
+        merge_file(cfg, path)
     if args.dataset_config_file and not cfg.DATASET.LABEL:
         cfg.DATASET.LABEL = Path(args.dataset_config_file).stem
     flags = {
@@ -87,13 +91,12 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         "MODEL.BACKBONE.NAME": args.backbone,
         "MODEL.HEAD.NAME": args.head,
     }
-    pairs: list[Any] = [part for key, value in flags.items() if value for part in (key, value)]
-    if args.seed is not None:
-        pairs += ["SEED", args.seed]
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        node, leaf = find_key(cfg, key, "flags")
+    given = {key: value for key, value in flags.items() if value}
+    given |= {} if args.seed is None else {"SEED": args.seed}
+    for key, value in given.items():
+        node, leaf = find_key(cfg, key)
         node[leaf] = value
-    merge_pairs(cfg, args.opts or ())
+    merge_pairs(cfg, pairs)
     check_options(cfg)
     cfg.freeze()
     return cfg

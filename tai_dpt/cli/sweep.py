@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.shipped import config_path, shipped_data
@@ -22,7 +23,7 @@ from tai_dpt.sweeps.driver import (
     slurm_task,
     state_of,
 )
-from tai_dpt.sweeps.plans import PLANS, Recipe, Run
+from tai_dpt.sweeps.plans import PLANS, USUAL_RECIPE, Recipe, Run
 
 
 class _Words(click.ParamType):
@@ -85,8 +86,10 @@ def sweep(
     Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
     will. Exit codes: 0 all finished, 1 some run failed, 2 wrong input, 130 interrupted.
     """
+    dataset_config = _dataset_config(dataset)
     recipe = Recipe(
         dataset=dataset,
+        recipe=_recipe(dataset_config),
         seeds=list(dict.fromkeys(map(_seed, seeds))),
         out=out,
         text_config=text_config,
@@ -96,7 +99,6 @@ def sweep(
         captions=captions or (),
     )
     root = _data_root(dataset, data)
-    dataset_config = _dataset_config(dataset)
     launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
     plan = PLANS[name](recipe)
     _check_extra(extra, plan)
@@ -180,6 +182,19 @@ def _dataset_config(dataset: str) -> Path:
     if not path.is_file():
         raise unknown("dataset", dataset, sorted(p.stem for p in path.parent.glob("*.yaml")))
     return path
+
+
+def _recipe(dataset_config: Path) -> str:
+    """The recipe that a dataset's yaml file names; the usual one, said openly, where none is."""
+    content = yaml.safe_load(dataset_config.read_text(encoding="utf-8")) or {}
+    if name := (content.get("DATASET") or {}).get("RECIPE"):
+        return str(name)
+    click.echo(
+        f"{dataset_config.name} names no recipe (DATASET.RECIPE): the one published for VOC2007 "
+        "and COCO is run",
+        err=True,
+    )
+    return USUAL_RECIPE
 
 
 def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:

@@ -16,6 +16,11 @@ PROPORTIONS = tuple(f"0.{tenth}" for tenth in range(1, 10))
 SHOTS = ("1", "2", "4", "8", "16")
 CAPTIONS = ("1000", "4000", "16000", "64000", "0")  # 0: all there are
 
+# the recipe of the configs that are called after a backbone alone
+USUAL_RECIPE = "voc2007_coco2014"
+# trainers in whose configs nothing depends on the benchmark: one serves all
+_OF_ANY_BENCHMARK = ("ZSCLIP", "TaIDPTEnsemble")
+
 # the shipped world: a few points of each, so that a sweep takes minutes
 SMALL = {
     "proportions": ("0.1", "0.5", "0.9"),
@@ -47,6 +52,7 @@ class Recipe:
     dataset: str  # stem of the dataset's yaml file
     seeds: Sequence[int]
     out: Path
+    recipe: str = USUAL_RECIPE  # of the benchmark: DATASET.RECIPE of its yaml file
     text_config: str = "rn50"
     image_config: str = ""  # "": rn101 on partial labels (the paper's), rn50 on few images
     proportions: Sequence[str] = ()
@@ -66,7 +72,7 @@ class Recipe:
 
         ``config`` is what ``choose_config`` starts from, or several of that, the best one first.
         """
-        config = choose_config(trainer, config.split(), self.dataset)
+        config = choose_config(trainer, config.split(), self.recipe)
         folder = self.out / self.dataset / trainer / config / setting / f"seed{seed}"
         return Run(trainer, config, setting, seed, folder, tuple(options), tuple(needs))
 
@@ -75,21 +81,25 @@ class Recipe:
         return getattr(self, name) or (SMALL[name] if self.dataset == "emoji_scenes" else usual)
 
 
-def choose_config(trainer: str, bases: Sequence[str], dataset: str) -> str:
-    """The published recipe for a dataset: for the first of ``bases`` that can be, the config
-    ``base``_``dataset``.yaml, ``dataset``.yaml or ``base``.yaml of the trainer.
+def choose_config(trainer: str, bases: Sequence[str], recipe: str) -> str:
+    """The stem of a trainer's yaml file for a benchmark's recipe (``DATASET.RECIPE``).
+
+    For the first of ``bases`` that can be, it is ``base``_``recipe``, or ``recipe`` itself; the
+    usual recipe's, and that of trainers whose configs suit every benchmark, is ``base``.
 
     Raises InputError, listing what there is, where there is none of them.
     """
     folder = config_path("trainers", trainer)
     present = sorted(path.stem for path in folder.glob("*.yaml"))
-    for base in bases:
-        for stem in (f"{base}_{dataset}", dataset, base):
-            if stem in present:
-                return stem
     if not present:
         raise InputError(f"{folder} holds no config: the trainer {trainer} is not there")
-    raise unknown(f"config of {trainer}", bases[-1], present)
+    plain = recipe == USUAL_RECIPE or trainer in _OF_ANY_BENCHMARK
+    for base in bases:
+        for stem in (f"{base}_{recipe}", recipe, *((base,) if plain else ())):
+            if stem in present:
+                return stem
+    wanted = bases[-1] if plain else f"{bases[-1]}_{recipe}"
+    raise unknown(f"config of {trainer}", wanted, present)
 
 
 def table1(recipe: Recipe) -> list[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -269,11 +270,39 @@ def test_a_slurm_task_runs_its_share(start: Callable[..., Result], tmp_path: Pat
 
 def test_the_recipe_fits_the_data_set() -> None:
     assert choose_config("TaIDPT", ["rn50"], "nuswide") == "rn50_nuswide"
-    assert choose_config("TaIDPT", ["rn50"], "voc2007") == "rn50"
+    assert choose_config("TaIDPT", ["rn50"], "voc2007_coco2014") == "rn50"
+    assert choose_config("MLCoOp", ["rn50"], "nuswide") == "rn50_nuswide"
     assert choose_config("TaIDPT", ["rn50"], "emoji_scenes") == "emoji_scenes"
     assert choose_config("ZSCLIP", ["none", "rn50"], "nuswide") == "rn50"
     with pytest.raises(InputError, match="unknown config of TaIDPT 'rn5'; did you mean 'rn50'"):
-        choose_config("TaIDPT", ["rn5"], "voc2007")
+        choose_config("TaIDPT", ["rn5"], "voc2007_coco2014")
+    with pytest.raises(InputError, match="unknown config of TaIDPT 'rn50_food'"):
+        choose_config("TaIDPT", ["rn50"], "food")
+
+
+def dry_run(name: str, dataset: str, folder: Path) -> Result:
+    words = [name, dataset, "--dry-run", "--data", str(folder), "--out", str(folder / "out")]
+    return CliRunner().invoke(sweep, words)
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+@pytest.mark.parametrize("dataset", ["nuswide", "nuswide_paper"])
+def test_every_sweep_takes_the_recipe_that_the_data_set_names(
+    tmp_path: Path, name: str, dataset: str
+) -> None:
+    result = dry_run(name, dataset, tmp_path)
+    assert result.exit_code == 0, result.output
+    for trainer in ("TaIDPT", "DualCoOp", "MLCoOp"):
+        used = set(re.findall(rf"trainers/{trainer}/(\w+)\.yaml", result.output))
+        assert all(stem.endswith("_nuswide") for stem in used), used
+    assert "trainers/TaIDPT/rn50_nuswide.yaml" in result.output
+    assert "names no recipe" not in result.output
+
+
+def test_a_data_set_without_a_recipe_says_so(tmp_path: Path) -> None:
+    result = dry_run("table1", "own_data", tmp_path)
+    assert "own_data.yaml names no recipe (DATASET.RECIPE)" in result.output
+    assert "trainers/TaIDPT/rn50.yaml" in result.output
 
 
 @pytest.mark.parametrize(

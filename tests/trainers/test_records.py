@@ -179,23 +179,22 @@ def test_contexts_of_classes_in_another_order_go_to_their_names(world, tmp_path,
 
 
 def test_training_that_diverges_ends_in_one_line_and_no_figure(world, tmp_path, capsys) -> None:
-    options = ("OPTIM.LR", 1e30, "OPTIM.MAX_EPOCH", 4, "DATALOADER.TRAIN_X.BATCH_SIZE", 4)
+    options = ("OPTIM.LR", 100, "OPTIM.WEIGHT_DECAY", 100, "OPTIM.MAX_EPOCH", 4)
     assert start(world, tmp_path, *options) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in error if "error: " in line]) == 1
     assert "training diverged: the loss is infinite or NaN at step" in error[-1]
-    assert "lower OPTIM.LR (now 1e+30)" in error[-1]
+    assert "lower OPTIM.LR (now 100)" in error[-1]
     assert not (tmp_path / "results.json").exists()
 
 
-def test_scores_that_are_not_finite_name_the_image(world, copy, tmp_path, capsys) -> None:
+def test_a_checkpoint_that_is_not_finite_gives_no_figure(world, copy, tmp_path, capsys) -> None:
     path = copy / "prompt_learner/model.pth.tar-2"
     content = torch.load(path, weights_only=True)
     content["state_dict"]["ctx_local"].fill_(float("nan"))
     torch.save(content, path)
     assert start(world, tmp_path / "out", flags=["--eval-only", "--model-dir", copy]) == 2
-    error = capsys.readouterr().err
-    assert "not finite, the first is" in error and "'0'" in error
+    assert "no finite numbers" in capsys.readouterr().err
     assert not (tmp_path / "out/results.json").exists()
 
 
