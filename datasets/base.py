@@ -73,13 +73,14 @@ class MultiLabelDataset(DatasetBase):
         cfg: CfgNode,
         *,
         vocabulary: Vocabulary,
+        corpus: LabelledCorpus | None = None,
         train: ImageSplit | None = None,
         val: ImageSplit | None = None,
         test: ImageSplit | None = None,
     ) -> None:
         self.cfg = cfg
         self.vocabulary = vocabulary
-        self._corpus: LabelledCorpus | None = None
+        self._corpus = corpus
         given = {"train": train, "val": val, "test": test}
         self._splits = {name: split or ImageSplit() for name, split in given.items()}
         self._unchecked = {"train"}
@@ -105,7 +106,7 @@ class MultiLabelDataset(DatasetBase):
 
     @property
     def corpus(self) -> LabelledCorpus:
-        """The labelled captions that ``DATASET.CORPUS`` names, read at the first use."""
+        """The labelled captions: those given, else ``DATASET.CORPUS``'s, read at the first use."""
         if self._corpus is None:
             self._corpus = corpus_from_config(self.cfg, self.vocabulary)
         return self._corpus

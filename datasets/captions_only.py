@@ -1,13 +1,14 @@
 """A class list and captions, no benchmark: what ``tai-dpt fit`` learns from.
 
-``DATASET.VOCABULARY`` names the classes and ``DATASET.CORPUS.FILES`` the captions; without files
-the captions are written from templates. With images it is ``ImageList``.
+Both are given as objects, or ``DATASET.VOCABULARY`` names the classes and ``DATASET.CORPUS.FILES``
+the captions; without any the captions are written from templates. With images it is ``ImageList``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from yacs.config import CfgNode
@@ -39,19 +40,26 @@ class PlainCaptions(MultiLabelDataset):
 
     naming_fraction: float  # of the captions, those that name a class; set by ``hold_out``
 
-    def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg, vocabulary=vocabulary_from_config(cfg))
+    def __init__(
+        self,
+        cfg: CfgNode,
+        *,
+        vocabulary: Vocabulary | None = None,
+        captions: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(cfg, vocabulary=vocabulary or vocabulary_from_config(cfg))
+        self._captions = captions
 
     @property
     def written(self) -> bool:
-        """Whether the captions are written from templates, as no file was given."""
-        return not self.cfg.DATASET.CORPUS.FILES
+        """Whether the captions are written from templates, as none were given."""
+        return self._captions is None and not self.cfg.DATASET.CORPUS.FILES
 
     @property
     def corpus(self) -> LabelledCorpus:
         """The labelled captions, then the template texts of every class."""
         if self._corpus is None and not self.written:
-            self._corpus = corpus_from_config(self.cfg, self.vocabulary)
+            self._corpus = corpus_from_config(self.cfg, self.vocabulary, self._captions)
         elif self._corpus is None:
             for line in self.vocabulary.remarks():
                 warnings.warn(line, stacklevel=2)

@@ -66,7 +66,13 @@ class CocoFormat(MultiLabelDataset):
         }
         # a file of LVIS leaves labels unknown
         self.ignores_unknown = any((images.labels == 0).any() for images in splits.values())
-        super().__init__(cfg, vocabulary=vocabulary, **splits)
+        super().__init__(
+            cfg,
+            vocabulary=vocabulary,
+            train=splits.get("train"),
+            val=splits.get("val"),
+            test=splits.get("test"),
+        )
 
 
 def instances_split(

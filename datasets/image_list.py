@@ -60,10 +60,14 @@ class ImageList(MultiLabelDataset):
             for split in SPLITS
             if options[split]
         }
+        if not splits:
+            splits["test"] = unlabelled_images(folder, vocabulary)
         super().__init__(
             cfg,
             vocabulary=vocabulary,
-            **(splits or {"test": unlabelled_images(folder, vocabulary)}),
+            train=splits.get("train"),
+            val=splits.get("val"),
+            test=splits.get("test"),
         )
 
 

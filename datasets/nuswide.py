@@ -57,7 +57,7 @@ class NUSWIDE(MultiLabelDataset):
             if options.UNLABELLED == "drop":
                 images = images.subset(np.flatnonzero((images.labels > 0).any(1)))
             splits[split] = images
-        super().__init__(cfg, vocabulary=vocabulary, **splits)
+        super().__init__(cfg, vocabulary=vocabulary, train=splits["train"], test=splits["test"])
 
 
 def nuswide_split(home: Path, name: str, vocabulary: Vocabulary) -> ImageSplit:

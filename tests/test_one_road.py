@@ -16,16 +16,21 @@ from PIL import Image
 from tai_dpt.backbones import Preprocessing
 from tai_dpt.cli.calibrate import _scores as scored_for_calibration
 from tai_dpt.cli.export import service_facts
+from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, preprocessing_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
 from tai_dpt.io.images import as_image
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.reports.reopened_run import _tagger_of as tagger_of_run
+from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import get_cfg_default
 from tai_dpt.trainers import extend_cfg
 from tai_dpt.trainers.config_files import merge_pairs
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
+from tai_dpt.trainers.tai_dpt import TaIDPT
 
 import worlds
 
@@ -186,6 +191,27 @@ def test_a_run_says_how_it_prepared_its_images(tmp_path):
     assert trainer.preprocessing == trainer.backbone.preprocessing
     written = json.loads((tmp_path / "run/results.json").read_text())["preprocessing"]
     assert Preprocessing.from_dict(written) == trainer.preprocessing
+
+
+def test_a_trainer_takes_its_data_as_objects(tmp_path):
+    root = worlds.write_world(tmp_path / "world")
+    argv = worlds.arguments(root, "TaIDPT", tmp_path / "run", "TRAINER.TAIDPT.N_CTX", 4)
+    cfg = setup_cfg(build_parser().parse_args(argv))
+    vocabulary = Vocabulary.from_names({"hound": ["dog"], "car": ["car"]})
+    image = next((root / "tiny/test").iterdir())
+    dataset = MultiLabelDataset(
+        cfg,
+        vocabulary=vocabulary,
+        corpus=LabelledCorpus(["a dog", "a car"], np.eye(2, dtype=np.uint8)),
+        test=ImageSplit(("one",), (str(image),), np.array([[1, -1]], np.int8)),
+    )
+    lines: list[str] = []
+    trainer = TaIDPT(cfg, dataset=dataset, report=lines.append)
+    trainer.train()
+    table = ScoreTable.load(tmp_path / "run/scores.npz")
+    assert table.class_names == ("hound", "car") and table.ids == ("one",)
+    assert trainer.dataset.corpus.texts == ["a dog", "a car"]
+    assert lines and all(line.startswith("captions: ") for line in lines)
 
 
 def test_a_size_the_model_cannot_take_is_refused_before_training(tmp_path):

@@ -24,7 +24,7 @@ def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
     """Batches of the corpus's captions, in an order that ``SEED`` decides."""
     corpus = trainer.dataset.corpus
     return FeatureLoader(
-        lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts),
+        lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts, report=trainer.report),
         torch.from_numpy(corpus.labels),
         batch_size=trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
         device=trainer.device,

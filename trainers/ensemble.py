@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
-from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.scoring.fusion import NORMALISATIONS, check_weight, choose_weight
 from tai_dpt.scoring.metrics import known_cardinality, percent
@@ -25,7 +25,6 @@ from tai_dpt.scoring.run_fusion import (
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import (
     TRAINER_REGISTRY,
-    build_dataset,
     build_trainer,
     logging_to,
     set_random_seed,
@@ -107,19 +106,16 @@ class TaIDPTEnsemble(MultiLabelTrainer):
             )
 
     def build_data_loader(self) -> None:
-        dataset = build_dataset(self.cfg)
-        if not isinstance(dataset, MultiLabelDataset):
-            raise InputError(
-                f"dataset '{self.cfg.DATASET.NAME}' is not a multi-label dataset of this project"
-            )
+        dataset = self.load_dataset()
         self.dataset = dataset
         self.dm = None
         self.lab2cname = dataset.lab2cname
         self.num_classes = dataset.num_classes
         self.num_source_domains = 1
         self.train_loader_x = self.train_loader_u = None
-        self.val_loader = dataset.images("val") or None
-        self.test_loader = dataset.images("test") or None
+        # no features: whether there are images is all that is asked of these here
+        self.val_loader: Any = dataset.images("val") or None
+        self.test_loader: Any = dataset.images("test") or None
         self._folders = {
             role: Path(self.options[f"{role.upper()}_RUN"] or Path(self.output_dir) / role)
             for role in ROLES

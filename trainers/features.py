@@ -50,8 +50,14 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     return load_backbone(name, device=device, dtype=_DTYPES[precision], dense=dense)
 
 
-def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> FeatureStore:
-    """The features of the training captions."""
+def caption_store(
+    cfg: CfgNode,
+    backbone: Backbone,
+    texts: Sequence[str],
+    *,
+    report: Callable[[str], None] = print,
+) -> FeatureStore:
+    """The features of the training captions; ``report`` takes lines about their encoding."""
     digest = _digest(texts)
     tokens = cached_tokens(backbone, texts, digest=digest, folder=cache_folder(cfg))
     return build_store(
@@ -64,6 +70,7 @@ def caption_store(cfg: CfgNode, backbone: Backbone, texts: Sequence[str]) -> Fea
         batch_rows=TOKENS_AT_ONCE,
         name="captions",
         about={"backbone": backbone.name, "first": f"“{shorten(texts[0], 40)}” …"},
+        progress=report,
         **_options(cfg),
     )
 

@@ -54,7 +54,20 @@ class MultiLabelTrainer(TrainerX):
     listed: dict[str, ImageSplit]  # by split name
     images: dict[str, ImageSplit]  # those of them that can be read
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(
+        self,
+        cfg: CfgNode,
+        *,
+        dataset: MultiLabelDataset | None = None,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        """
+        Args:
+            dataset: classes, captions and images, in place of those that ``cfg`` names.
+            report: takes lines about the encoding of captions: size, how far it is, rate.
+        """
+        self._given_dataset = dataset
+        self.report = report
         super().__init__(cfg)
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             raise InputError(
@@ -124,12 +137,19 @@ class MultiLabelTrainer(TrainerX):
 
     # -- data ----------------------------------------------------------------------------------
 
-    def build_data_loader(self) -> None:
+    def load_dataset(self) -> MultiLabelDataset:
+        """The data that were given, else those that ``DATASET`` names."""
+        if self._given_dataset is not None:
+            return self._given_dataset
         dataset = build_dataset(self.cfg)
         if not isinstance(dataset, MultiLabelDataset):
             raise InputError(
                 f"dataset '{self.cfg.DATASET.NAME}' is not a multi-label dataset of this project"
             )
+        return dataset
+
+    def build_data_loader(self) -> None:
+        dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
         self.preprocessing = preprocessing_from_config(self.cfg, self.backbone.preprocessing)

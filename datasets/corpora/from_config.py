@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
-from tai_dpt.datasets.corpora.labelled import LabelledCorpus, limit_per_class
+from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import template_texts
@@ -17,35 +18,44 @@ from tai_dpt.labels.grow import grow_where_possible
 from tai_dpt.labels.vocabulary import Vocabulary
 
 
-def corpus_from_config(cfg: CfgNode, vocabulary: Vocabulary) -> LabelledCorpus:
+def corpus_from_config(
+    cfg: CfgNode, vocabulary: Vocabulary, captions: Sequence[str] | None = None
+) -> LabelledCorpus:
     """The labelled captions of ``DATASET.CORPUS``, then the template texts of every class.
+
+    Args:
+        captions: in place of ``FILES``; labelled and limited as theirs are.
 
     Raises:
         InputError: no files are named, one cannot be read, or no caption names a class.
     """
     options = cfg.DATASET.CORPUS
-    if not options.FILES:
+    if captions is None and not options.FILES:
         raise InputError(
             "DATASET.CORPUS.FILES is empty; name the caption files to learn from, relative to "
             "DATASET.ROOT"
         )
     if options.GROW:
         vocabulary = grow_where_possible(vocabulary, report=print)
-    root = Path(cfg.DATASET.ROOT).expanduser()
-    corpus = load_corpus(
-        [root / Path(name).expanduser() for name in options.FILES],
-        NounFilter(
-            vocabulary=vocabulary,
-            preset=options.PRESET,
-            lemmatizer=options.LEMMATIZER or None,
-            max_tokens=options.MAX_TOKENS or None,
-        ),
-        format=options.FORMAT,
-        field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
-        one_per_image=options.ONE_PER_IMAGE,
-        on_bad_line=options.ON_BAD_LINE,
-        cache_folder=cache_folder(cfg),
+    noun_filter = NounFilter(
+        vocabulary=vocabulary,
+        preset=options.PRESET,
+        lemmatizer=options.LEMMATIZER or None,
+        max_tokens=options.MAX_TOKENS or None,
     )
+    if captions is not None:
+        corpus = label_corpus(captions, noun_filter)
+    else:
+        root = Path(cfg.DATASET.ROOT).expanduser()
+        corpus = load_corpus(
+            [root / Path(name).expanduser() for name in options.FILES],
+            noun_filter,
+            format=options.FORMAT,
+            field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
+            one_per_image=options.ONE_PER_IMAGE,
+            on_bad_line=options.ON_BAD_LINE,
+            cache_folder=cache_folder(cfg),
+        )
     if options.PER_CLASS_LIMIT:
         corpus = limit_per_class(corpus, options.PER_CLASS_LIMIT)
     if 0 < options.MAX_CAPTIONS < len(corpus):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 import tempfile
@@ -15,14 +14,12 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-import yaml
 from yacs.config import CfgNode
 
 from tai_dpt.backbones import backbone_names
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.errors import InputError
-from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
@@ -60,7 +57,7 @@ _AUTO_EPOCHS = 0
 
 @dataclass
 class Progress:
-    """What a caller may watch; both functions do nothing by default.
+    """What is told while prompts are learned; both functions do nothing by default.
 
     Args:
         line: takes a line about what is being done.
@@ -88,10 +85,10 @@ class _Fitting(TaIDPT):
 
     dataset: PlainCaptions
 
-    def __init__(self, cfg: CfgNode, progress: Progress) -> None:
+    def __init__(self, cfg: CfgNode, dataset: PlainCaptions, progress: Progress) -> None:
         self.progress = progress
         self.losses: list[float] = []
-        super().__init__(cfg)
+        super().__init__(cfg, dataset=dataset, report=progress.line)
 
     def build_train_loader(self) -> Any:
         self.held_out: LabelledCorpus = self.dataset.hold_out()
@@ -151,19 +148,29 @@ class Tagger(PromptTagger):
             options: KEY, VALUE, … of the configuration, as after ``train.py``'s flags.
             seed: of the start and the order of captions.
             log_folder: where the trainer's log and checkpoint are kept; nowhere by default.
-            progress: who watches.
+            progress: takes what is to be told of it while it runs.
 
         Raises:
             InputError: no classes, no caption that names one, an unknown backbone or option.
         """
         progress = (progress or Progress()).on(sys.stdout)
+        vocabulary = _vocabulary(classes)
+        texts: list[str] | None = None
+        files: list[str] = []
+        if isinstance(captions, str | os.PathLike):
+            files = [_caption_file(captions)]
+        elif captions is not None:
+            texts = _texts(captions)
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tai-dpt-")))
-            output = Path(log_folder) if log_folder is not None else folder / "run"
-            cfg = _configuration(folder, classes, captions, backbone, config, options, seed, output)
-            stack.enter_context(contextlib.redirect_stdout(_Lines(progress.line)))
-            stack.enter_context(logging_to(output))
-            trainer = _Fitting(cfg, progress)  # all it draws comes from generators of its own
+            if log_folder is None:
+                log_folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tai-dpt-"))
+            cfg = _configuration(files, backbone, config, options, seed, log_folder)
+            # the console is the caller's: what a run prints goes to its log alone
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+            stack.enter_context(logging_to(log_folder))
+            dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts)
+            trainer = _Fitting(cfg, dataset, progress)
             trainer.train()
             return _tagger(cls, trainer)
 
@@ -231,16 +238,14 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
 
 
 def _configuration(
-    folder: Path,
-    classes: Any,
-    captions: Any,
+    caption_files: Sequence[str],
     backbone: PathLike,
     config: PathLike | None,
     options: Sequence[Any],
     seed: int,
-    output: Path,
+    output: PathLike,
 ) -> CfgNode:
-    """The run's frozen config; what was given as values is written to ``folder`` first."""
+    """The run's frozen config."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
     merge_pairs(cfg, [part for pair in _RECIPE.items() for part in pair])
@@ -251,57 +256,38 @@ def _configuration(
     cfg.TRAINER.NAME, cfg.DATASET.NAME = "TaIDPT", "PlainCaptions"
     cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
     cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
-    cfg.DATASET.VOCABULARY = str(_class_file(folder, classes))
     cfg.MODEL.BACKBONE.NAME = os.fspath(backbone)
-    if captions is not None:
-        cfg.DATASET.CORPUS.FILES = [str(_caption_file(folder, captions))]
+    cfg.DATASET.CORPUS.FILES = list(caption_files)
     check_options(cfg)
     cfg.freeze()
     return cfg
 
 
-def _class_file(folder: Path, classes: Any) -> Path:
+def _vocabulary(classes: Any) -> Vocabulary:
+    if isinstance(classes, Vocabulary):
+        return classes
     if isinstance(classes, str | os.PathLike):
-        path = vocabulary_file(os.fspath(classes)).resolve()
-        if path.suffix:
-            return path
-        classes = Vocabulary.from_file(path)
-    vocabulary = classes if isinstance(classes, Vocabulary) else Vocabulary.from_names(classes)
-    entries = [
-        {"name": name, "synonyms": list(words)}
-        for name, words in zip(vocabulary.names, vocabulary.synonyms, strict=True)
-    ]
-    path = folder / "classes.yaml"
-    with atomic_write(path, "w", encoding="utf-8") as stream:
-        yaml.safe_dump(entries, stream, allow_unicode=True, sort_keys=False)
-    return path
+        return Vocabulary.from_file(vocabulary_file(os.fspath(classes)))
+    return Vocabulary.from_names(classes)
 
 
-def _caption_file(folder: Path, captions: Any) -> Path:
-    if isinstance(captions, str | os.PathLike):
-        path = Path(captions).expanduser()
-        if not path.is_file():
-            raise InputError(f"no such caption file: {path}")
-        return path.resolve()
+def _texts(captions: Sequence[str]) -> list[str]:
+    """Captions given as values, each in one line."""
     texts = [" ".join(str(text).split()) for text in captions]
     if not any(texts):
         raise InputError("no captions given; leave them out to have some written from templates")
-    path = folder / "captions.txt"
-    with atomic_write(path, "w", encoding="utf-8") as stream:
-        stream.writelines(f"{text}\n" for text in texts if text)
-    return path
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"caption {number} holds half of a character (a lone surrogate): {text!r}"
+            ) from None
+    return list(filter(None, texts))
 
 
-class _Lines(io.TextIOBase):
-    """A stdout for the trainer that hands on what the feature store reports, and nothing else."""
-
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
-        self._rest = ""
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            if line.startswith("captions: "):
-                self._report(line)
-        return len(text)
+def _caption_file(path: PathLike) -> str:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(f"no such caption file: {path}")
+    return str(file)

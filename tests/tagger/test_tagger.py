@@ -281,6 +281,36 @@ def test_fitting_is_repeatable_and_reports(tagger, tmp_path) -> None:
     assert steps[-1][0] == steps[-1][1] == len(steps)
 
 
+def test_values_given_to_fit_are_named_as_they_were_given(tmp_path) -> None:
+    backbone = weight_file(tmp_path)
+    for wrong, message in (
+        ({"classes": ["dog", "Dog"]}, "'dog' and 'Dog'"),
+        ({"classes": CLASSES, "captions": ["a dog", "a \ud800"]}, "caption 2 holds half of a"),
+        ({"classes": tmp_path / "mine.txt"}, "no such class list: .*mine.txt"),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            Tagger.from_captions(backbone=backbone, options=OPTIONS, **wrong)
+        assert "classes.yaml" not in str(error.value) and "captions.txt" not in str(error.value)
+
+
+def test_only_what_is_reported_reaches_the_console(tmp_path, capsys) -> None:
+    from tai_dpt.tagger.fitting import Progress
+
+    Tagger.from_captions(
+        classes=CLASSES,
+        captions=["a dog and a car", "a traffic light"] * 30,
+        backbone=weight_file(tmp_path),
+        options=OPTIONS,
+        log_folder=tmp_path / "log",
+        progress=Progress(line=print),
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("learning from ")
+    assert lines[1:] and all(line.startswith("captions: ") for line in lines[1:])
+    assert {path.suffix for path in tmp_path.rglob("*")}.isdisjoint({".yaml", ".csv"})
+    assert (tmp_path / "log/log.txt").is_file()
+
+
 def test_fitting_without_captions_writes_some(tmp_path) -> None:
     tagger = Tagger.from_captions(
         classes={"boat": ["ship"], "Füße": []}, backbone=weight_file(tmp_path), options=OPTIONS
