@@ -104,7 +104,7 @@ class ViewReader:
         path, number = item
         image = read_image(path)
         name = f"{self.seed}\t{number}\t{Path(path).name}"
-        digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
+        digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=7).digest()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int.from_bytes(digest, "little"))
             return self.transform(image)

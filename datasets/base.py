@@ -16,6 +16,7 @@ from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_files import missing_files
+from tai_dpt.io.image_names import did_you_mean
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DatasetBase
@@ -104,6 +105,10 @@ class MultiLabelDataset(DatasetBase):
             self._unchecked.remove(split)
         return self._splits[split]
 
+    def listed(self, split: str) -> ImageSplit:
+        """As ``images``, whether or not they are on disk."""
+        return self._splits[split]
+
     @property
     def corpus(self) -> LabelledCorpus:
         """The labelled captions: those given, else ``DATASET.CORPUS``'s, read at the first use."""
@@ -137,13 +142,14 @@ def _check_files(name: str, split: ImageSplit) -> None:
     if len(missing) == len(split) > 0:
         raise InputError(
             f"{name} split: none of its {len(split):,} images is on disk, the first would be "
-            f"{missing[0]}: see DATASETS.md for the layout"
+            f"{missing[0]}{did_you_mean(missing[0])}; see DATASETS.md for the layout"
         )
     if missing:
         shown = ", ".join(missing[:3])
         warnings.warn(
             f"{name} split: {len(missing):,} of {len(split):,} images are not on disk: {shown}"
             + (", …" if len(missing) > 3 else "")
+            + did_you_mean(missing[0])
             + "; DATASET.ON_BAD_IMAGE says whether that is an error",
             stacklevel=2,
         )

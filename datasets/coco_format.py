@@ -20,6 +20,7 @@ from tai_dpt.datasets.base import (
 )
 from tai_dpt.datasets.coco_json import CocoFile, CocoObject, read_coco
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.image_names import locate
 from tai_dpt.labels.vocabulary import Vocabulary, normalise
 from tai_dpt.toolbox import DATASET_REGISTRY
 
@@ -120,9 +121,10 @@ def instances_split(
             )
         if _counts(found, crowd, training=training):
             labels[row[found.image_id], column[found.category_id]] = 1
+    files = locate([image.file_name for image in file.images], image_folder)
     return ImageSplit(
         ids=tuple(row),
-        paths=tuple(str(image_folder / image.file_name) for image in file.images),
+        paths=tuple(str(image_folder / name) for name in files),
         labels=labels,
     )
 

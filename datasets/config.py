@@ -56,6 +56,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.IMAGE_LIST.TEST = ""  # without any label file all images are test images
     dataset.IMAGE_LIST.SEPARATOR = ";|,"  # any of these parts the names in a "labels" column
     dataset.IMAGE_LIST.ZERO = ""  # "absent" or "unknown", for a file that has both 0 and -1
+    dataset.IMAGE_LIST.PRESENT_FROM = 0.0  # soft labels: a class is there from this on; 0: none
     dataset.IMAGE_LIST.SKIP_COLUMNS = ()  # columns of a CSV file that are no classes
 
     dataset.PARTIAL = CfgNode()  # which labels of the training images are known

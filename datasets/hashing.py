@@ -22,7 +22,9 @@ def uniform_hash(seed: int, rows: Sequence[str], columns: Sequence[str]) -> NDAr
 
 def _hash64(seed: int, kind: str, names: Sequence[str]) -> NDArray[np.uint64]:
     digests = b"".join(
-        hashlib.blake2b(f"{seed}\t{kind}\t{name}".encode(), digest_size=8).digest()
+        hashlib.blake2b(
+            f"{seed}\t{kind}\t{name}".encode(errors="surrogateescape"), digest_size=8
+        ).digest()
         for name in names
     )
     return np.frombuffer(digests, "<u8").astype(np.uint64)

@@ -21,7 +21,8 @@ from tai_dpt.datasets.base import (
 )
 from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
-from tai_dpt.io.image_files import images_below, locate
+from tai_dpt.io.image_files import images_below
+from tai_dpt.io.image_names import locate
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
@@ -32,7 +33,8 @@ SPLITS = ("TRAIN", "VAL", "TEST")
 class ImageList(MultiLabelDataset):
     """A folder of images with a label file for each of training, validation and test.
 
-    Every label file may be left out. Without any, all images of the folder are test images
+    Every label file may be left out; the one of training may also be named and not be there, as
+    long as nothing learns from images. Without any, all images of the folder are test images
     without labels: they are scored, and there is nothing to evaluate. Unknown labels are left
     out of the metric.
     """
@@ -58,7 +60,7 @@ class ImageList(MultiLabelDataset):
         splits = {
             split.lower(): _labelled(cfg, dataset_path(cfg, options[split]), folder, vocabulary)
             for split in SPLITS
-            if options[split]
+            if options[split] and not (split == "TRAIN" and self._train_is_missing(cfg))
         }
         if not splits:
             splits["test"] = unlabelled_images(folder, vocabulary)
@@ -69,6 +71,17 @@ class ImageList(MultiLabelDataset):
             val=splits.get("val"),
             test=splits.get("test"),
         )
+
+    def images(self, split: str) -> ImageSplit:
+        if split == "train" and self._train_is_missing(self.cfg):
+            dataset_path(self.cfg, self.cfg.DATASET.IMAGE_LIST.TRAIN)  # says that it is missing
+        return super().images(split)
+
+    @staticmethod
+    def _train_is_missing(cfg: CfgNode) -> bool:
+        """Whether there are no training labels where they should be: captions may do."""
+        name = cfg.DATASET.IMAGE_LIST.TRAIN
+        return bool(name) and not (Path(cfg.DATASET.ROOT) / name).expanduser().exists()
 
 
 def unlabelled_images(folder: Path, vocabulary: Vocabulary) -> ImageSplit:
@@ -100,10 +113,12 @@ def _labelled(cfg: CfgNode, path: Path, folder: Path, vocabulary: Vocabulary) ->
         separator=options.SEPARATOR,
         zero=options.ZERO,
         skip_columns=options.SKIP_COLUMNS,
+        present_from=options.PRESENT_FROM,
     )
     files = locate(names, folder)
     _refuse_twice(path, names, files)
-    return ImageSplit(tuple(names), tuple(str(folder / file) for file in files), labels)
+    # the file is the id, however it was written: another run on it may have read another table
+    return ImageSplit(tuple(files), tuple(str(folder / file) for file in files), labels)
 
 
 def _refuse_twice(path: Path, names: list[str], files: list[str]) -> None:

@@ -8,8 +8,10 @@ lines are objects such as ``{"image": "a.jpg", "labels": ["dog", "car"]}``.
 from __future__ import annotations
 
 import csv
-import json
+import math
 import os
+import posixpath
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.reading import parse_json, shown_value
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -28,12 +31,11 @@ LABEL_COLUMNS = ("labels", "tags")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 ZEROS = ("absent", "unknown")
 
-# what a cell of a class's column may hold, in lower case; a zero and a -1 are settled per file
-_PRESENT = {"1", "1.0", "true", "yes"}
-_ABSENT = {"false", "no"}
+# what a cell of a class's column may hold beside numbers, in lower case
+_WORDS = {"true": 1, "yes": 1, "false": -1, "no": -1}
 _UNKNOWN = {"", "nan"}
-_ZERO = {"0", "0.0"}
-_MINUS = {"-1", "-1.0"}
+# the header that pandas gives, or reads, where a table has its rows' numbers in front
+_ROW_NUMBERS = re.compile(r"|unnamed: \d+")
 
 
 class LabelFile(NamedTuple):
@@ -50,19 +52,23 @@ def read_label_file(
     separator: str = ";|,",
     zero: str = "",
     skip_columns: Sequence[str] = (),
+    present_from: float = 0.0,
 ) -> LabelFile:
     """Read a label file; UTF-8, with or without BOM, with LF or CRLF.
 
     In a class's column, 1 (true, yes) is present and an empty cell unknown. A 0 (false, no) is
     absent, and so is a -1; a file that has both must be explained by ``zero``. Where classes are
     listed by name, those that are not listed are absent. Classes are found by any of their names
-    or synonyms.
+    or synonyms. A column of row numbers without a name, as pandas writes it, is passed over.
 
     Args:
-        separator: the characters that may part the names in a ``labels`` column.
+        separator: the characters that may part the names in a ``labels`` column; a class whose
+            own name has one of them is found all the same.
         zero: what a 0 is in a file that has -1 too: "absent" (then -1 is unknown) or "unknown"
             (then -1 is absent).
         skip_columns: columns that are no classes.
+        present_from: soft labels are allowed, numbers from 0 to 1, and say that a class is there
+            from this one on, and absent below; 0: there are none.
 
     Raises:
         InputError: anything in it that is not as described, with the line and the valid values.
@@ -73,7 +79,12 @@ def read_label_file(
         raise InputError(f"{path}: a label file ends in {', '.join(ENDINGS)}, not in '{ending}'")
     if zero and zero not in ZEROS:
         raise unknown("meaning of 0 (DATASET.IMAGE_LIST.ZERO)", zero, ZEROS)
-    reader = _Reader(path, vocabulary, separator, zero, skip_columns)
+    if not 0 <= present_from <= 1:
+        raise InputError(
+            f"DATASET.IMAGE_LIST.PRESENT_FROM is {present_from}; it must lie between 0 (no soft "
+            "labels) and 1"
+        )
+    reader = _Reader(path, vocabulary, separator, zero, skip_columns, present_from)
     if ending in (".jsonl", ".ndjson"):
         reader.json_lines()
     else:
@@ -93,35 +104,40 @@ class _Reader:
         separator: str,
         zero: str,
         skip_columns: Sequence[str],
+        present_from: float,
     ) -> None:
         self.path = path
         self.vocabulary = vocabulary
         self.separator = separator
         self.zero = zero
         self.skip = {normalise(name) for name in skip_columns}
+        self.present_from = present_from
         self.class_of = vocabulary.index_by_any_name()
         self.line_of: dict[str, int] = {}
+        self.first_line: dict[str, int] = {}  # of each image, its name in one spelling
         self.rows: list[NDArray[np.int8]] = []
 
     def json_lines(self) -> None:
         for number, line in read_lines(self.path):
             if not line.strip():
                 continue
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise self._bad(number, f"not valid JSON: {error.msg}") from None
+            item = parse_json(line, where=f"{self.path}, line {number}")
             if not isinstance(item, dict):
                 raise self._bad(number, f"a JSON object is needed, not a {type(item).__name__}")
-            names = [name for name in IMAGE_COLUMNS if isinstance(item.get(name), str)]
-            if not names:
+            fields = [name for name in IMAGE_COLUMNS if name in item]
+            if not fields:
                 raise self._bad(number, f"no field 'image'; it has: {', '.join(item) or 'none'}")
+            image = item[fields[0]]
+            if isinstance(image, bool) or not isinstance(image, str | int):
+                raise self._bad(
+                    number, f"'{fields[0]}' is {shown_value(image)}, not the image's name"
+                )
             labels: Any = next((item[key] for key in LABEL_COLUMNS if key in item), None)
             if not isinstance(labels, list) or not all(isinstance(v, str) for v in labels):
                 raise self._bad(
                     number, "field 'labels' must be a list of class names, [] where there is none"
                 )
-            self._add(number, item[names[0]], self._named(number, labels))
+            self._add(number, str(image), self._named(number, labels))
 
     def table(self, delimiter: str) -> None:
         reader = csv.reader(
@@ -168,6 +184,8 @@ class _Reader:
         for place, name in enumerate(header):
             if place == image or normalise(name) in self.skip:
                 continue
+            if _ROW_NUMBERS.fullmatch(name.lower()):
+                continue
             index = self.class_of.get(normalise(name))
             if index is None:
                 raise InputError(
@@ -203,32 +221,52 @@ class _Reader:
         row = np.zeros(len(self.vocabulary), np.int8)
         for place, index in columns.items():
             cell = cells[place].strip().lower()
-            if cell in _PRESENT:
-                row[index] = 1
-            elif cell in _ABSENT:
-                row[index] = -1
-            elif cell in _ZERO or cell in _MINUS:
-                what = "0" if cell in _ZERO else "-1"
-                seen.setdefault(what, number)
+            if cell in _UNKNOWN:
+                continue
+            value = _WORDS.get(cell, _number(cell))
+            if 0 < value < 1 or (value == 0 and self.present_from):
+                row[index] = self._soft(number, cells[place], header[place], value)
+            elif value in (0, -1) and cell not in _WORDS:
+                seen.setdefault("0" if value == 0 else "-1", number)
                 if len(seen) == 2 and not self.zero:
                     raise self._bad(
                         max(seen.values()),
                         "the file has both 0 and -1; say with DATASET.IMAGE_LIST.ZERO what a 0 "
                         "is: absent (then -1 is unknown) or unknown (then -1 is absent)",
                     )
-                unknown_value = {"absent": "-1", "unknown": "0"}.get(self.zero)
-                row[index] = 0 if what == unknown_value else -1
-            elif cell not in _UNKNOWN:
+                unknown_value = {"absent": -1, "unknown": 0}.get(self.zero)
+                row[index] = 0 if value == unknown_value else -1
+            elif value in (1, -1):
+                row[index] = value
+            else:
                 raise self._bad(
                     number,
                     f"'{cells[place]}' in column '{header[place]}'; a label is 1, 0, -1 or empty",
                 )
         return row
 
+    def _soft(self, number: int, cell: str, column: str, value: float) -> int:
+        if not self.present_from:
+            raise self._bad(
+                number,
+                f"'{cell}' in column '{column}' is a soft label; say with "
+                "DATASET.IMAGE_LIST.PRESENT_FROM from which number on a class is there, or write "
+                "1, 0, -1 or nothing",
+            )
+        return 1 if value >= self.present_from else -1
+
     def _parts(self, cell: str) -> list[str]:
-        for character in self.separator:
-            cell = cell.replace(character, "\n")
-        return [part for part in map(str.strip, cell.split("\n")) if part]
+        """The names in a cell: the longest that is a class's, else up to the next separator."""
+        pieces = re.split(f"([{re.escape(self.separator)}])", cell) if self.separator else [cell]
+        parts, start = [], 0  # at even places names, at odd ones separators
+        while start < len(pieces):
+            ends = range(len(pieces), start + 1, -2)
+            joined = {end: "".join(pieces[start:end]) for end in ends}
+            end = next((e for e, text in joined.items() if normalise(text) in self.class_of), None)
+            end = start + 1 if end is None else end
+            parts.append("".join(pieces[start:end]).strip())
+            start = end + 1
+        return [part for part in parts if part]
 
     def _named(self, number: int, labels: Sequence[str]) -> NDArray[np.int8]:
         row = np.full(len(self.vocabulary), -1, np.int8)
@@ -243,10 +281,19 @@ class _Reader:
         name = image.strip()
         if not name:
             raise self._bad(number, "the image's name is empty")
-        first = self.line_of.setdefault(name, number)
+        # one image, however it is written: ./a.jpg, .\\a.jpg
+        first = self.first_line.setdefault(posixpath.normpath(name.replace("\\", "/")), number)
         if first != number:
             raise self._bad(number, f"image '{name}' was in line {first} already")
+        self.line_of[name] = number
         self.rows.append(row)
 
     def _bad(self, number: int, reason: str) -> InputError:
         return InputError(f"{self.path}, line {number}: {reason}")
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan

@@ -20,7 +20,8 @@ from tai_dpt.io.console import (
     quiet_option,
     say,
 )
-from tai_dpt.io.image_files import find_images, locate
+from tai_dpt.io.image_files import find_images
+from tai_dpt.io.image_names import did_you_mean, locate
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
@@ -136,7 +137,7 @@ def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) 
     paths = [table.parent / name for name in locate(names, table.parent)]
     for path in paths:
         if not path.is_file():
-            raise InputError(f"{table} names {path}, which is not there")
+            raise InputError(f"{table} names {path}, which is not there{did_you_mean(path)}")
     rows, scores = _scores(tagger, paths, quiet)
     labels = labels[rows]
     return fit(scores, labels, source=SOURCES[2], ignore=labels == 0, per_class=per_class)

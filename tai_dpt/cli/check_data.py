@@ -122,7 +122,7 @@ def _check_config(config: Path, root: Path) -> list[Part]:
             dataset = build_dataset(cfg)
             if not isinstance(dataset, MultiLabelDataset):
                 raise InputError(f"dataset '{cfg.DATASET.NAME}' is not one of this project")
-            splits = {split: dataset.images(split) for split in ("train", "val", "test")}
+            splits = {split: dataset.listed(split) for split in ("train", "val", "test")}
     except InputError as error:
         return [Part("config", str(config), None, None, str(error))]
     classes = len(dataset.classnames)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +95,8 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
 def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
     done: set[str] = set()
     kept = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    # at \n alone: a name may hold U+2028 and what else Python takes for the end of a line
+    for number, line in enumerate(re.findall(r"[^\n]*\n", text), 1):
         try:
             record = json.loads(line)
             image = record["image"]

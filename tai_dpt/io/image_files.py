@@ -174,26 +174,6 @@ def listed_paths(source: str | os.PathLike[str]) -> list[str]:
     return [_as_on_disk(os.fsdecode(line)) for line in content.split(b"\n") if line.strip()]
 
 
-def locate(names: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
-    """The file below ``folder`` that each name of a label file means, relative to it.
-
-    As written; with slashes for backslashes; or without its ending, where one image alone is
-    called so. A name that fits no file is returned as it is, for the caller to complain about.
-    """
-    top = os.fspath(folder)
-    files = [name if _is_file(top, name) else _with_slashes(name) for name in names]
-    lost = [index for index, file in enumerate(files) if not _is_file(top, file)]
-    if lost:
-        by_stem: dict[str, list[str]] = {}
-        for path in images_below(top).paths:
-            by_stem.setdefault(Path(path).with_suffix("").as_posix(), []).append(path)
-        for index in lost:
-            fitting = by_stem.get(files[index], [])
-            if len(fitting) == 1:
-                files[index] = Path(fitting[0]).as_posix()
-    return files
-
-
 def missing_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Those of ``paths`` that are not on disk, listing each folder once."""
     names: dict[Path, set[str]] = {}
@@ -260,11 +240,3 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _with_slashes(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")
-
-
-def _is_file(folder: str, name: str) -> bool:
-    return os.path.isfile(os.path.join(folder, name))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import stat
+import struct
+import threading
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +24,16 @@ from tai_dpt.io.image_formats import readable_formats
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 #: raise it when the same file comes out as other pixels: what was computed from them is stale
-READING = 1
-# A JPEG of more pixels than this is decoded at half size or less: it is shrunk anyway.
-_DRAFT_PIXELS = 50_000_000
+READING = 2
+#: environment variable: the most pixels of an image that are read, in millions
+MOST_MEGAPIXELS = "TAI_DPT_MAX_MEGAPIXELS"
+
+# What has more pixels than this is shrunk while (JPEG) or right after it is decoded: CLIP sees a
+# few hundred pixels a side.
+_LARGE = 50_000_000
+_MOST_MEGAPIXELS = 400  # decoded: 1.2 GB of colours
+_TEXTS = {b"iCCP", b"iTXt", b"tEXt", b"zTXt"}  # chunks of PNG that change no pixel
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def as_image(value: AnyImage) -> Image.Image:
@@ -52,26 +65,36 @@ def as_image(value: AnyImage) -> Image.Image:
 def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
     """An image file as RGB, upright (EXIF), the first frame of an animation.
 
+    Gray of more than 8 bits is read as bright as its 8-bit twin: 16 bits count up to 65,535, other
+    whole numbers and fractions up to 1, 255 or 65,535, whichever holds them all; values beyond, as
+    instruments give, run from their lowest to their highest. A very large image is shrunk.
+
     Args:
         glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
     Raises:
-        InputError: the file cannot be read as an image, with its name and the reason.
+        InputError: the file cannot be read as an image, or has more pixels than the environment
+            variable ``MOST_MEGAPIXELS`` names allows; with its name and the reason.
     """
     try:
         if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
             raise InputError(f"{os.fspath(path)}: a pipe or a device, not an image file")
-        with warnings.catch_warnings():
-            # Pillow warns of large images; one that is too large is an error all the same
+        with _pixel_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=readable_formats()) as image:
-                if glance:
-                    image.draft("RGB", (1, 1))
-                elif image.width * image.height > _DRAFT_PIXELS:
-                    image.draft("RGB", (image.width // 2, image.height // 2))
-                return _upright_rgb(image)
+            try:
+                return _decoded(path, glance=glance)
+            except ValueError:  # Pillow refuses a PNG with long texts or a large colour profile
+                content = Path(path).read_bytes()
+                if not content.startswith(_PNG):
+                    raise
+                return _decoded(io.BytesIO(_without_texts(content)), glance=glance)
     except InputError:
         raise
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{os.fspath(path)}: more than {_most_megapixels():,} million pixels, which would take "
+            f"much memory; shrink it, or set {MOST_MEGAPIXELS} to more"
+        ) from None
     except FileNotFoundError:
         raise InputError(f"{os.fspath(path)}: no such file") from None
     except IsADirectoryError:
@@ -81,16 +104,104 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
         raise InputError(f"{os.fspath(path)}: cannot be read as an image ({reason})") from None
 
 
+def _decoded(source: str | os.PathLike[str] | io.BytesIO, *, glance: bool) -> Image.Image:
+    with Image.open(source, formats=readable_formats()) as image:
+        if glance:
+            image.draft("RGB", (1, 1))
+        elif image.width * image.height > _LARGE:
+            image.draft("RGB", (image.width // 2, image.height // 2))
+        pixels = image.width * image.height
+        if pixels > 2 * _LARGE and image.mode in ("L", "RGB", "RGBA"):
+            image.load()  # which turns a TIFF
+            exif = image.getexif().tobytes()
+            image = image.reduce(math.isqrt(pixels // _LARGE) + 1)
+            image.info["exif"] = exif
+        return _upright_rgb(image)
+
+
+class _PixelLimit:
+    """Pillow's limit on pixels, ours while images are read: several threads may do so at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.readers = 0
+
+    def __enter__(self) -> None:
+        # Pillow warns from its limit on, and refuses from twice as much
+        ours = (_most_megapixels() * 1_000_000 + 1) // 2
+        with self.lock:
+            if not self.readers:
+                self.usual = Image.MAX_IMAGE_PIXELS
+            self.readers += 1
+            Image.MAX_IMAGE_PIXELS = ours
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.readers -= 1
+            if not self.readers:
+                Image.MAX_IMAGE_PIXELS = self.usual
+
+
+_pixel_limit = _PixelLimit()
+
+
+def _most_megapixels() -> int:
+    given = os.environ.get(MOST_MEGAPIXELS, "").strip() or str(_MOST_MEGAPIXELS)
+    if not (given.isascii() and given.isdecimal() and int(given)):
+        raise InputError(f"{MOST_MEGAPIXELS} is '{given}'; a whole number of millions of pixels")
+    return int(given)
+
+
+def _without_texts(content: bytes) -> bytes:
+    """A PNG without its texts and colour profile, which change no pixel here."""
+    kept, place = [_PNG], len(_PNG)
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        end = place + 12 + length  # length, kind, data, check sum
+        if content[place + 4 : place + 8] not in _TEXTS:
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept)
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    # damaged EXIF says nothing of how to turn it; a damaged image fails below
+    with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # what is transparent shows white paper, not whatever colour the file hides there
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image).convert("RGB")
-    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Gray of 16 or 32 bits as RGB: Pillow would cut all values at 255."""
+    values = np.asarray(image)
+    transparent = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.format == "PNG":
+        gray = (values >> 8).clip(0, 255).astype(np.uint8)
+    else:
+        gray = _as_bytes(values)
+    if isinstance(transparent, int):
+        gray = np.where(values == transparent, np.uint8(255), gray)  # white paper
+    return Image.fromarray(gray).convert("RGB")
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """Whole numbers or fractions on whatever scale as 0 … 255; what is no number is black."""
+    values = np.where(np.isfinite(values), values, 0).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 65_535:
+        values = (values - low) * (255 / ((high - low) or 1))
+    elif high > 255:
+        values = values // 256
+    elif high <= 1:
+        values = values * 255
+    return np.round(values).astype(np.uint8)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -98,6 +98,22 @@ def test_an_interrupted_file_goes_on(desk, tmp_path, format_) -> None:
         assert not Path(f"{part}.part").exists()
 
 
+@pytest.mark.parametrize("format_", ["jsonl", "csv"])
+def test_names_with_ends_of_lines_in_them_go_on_too(desk, tmp_path, format_) -> None:
+    (tmp_path / "odd").mkdir()
+    for number, name in enumerate(("a\u2028b.png", "a\x85b.png", "a\x1cb.png", "c.png")):
+        photo(tmp_path / "odd" / name, seed=number)
+    whole, part = tmp_path / f"whole.{format_}", tmp_path / f"tags.{format_}"
+    arguments = ("tag", desk / "tagger", tmp_path / "odd", "--top", 2)
+    assert run(*arguments, "--out", whole)[0] == 0
+    text = whole.read_bytes()
+    Path(f"{part}.part").write_bytes(text[:-5])
+    code, _, err = run(*arguments, "--out", part, "--resume")
+    assert code == 0, err
+    assert "3 of 4 done already" in err
+    assert part.read_bytes() == text
+
+
 def test_a_finished_file_takes_new_images(desk, tmp_path) -> None:
     out = tmp_path / "tags.jsonl"
     run("tag", desk / "tagger", desk / "photos" / "0.png", "--out", out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -84,6 +85,71 @@ def test_formats_say_the_same(tmp_path, name, text):
     assert read.labels.tolist() == TWO
 
 
+COMMAS = Vocabulary.from_names(["dog", "black, white dog", "cat"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("black, white dog;cat", [-1, 1, 1]),
+        ("cat, black, white dog", [-1, 1, 1]),
+        ("dog, cat", [1, -1, 1]),
+        ("cat,dog,black, white dog", [1, 1, 1]),
+        (" ; ", [-1, -1, -1]),
+    ],
+)
+def test_a_class_name_may_have_a_separator(tmp_path, cell, expected):
+    (tmp_path / "x.csv").write_text(f'image,labels\na.jpg,"{cell}"\n')
+    assert read_label_file(tmp_path / "x.csv", COMMAS).labels.tolist() == [expected]
+
+
+def test_row_numbers_of_pandas_are_no_class(tmp_path):
+    for header in ("", "Unnamed: 0"):
+        text = f"{header},image,dog,traffic light,car\n0,a.jpg,1,0,0\n1,b.jpg,0,0,1\n"
+        read = labels(tmp_path / "x.csv", text)
+        assert read.names == ["a.jpg", "b.jpg"]
+        assert read.labels.tolist() == [[1, -1, -1], [-1, -1, 1]]
+
+
+def test_soft_labels_need_a_number_to_decide_by(tmp_path):
+    text = "image,dog,traffic light,car\na.jpg,0.7,0.3,0\nb.jpg,1,,0.5\n"
+    with pytest.raises(
+        InputError, match=r"line 2: '0\.7' in column 'dog' is a soft .*PRESENT_FROM"
+    ):
+        labels(tmp_path / "x.csv", text)
+    read = labels(tmp_path / "x.csv", text, present_from=0.5)
+    assert read.labels.tolist() == [[1, -1, -1], [1, 0, 1]]
+    with pytest.raises(InputError, match="PRESENT_FROM is 2"):
+        labels(tmp_path / "x.csv", text, present_from=2)
+
+
+def test_a_number_may_name_an_image(tmp_path):
+    read = labels(tmp_path / "x.jsonl", '{"image": 12, "labels": ["dog"]}\n')
+    assert read.names == ["12"]
+
+
+def test_ids_are_the_files_however_a_table_names_them(root, tmp_path):
+    (root / "mine/test.csv").write_text("image,labels\nimages\\A.JPG,dog\nc,car\ndeep/d.png,\n")
+    images = built(root, tmp_path / "out", TEST="mine/test.csv").dataset.images("test")
+    assert images.ids == ("a.jpg", "deep/c.jpg", "deep/d.png")
+    assert images.paths[1] == str(root / "mine/images/deep/c.jpg")
+
+
+def test_a_name_nearly_right_is_asked_about(root, tmp_path):
+    (root / "mine/test.csv").write_text("image,labels\na.jpg,car\nbb.jpg,dog\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 images .*bb\.jpg; did you mean 'b\.jpg'\?"):
+        run_code = main(arguments(root, tmp_path / "out", TEST="mine/test.csv"))
+    assert run_code == 2
+
+
+def test_training_labels_may_be_named_and_missing_where_captions_teach(root, tmp_path, capsys):
+    (root / "mine/test.csv").write_text("image,labels\na.jpg,car\nb.jpg,dog\n")
+    named = {"TRAIN": "mine/train.csv", "TEST": "mine/test.csv"}
+    assert main(arguments(root, tmp_path / "text", trainer="TaIDPT", **named)) == 0
+    assert main(arguments(root, tmp_path / "image", trainer="MLCoOp", **named)) == 2
+    assert "train.csv is missing" in capsys.readouterr().err
+
+
 def test_an_empty_cell_is_unknown(tmp_path):
     read = labels(tmp_path / "x.csv", "image,dog,traffic light,car\na.jpg,1,,nan\n")
     assert read.labels.tolist() == [[1, 0, 0]]
@@ -146,6 +212,8 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.jsonl", '{"image": "a.jpg"}\n', "must be a list of class names"),
         ("x.jsonl", '{"id": "a.jpg", "labels": []}\n', "no field 'image'; it has: id, labels"),
         ("x.jsonl", "[1]\n", "a JSON object is needed"),
+        ("x.jsonl", '{"image": null, "labels": []}\n', "'image' is null, not the image's name"),
+        ("x.jsonl", "[" * 100_000 + "\n", "line 1: not valid JSON: it is nested too deeply"),
     ],
 )
 def test_bad_files_name_the_line(tmp_path, name, text, message):
@@ -243,7 +311,11 @@ def test_a_circle_of_links_ends(root, tmp_path):
 
 def test_an_image_that_is_listed_by_two_names(root, tmp_path):
     (root / "mine/test.csv").write_text("image,labels\na.jpg,dog\n./a.jpg,car\n")
-    with pytest.raises(InputError, match=r"test\.csv: 'a\.jpg' and '\./a\.jpg' are the same image"):
+    with pytest.raises(InputError, match=r"line 3: image '\./a\.jpg' was in line 2 already"):
+        built(root, tmp_path / "out", TEST="mine/test.csv")
+    whole = root / "mine/images/a.jpg"
+    (root / "mine/test.csv").write_text(f"image,labels\na.jpg,dog\n{whole},car\n")
+    with pytest.raises(InputError, match=r"test\.csv: 'a\.jpg' and '.*a\.jpg' are the same image"):
         built(root, tmp_path / "out", TEST="mine/test.csv")
 
 
@@ -253,3 +325,13 @@ def test_what_is_left_aside_is_said(root, tmp_path):
     with pytest.warns(UserWarning, match=r"images: left aside: 1 \.cr2 \(camera raw.*, 1 \.txt"):
         trainer = built(root, tmp_path / "out")
     assert trainer.images["test"].ids == IMAGES
+
+
+def test_names_that_are_no_text(root, tmp_path):
+    """Bytes that are no UTF-8, as an old disk has them, all the way from folder to scores."""
+    name = os.fsdecode(b"caf\xe9.png")
+    layouts.write_image(root / "mine/images" / name, 9)
+    options = ("FEATURES.CACHE", "disk", "FEATURES.DIR", tmp_path / "cache")
+    with pytest.warns(UserWarning, match="none of the images is labelled"):
+        assert main(arguments(root, tmp_path / "out", *options)) == 0
+    assert name in ScoreTable.load(tmp_path / "out/scores.npz").ids

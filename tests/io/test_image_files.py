@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tai_dpt.errors import InputError
-from tai_dpt.io.image_files import find_images, images_below, listed_paths, locate, missing_files
+from tai_dpt.io.image_files import find_images, images_below, listed_paths, missing_files
 from tai_dpt.io.image_formats import image_endings
 from tai_dpt.io.images import read_image
 
@@ -174,13 +174,6 @@ def test_a_list_that_cannot_be_read(tmp_path, content, message):
         (tmp_path / "l").write_bytes(content)
     with pytest.raises(InputError, match=message):
         listed_paths(tmp_path / "l")
-
-
-def test_names_of_a_label_file_are_located(tmp_path):
-    touch(tmp_path, "a.jpg", "deep/b.jpg", "deep/c.png", "d.jpg", "d.png", "e")
-    names = ["a.jpg", "deep\\b.jpg", "./deep/c", "d", "e", "gone.jpg", str(tmp_path / "a.jpg")]
-    expected = ["a.jpg", "deep/b.jpg", "deep/c.png", "d", "e", "gone.jpg", names[-1]]
-    assert locate(names, tmp_path) == expected
 
 
 def test_missing_files(tmp_path):

@@ -1,0 +1,151 @@
+"""Images of every kind and state, as upright RGB."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from tai_dpt.errors import InputError
+from tai_dpt.io import images as module
+from tai_dpt.io.images import MOST_MEGAPIXELS, read_image
+
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+EIGHT_BIT = np.repeat(RAMP[..., None], 3, axis=2)
+
+
+def pixels(path):
+    return np.asarray(read_image(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("int32, to 255", RAMP.astype(np.int32)),
+        ("int32, to 65,535", RAMP.astype(np.int32) * 257),
+        ("int32, shifted", RAMP.astype(np.int32) << 8),
+        ("int32, beyond", RAMP.astype(np.int32) * 4000 - 500_000),
+        ("float, to 1", RAMP.astype(np.float32) / 255),
+        ("float, to 255", RAMP.astype(np.float32)),
+        ("float, to 65,535", RAMP.astype(np.float32) * 257),
+        ("float, of an instrument", RAMP.astype(np.float32) * 1e-3 - 0.1),
+        ("16 bits", RAMP.astype(np.uint16) * 257),
+    ],
+)
+def test_deep_gray_is_as_bright_as_its_8_bit_twin(tmp_path, name, values):
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    np.testing.assert_array_equal(pixels(tmp_path / "x.tif"), EIGHT_BIT, err_msg=name)
+
+
+def test_a_dark_deep_image_stays_dark(tmp_path):
+    Image.fromarray(np.full((4, 4), 9000, np.int32)).save(tmp_path / "x.tif")
+    assert pixels(tmp_path / "x.tif").max() == 9000 // 256
+
+
+def test_what_is_no_number_is_black(tmp_path):
+    values = np.full((4, 4), 0.5, np.float32)
+    values[0, 0], values[1, 1] = np.nan, np.inf
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    seen = pixels(tmp_path / "x.tif")[..., 0]
+    assert (seen[0, 0], seen[1, 1], seen[2, 2]) == (0, 0, 128)
+
+
+def test_16_bit_gray_with_a_transparent_value(tmp_path):
+    Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    at = content.index(b"IDAT") - 4
+    chunk = b"tRNS" + struct.pack(">H", 7 * 257)
+    chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "x.png").write_bytes(content[:at] + chunk + content[at:])
+    expected = EIGHT_BIT.copy()
+    expected[:, 7] = 255  # white paper
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png"), expected)
+
+
+@pytest.mark.parametrize("what", ["text", "profile"])
+def test_a_png_with_long_texts_or_a_large_profile(tmp_path, what):
+    info = PngImagePlugin.PngInfo()
+    long = "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1)
+    options = {"icc_profile": long.encode()} if what == "profile" else {"pnginfo": info}
+    info.add_text("Comment", long, zip=True)
+    Image.fromarray(EIGHT_BIT).save(tmp_path / "x.png", **options)
+    np.testing.assert_array_equal(pixels(tmp_path / "x.png"), EIGHT_BIT)
+
+
+def test_exif_says_which_side_is_up(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = Image.new("RGB", (40, 20))
+    for name in ("x.jpg", "x.png", "x.tif"):
+        wide.save(tmp_path / name, exif=exif)
+        assert read_image(tmp_path / name).size == (20, 40), name
+
+
+def test_damaged_exif_is_passed_over(tmp_path):
+    Image.new("RGB", (40, 20)).save(tmp_path / "x.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    assert read_image(tmp_path / "x.jpg").size == (40, 20)
+
+
+def test_a_very_large_image_is_shrunk(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow's own limit has no say
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("x.png", "x.tif"):
+        Image.new("RGB", (300, 100), "red").save(tmp_path / name, exif=exif)
+        seen = read_image(tmp_path / name)
+        assert seen.width * seen.height <= 1000
+        assert seen.height == pytest.approx(3 * seen.width, abs=3)
+        assert seen.getpixel((2, 2)) == (255, 0, 0)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_limit_on_pixels_can_be_set(tmp_path, monkeypatch):
+    Image.new("1", (2000, 1001)).save(tmp_path / "x.png")
+    monkeypatch.setenv(MOST_MEGAPIXELS, "2")
+    with pytest.raises(
+        InputError, match=rf"x\.png: more than 2 million .*set {MOST_MEGAPIXELS} to"
+    ):
+        read_image(tmp_path / "x.png")
+    monkeypatch.setenv(MOST_MEGAPIXELS, "3")
+    assert read_image(tmp_path / "x.png").size == (2000, 1001)
+    monkeypatch.setenv(MOST_MEGAPIXELS, "many")
+    with pytest.raises(InputError, match="'many'; a whole number"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_header_that_lies_about_its_size_costs_nothing(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "x.png")
+    content = bytearray((tmp_path / "x.png").read_bytes())
+    content[16:24] = struct.pack(">II", 2**30, 2**30)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(InputError, match="million"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    errors = []
+
+    def read():
+        try:
+            read_image(tmp_path / "x.jpg")
+        except InputError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert "a pipe or a device" in errors[0]
+
+
+def test_names_that_are_no_text_are_read(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    Image.fromarray(EIGHT_BIT).save(os.fsdecode(path))
+    assert read_image(os.fsdecode(path)).size == (256, 16)
