@@ -23,6 +23,12 @@ CAPTION_OPTIONS = {
 def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
     """Batches of the corpus's captions, in an order that ``SEED`` decides."""
     corpus = trainer.dataset.corpus
+    if not trainer.backbone.text.every_token:
+        print(
+            f"{trainer.backbone.name} has no feature for every word of a caption (its text tower "
+            "is not CLIP's causal one): what is learned is global (TaI), and serves for the local "
+            "scores, too"
+        )
     return FeatureLoader(
         lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts, report=trainer.report),
         torch.from_numpy(corpus.labels),

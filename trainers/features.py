@@ -61,10 +61,10 @@ def caption_store(
     digest = _digest(texts)
     tokens = cached_tokens(backbone, texts, digest=digest, folder=cache_folder(cfg))
     return build_store(
-        key=_key(backbone, kind="captions", texts=digest),
+        key=_key(backbone, kind="captions", texts=digest, **_tokens_part(backbone)),
         count=len(tokens),
         embed_dim=backbone.embed_dim,
-        lengths=[len(ids) for ids in tokens],
+        lengths=backbone.text.local_lengths(tokens),
         global_is_last=True,
         encode=lambda rows: backbone.text.encode_packed([tokens[row] for row in rows]),
         batch_rows=TOKENS_AT_ONCE,
@@ -279,6 +279,12 @@ def _key(backbone: Backbone, **parts: str | bool) -> dict[str, str | bool]:
         "compute": str(backbone.dtype).removeprefix("torch."),
         **parts,
     }
+
+
+def _tokens_part(backbone: Backbone) -> dict[str, str]:
+    """What cuts texts to tokens, where it is not the tokenizer of all of OpenAI's CLIPs."""
+    identity = backbone.tokenizer.identity
+    return {"tokenizer": identity} if identity else {}
 
 
 def _dense_part(backbone: Backbone) -> dict[str, str]:

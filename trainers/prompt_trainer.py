@@ -21,6 +21,7 @@ from tai_dpt.prompts.learner import (
     adapt_state_dict,
     class_tokens,
     load_contexts,
+    special_tokens,
 )
 from tai_dpt.scoring.class_sampling import LEAST_CLASSES, ClassDraw, draw_classes
 from tai_dpt.scoring.scores import Scores, score
@@ -212,12 +213,14 @@ class PromptTrainer(MultiLabelTrainer):
         class_names = self.dataset.classnames
         n_ctx, init = options.N_CTX, None
         if options.CTX_INIT:
-            tokens = backbone.tokenize([options.CTX_INIT.replace("_", " ")])[0][1:-1]
+            before, behind = special_tokens(backbone.tokenize)
+            ids = backbone.tokenize([options.CTX_INIT.replace("_", " ")])[0]
+            tokens = ids[len(before) : len(ids) - len(behind)]
             n_ctx, init = len(tokens), backbone.text.token_table[tokens].cpu()
         encoder = PromptEncoder(
             text=backbone.text,
             classes=class_tokens(class_names, backbone.tokenize),
-            start_id=backbone.tokenize([""])[0][0],
+            start_id=next(iter(special_tokens(backbone.tokenize)[0]), None),
             n_ctx=n_ctx,
             csc=options.CSC,
             position=options.CLASS_TOKEN_POSITION,

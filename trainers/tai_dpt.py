@@ -34,6 +34,11 @@ class TaIDPT(CaptionTrainer):
         }
     )
 
+    def context_names(self) -> tuple[str, ...]:
+        """The global prompt alone (*TaI*) where a caption's words have no features to learn a
+        local one from; the places of an image are then compared with the global one."""
+        return ("global", "local") if self.backbone.text.every_token else ("global",)
+
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
@@ -41,7 +46,7 @@ class TaIDPT(CaptionTrainer):
         return score(
             features,
             learned["global"],
-            learned["local"],
+            learned.get("local", learned["global"]),
             scale=options.SCALE,
             sharpness=options.SHARPNESS_TEXT if training else options.SHARPNESS_IMAGE,
         )
@@ -50,10 +55,10 @@ class TaIDPT(CaptionTrainer):
         self, scores: Scores, labels: Tensor, draw: ClassDraw | None
     ) -> dict[str, Tensor]:
         how = {"margin": self.options.MARGIN, "weights": draw.pair_weights if draw else None}
-        return {
-            "loss_global": ranking_loss(scores.global_, labels, **how),
-            "loss_local": ranking_loss(scores.local, labels, **how),
-        }
+        parts = {"loss_global": ranking_loss(scores.global_, labels, **how)}
+        if "local" in self.context_names():
+            parts["loss_local"] = ranking_loss(scores.local, labels, **how)
+        return parts
 
     def score_scale(self) -> float:
         return self.options.SCALE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ def cached_tokens(
 ) -> list[list[int]]:
     """``backbone.tokenize(texts)``, from ``folder`` where it was done before.
 
-    Every CLIP has the same tokenizer, so the file is shared by all backbones. A damaged one is
-    warned about and made again.
+    The file is shared by all backbones that have the tokenizer in common, as OpenAI's have. A
+    damaged one is warned about and made again.
 
     Args:
         digest: a hash of ``texts``.
@@ -28,7 +29,9 @@ def cached_tokens(
     """
     if folder is None:
         return backbone.tokenize(texts)
-    path = folder / f"tokens-{digest[:16]}-{backbone.text.context_length}.npz"
+    other = backbone.tokenizer.identity
+    mark = f"-{hashlib.sha256(other.encode()).hexdigest()[:8]}" if other else ""
+    path = folder / f"tokens-{digest[:16]}-{backbone.text.context_length}{mark}.npz"
     try:
         return _read(path, len(texts))
     except (FileNotFoundError, NotADirectoryError):
@@ -40,8 +43,8 @@ def cached_tokens(
         with atomic_write(path) as stream:
             np.savez(
                 stream,
-                lengths=np.array([len(ids) for ids in tokens], np.uint8),
-                ids=np.array([i for ids in tokens for i in ids], np.uint16),  # 49,408 of them
+                lengths=np.array([len(ids) for ids in tokens], np.uint16),
+                ids=np.array([i for ids in tokens for i in ids], np.uint32),
             )
     except OSError as error:
         warnings.warn(f"tokens are not kept ({error}): {ELSEWHERE}", stacklevel=2)

@@ -1,6 +1,7 @@
-"""CLIP, frozen: captions and images in, dense features out. The only door to ``clip``."""
+"""CLIP, frozen: captions and images in, dense features out. The only door to ``clip``,
+``open_clip`` and ``transformers``."""
 
-from tai_dpt.backbones.backbone import Backbone, backbone_names, load_backbone
+from tai_dpt.backbones.backbone import Backbone, backbone_names, has_name, load_backbone
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.backbones.tokens import encoded_part
@@ -13,5 +14,6 @@ __all__ = [
     "TextEncoder",
     "backbone_names",
     "encoded_part",
+    "has_name",
     "load_backbone",
 ]

@@ -12,13 +12,24 @@ from torch import Tensor, nn
 
 from tai_dpt.backbones.building import build_clip
 from tai_dpt.backbones.download import NAMES, download
+from tai_dpt.backbones.open_clip_models import load_open_clip
 from tai_dpt.backbones.preprocessing import Preprocessing
-from tai_dpt.backbones.tokens import token_ids
 from tai_dpt.backbones.towers import Towers, towers_of
+from tai_dpt.backbones.transformers_models import load_transformers
 from tai_dpt.backbones.weights import read_state_dict
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 
+_ELSEWHERE = (
+    "or a path to a weight file, open_clip:ARCHITECTURE/TAG, open_clip:ARCHITECTURE@FILE, "
+    "hf-hub:ID, transformers:ID"
+)
+# what the name of a library's model begins with -> what loads it
+_LIBRARIES = {
+    "open_clip": load_open_clip,
+    "hf-hub": load_open_clip,
+    "transformers": load_transformers,
+}
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # oneDNN keeps a compiled product of every shape it has met, 1,024 of them unless told otherwise:
@@ -65,6 +76,8 @@ class Backbone:
         self.name = name
         self.weights_hash = towers.weights_hash
         self.logit_scale = towers.logit_scale
+        self.tokenizer = towers.tokenizer
+        self.library = towers.library
         self.device = torch.device(device)
         self.dtype = dtype
         self.text = towers.text.to(self.device, dtype).requires_grad_(False).eval()
@@ -72,7 +85,7 @@ class Backbone:
         self.embed_dim: int = self.text.embed_dim
         self.image_size: int = self.image.image_size
         self.cell: int = self.image.cell
-        self.preprocessing = preprocessing or Preprocessing((self.image_size, self.image_size))
+        self.preprocessing = preprocessing or towers.preprocessing
         if dense is not None:
             self.dense = dense
 
@@ -107,7 +120,15 @@ class Backbone:
         special token is plain text.
         """
         texts = [texts] if isinstance(texts, str) else texts
-        return token_ids(texts, context_length=self.text.context_length)
+        return self.tokenizer.ids(texts)
+
+    def words(self, token_ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]]]:
+        """Words of a text's token ids, and the half-open span of tokens each is made of.
+
+        Args:
+            token_ids: a text's, without SOS and EOS.
+        """
+        return self.tokenizer.words(token_ids)
 
     def encode_texts(self, token_ids: Sequence[Sequence[int]]) -> Features:
         """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS."""
@@ -140,6 +161,11 @@ class Backbone:
         )
 
 
+def has_name(given: str | os.PathLike[str]) -> bool:
+    """Whether what was asked for is a model by its name, which anybody can ask for, and no file."""
+    return str(given) in NAMES or str(given).partition(":")[0] in _LIBRARIES
+
+
 def backbone_names() -> list[str]:
     """The published models that can be asked for by name."""
     return list(NAMES)
@@ -157,8 +183,11 @@ def load_backbone(
     """A frozen CLIP by a published name (downloaded once) or from a local weight file.
 
     Args:
-        name_or_path: one of :func:`backbone_names`, or the path of a TorchScript archive, a
-            saved state dict or a safetensors file; see :func:`weights.read_state_dict`.
+        name_or_path: one of :func:`backbone_names`; or the path of a TorchScript archive, a
+            saved state dict or a safetensors file (see :func:`weights.read_state_dict`); or
+            ``open_clip:ARCHITECTURE/TAG``, ``open_clip:ARCHITECTURE@FILE``, ``hf-hub:ID`` or
+            ``hf-hub:FOLDER`` (models of open_clip); or ``transformers:ID``,
+            ``transformers:FOLDER``.
         dtype: what the towers compute in; the features are fp32 all the same.
         download_dir: where published files are kept; default ``$TAI_DPT_CACHE/clip``,
             else ``~/.cache/clip``.
@@ -170,6 +199,19 @@ def load_backbone(
             CLIP, or the download failed.
     """
     given = os.fspath(name_or_path)
+    towers, name = _towers(given, download_dir=download_dir, sha256=sha256)
+    return Backbone(towers, name=name, device=device, dtype=dtype, dense=dense)
+
+
+def _towers(
+    given: str, *, download_dir: str | os.PathLike[str] | None, sha256: str | None
+) -> tuple[Towers, str]:
+    """The towers, and what the backbone is called."""
+    library = _LIBRARIES.get(given.partition(":")[0])
+    if library is not None:
+        if sha256 is not None:
+            raise InputError(f"sha256 is of one weight file; '{given}' is a model of a library")
+        return library(given), given
     if given in NAMES:
         path = download(given, folder=None if download_dir is None else Path(download_dir))
         name = given
@@ -177,11 +219,9 @@ def load_backbone(
         path = Path(given).expanduser()
         name = path.stem
         if not path.exists() and not _looks_like_path(given):
-            raise InputError(f"{unknown('backbone', given, NAMES)}, or a path to a weight file")
-    towers = towers_of(
-        build_clip(read_state_dict(path, sha256=sha256), source=str(path)), owned=True
-    )
-    return Backbone(towers, name=name, device=device, dtype=dtype, dense=dense)
+            raise InputError(f"{unknown('backbone', given, NAMES)}, {_ELSEWHERE}")
+    model = build_clip(read_state_dict(path, sha256=sha256), source=str(path))
+    return towers_of(model, owned=True), name
 
 
 def _looks_like_path(given: str) -> bool:

@@ -24,6 +24,8 @@ TOKENS_AT_ONCE = 2048
 class TextEncoder(nn.Module):
     """CLIP's frozen text tower. All weights are buffers that stay out of checkpoints."""
 
+    causal = True
+    every_token = True  # has a feature
     token_table: Tensor  # (V, W)
     positions: Tensor  # (77, W)
     ln_final_weight: Tensor
@@ -81,6 +83,14 @@ class TextEncoder(nn.Module):
     def device(self) -> torch.device:
         return self.token_table.device
 
+    def rows_of(self, length: int) -> int:
+        """How many positions a text of so many tokens costs."""
+        return length
+
+    def local_lengths(self, texts: Sequence[Sequence[int]]) -> list[int]:
+        """How many local features each tokenised text has: one a token."""
+        return [len(text) for text in texts]
+
     def project(self, x: Tensor) -> Tensor:
         """The joint space's vectors (…, D) of last hidden states (…, W); fp32, not normalised."""
         normed = layer_norm(x, self.ln_final_weight, self.ln_final_bias)
@@ -122,7 +132,7 @@ class TextEncoder(nn.Module):
         lengths = torch.tensor([len(text) for text in texts])
         offsets = row_offsets(lengths)
         local = torch.empty(int(offsets[-1]), self.embed_dim, device=self.device)
-        for rows in _batches_of_like_length(texts, tokens_per_batch):
+        for rows in batches_of_like_length(texts, tokens_per_batch):
             chosen = torch.tensor(rows)
             longest = int(lengths[chosen].max())
             padded = torch.tensor(
@@ -137,7 +147,7 @@ class TextEncoder(nn.Module):
         return PackedFeatures(local[(offsets[1:] - 1).to(self.device)], local, lengths)
 
 
-def _batches_of_like_length(
+def batches_of_like_length(
     texts: Sequence[Sequence[int]], tokens_per_batch: int
 ) -> Iterator[list[int]]:
     """Indices of ``texts`` by falling length, cut where a padded batch would outgrow the budget."""

@@ -8,48 +8,51 @@ from typing import Any
 
 from torch import Tensor
 
+from tai_dpt.backbones.adapter import LibraryImage, LibraryText
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.resnet import DenseResNet
 from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.backbones.tokenizers import ClipTokenizer, Tokenizer
 from tai_dpt.backbones.vit import DenseViT
 from tai_dpt.backbones.weights import weights_hash
 
-ImageTower = DenseResNet | DenseViT
+ImageTower = DenseResNet | DenseViT | LibraryImage
+TextTower = TextEncoder | LibraryText
 
 
 @dataclass
 class Towers:
-    """Two frozen towers in fp32, and what else their weights say.
+    """Two frozen towers in fp32, and what else came with their weights.
 
     Attributes:
         weights_hash: SHA-256 of the weights, whatever file they came in.
         logit_scale: the factor of similarities that the model was trained with.
+        preprocessing: of images, as in its training.
+        library: whose model it is, for the reader.
     """
 
-    text: TextEncoder
+    text: TextTower
     image: ImageTower
     weights_hash: str
     logit_scale: float
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+    library: str = "OpenAI"
 
 
-def classic_towers(
-    state: MutableMapping[str, Tensor], *, text_heads: int, image_heads: int
-) -> Towers:
-    """The towers of a CLIP of OpenAI's shapes.
-
-    Args:
-        state: its state dict in OpenAI's layout. The tensors are taken out of it and changed,
-            so that no second copy of them is ever in memory.
-        text_heads, image_heads: numbers of attention heads; a ResNet's are its pool's.
-    """
-    identity = weights_hash(state)
-    scale = float(state["logit_scale"].float().exp())
-    image = _image_tower(state, heads=image_heads)
-    return Towers(TextEncoder(state, heads=text_heads), image, identity, scale)
+def text_tower(
+    state: MutableMapping[str, Tensor], *, heads: int, activation: str = "quick_gelu"
+) -> TextEncoder:
+    """CLIP's text tower from a state dict in OpenAI's layout, whose tensors are taken over."""
+    return TextEncoder(state, heads=heads, activation=activation)
 
 
-def _image_tower(state: MutableMapping[str, Tensor], *, heads: int) -> ImageTower:
+def image_tower(
+    state: MutableMapping[str, Tensor], *, heads: int, activation: str = "quick_gelu"
+) -> DenseResNet | DenseViT:
+    """CLIP's image tower from a state dict in OpenAI's layout, whose tensors are taken over."""
     if "visual.class_embedding" in state:
-        return DenseViT(state, heads=heads)
+        return DenseViT(state, heads=heads, activation=activation)
     return DenseResNet(state, heads=heads)
 
 
@@ -66,8 +69,14 @@ def towers_of(clip_model: Any, *, owned: bool = False) -> Towers:
     }
     visual = clip_model.visual
     attention = getattr(visual, "attnpool", None) or visual.transformer.resblocks[0].attn
-    return classic_towers(
-        state,
-        text_heads=clip_model.transformer.resblocks[0].attn.num_heads,
-        image_heads=attention.num_heads,
+    identity, scale = weights_hash(state), float(state["logit_scale"].float().exp())
+    text = text_tower(state, heads=clip_model.transformer.resblocks[0].attn.num_heads)
+    image = image_tower(state, heads=attention.num_heads)
+    return Towers(
+        text=text,
+        image=image,
+        weights_hash=identity,
+        logit_scale=scale,
+        tokenizer=ClipTokenizer(text.context_length),
+        preprocessing=Preprocessing((image.image_size, image.image_size)),
     )

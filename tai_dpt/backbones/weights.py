@@ -58,12 +58,13 @@ def read_state_dict(path: str | os.PathLike[str], *, sha256: str | None = None) 
     return _normalise(_unwrap(_read(path), path), path)
 
 
-def weights_hash(state: Mapping[str, Tensor]) -> str:
+def weights_hash(state: Mapping[str, Tensor], *, note: str = "") -> str:
     """SHA-256 over names, shapes and fp32 values: the same for the same weights in any file.
 
-    Counters that no output depends on (``num_batches_tracked``) are left out.
+    Counters that no output depends on (``num_batches_tracked``) are left out. ``note`` is hashed
+    too: what a model's outputs depend on beside its weights, such as another activation.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(note.encode())
     for key in sorted(state):
         if key.endswith("num_batches_tracked"):
             continue

@@ -5,6 +5,9 @@ classes' prompts begin with — with class-shared context at ``end`` that is [SO
 context — goes through the text encoder once; each class's few own tokens attend to it. All rows
 lie end to end in one matrix, so nothing is padded and every linear layer is one product. The
 encoder is causal, hence none of this changes a class embedding beyond rounding.
+
+An encoder that is not causal (SigLIP's, multilingual ones) shares nothing: there every class's
+whole prompt goes through it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tai_dpt.backbones.adapter import LibraryText
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.distributed import gather_classes
 from tai_dpt.errors import InputError, shorten, unknown
@@ -46,13 +50,25 @@ def class_tokens(
         tokenize: texts to ``[SOS … EOS]`` token ids.
     """
     spoken = [name.replace("_", " ") for name in names]
+    first, last = special_tokens(tokenize)
     result = []
     for name, alone, ended in zip(
         names, tokenize(spoken), tokenize([f"{name}." for name in spoken]), strict=True
     ):
-        n_name = len(alone) - 2
-        result.append(ClassTokens(name, tuple(ended[1 : 1 + n_name]), tuple(ended[1 + n_name :])))
+        behind = len(alone) - len(last)
+        result.append(ClassTokens(name, tuple(ended[len(first) : behind]), tuple(ended[behind:])))
     return result
+
+
+def special_tokens(
+    tokenize: Callable[[Sequence[str]], list[list[int]]],
+) -> tuple[list[int], list[int]]:
+    """What stands before and behind every text: SOS and EOS for CLIP; some have no SOS."""
+    empty, word = tokenize(["", "a"])
+    before = 0
+    while before < len(empty) and empty[before] == word[before]:
+        before += 1
+    return empty[:before], empty[before:]
 
 
 class _GradientScaling:
@@ -144,9 +160,9 @@ class PromptEncoder(nn.Module):
     def __init__(
         self,
         *,
-        text: TextEncoder,
+        text: TextEncoder | LibraryText,
         classes: Sequence[ClassTokens],
-        start_id: int,
+        start_id: int | None,
         n_ctx: int,
         csc: bool = False,
         position: str = "end",
@@ -158,7 +174,7 @@ class PromptEncoder(nn.Module):
         Args:
             text: the frozen text encoder.
             classes: the class names' token ids.
-            start_id: token id of [SOS].
+            start_id: token id of [SOS]; None where texts have none.
             n_ctx: number of context tokens ``M``.
             csc: whether every class has a context of its own (class-specific context).
             position: where the class name stands: ``end``, ``middle`` (half of the context on
@@ -188,7 +204,7 @@ class PromptEncoder(nn.Module):
         # Stop before EOS: its output is the class embedding, so every class needs one of its own.
         # A context of its own is not shared either.
         shared = 0
-        while all(
+        while text.causal and all(
             shared < len(p) - 1
             and p[shared] == prompts[0][shared]
             and not (csc and p[shared][0] == "ctx")
@@ -203,6 +219,9 @@ class PromptEncoder(nn.Module):
         rows = [[at if kind == "ctx" else row_of_token[at] for kind, at in p] for p in prompts]
         self._prefix = rows[0][:shared]
         self._own = [row[shared:] for row in rows]
+        # an id for every row: what stands in a context's place is any word
+        word = next((i for tokens in classes for i in tokens.name_ids), used[0])
+        self._row_ids = [word] * n_ctx + used
         token_rows = text.token_table[torch.tensor(used)].clone()
         self.register_buffer("token_rows", token_rows, persistent=False)
         self.whole = self._plan(range(len(classes)))
@@ -215,7 +234,7 @@ class PromptEncoder(nn.Module):
         pieces: list[list[int]] = [[]]
         filled = self.shared
         for at in shares[rank]:
-            length = len(self._own[classes[at]])
+            length = self.text.rows_of(len(self._own[classes[at]]))
             if pieces[-1] and filled + length > self.rows_per_chunk:
                 pieces.append([])
                 filled = self.shared
@@ -244,12 +263,13 @@ class PromptEncoder(nn.Module):
         return _Chunk(sources(self._prefix, 0), own, members)
 
     def _slots(
-        self, tokens: ClassTokens, start_id: int, n_ctx: int, position: str
+        self, tokens: ClassTokens, start_id: int | None, n_ctx: int, position: str
     ) -> list[tuple[str, int]]:
         """A prompt as ("token", id) and ("ctx", row of the context)."""
         ctx = [("ctx", m) for m in range(n_ctx)]
         before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
-        slots = [("token", start_id), *ctx[:before]]
+        slots = [] if start_id is None else [("token", start_id)]
+        slots += ctx[:before]
         slots += [("token", i) for i in tokens.name_ids] + ctx[before:]
         slots += [("token", i) for i in tokens.tail_ids]
         if len(slots) > self.text.context_length:
@@ -294,6 +314,8 @@ class PromptEncoder(nn.Module):
     def _encode(self, chunk: _Chunk, contexts: Tensor) -> Tensor:
         """Class embeddings (K, C_chunk, D) of a chunk's classes."""
         x = self._sources(contexts, chunk).index_select(1, chunk.sources)
+        if not isinstance(self.text, TextEncoder):
+            return self._encode_whole(self.text, chunk, x)
         x = x + self.text.positions[chunk.positions]
         *blocks, last = self.text.layers
         for block in blocks:
@@ -301,3 +323,16 @@ class PromptEncoder(nn.Module):
         attended = attend(last.qkv(x), chunk.layout, heads=last.heads, last_only=True)
         x = last.finish(x.index_select(1, chunk.last_rows), attended)  # only EOS is read
         return self.text.project(x)
+
+    def _encode_whole(self, text: LibraryText, chunk: _Chunk, x: Tensor) -> Tensor:
+        """Class embeddings (K, C_chunk, D) of prompts that share nothing (K, rows, W)."""
+        behind = len(chunk.members) * self.n_ctx if self.csc else self.n_ctx
+        ids = [self._row_ids[max(at - behind + self.n_ctx, 0)] for at in chunk.sources.tolist()]
+        parts, start = [], 0
+        for count, length in chunk.layout.groups:
+            end = start + count * length
+            rows = x[:, start:end].unflatten(1, (count, length)).flatten(0, 1)  # (K·c, length, W)
+            own = torch.tensor(ids[start:end]).view(count, length).repeat(len(x), 1)
+            parts.append(text.encode_embedded(rows, own).unflatten(0, (len(x), count)))
+            start = end
+        return torch.cat(parts, dim=1)

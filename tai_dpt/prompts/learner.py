@@ -16,6 +16,7 @@ from tai_dpt.prompts.encoder import (
     ClassTokens,
     PromptEncoder,
     class_tokens,
+    special_tokens,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "adapt_state_dict",
     "class_tokens",
     "load_contexts",
+    "special_tokens",
 ]
 
 

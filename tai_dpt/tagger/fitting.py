@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from tai_dpt.backbones import backbone_names
+from tai_dpt.backbones import has_name
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.errors import InputError
@@ -180,6 +180,8 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
     corpus, held_out = trainer.dataset.corpus, trainer.held_out
     with torch.no_grad():
         embeddings = trainer.model()
+    if "local" not in embeddings:  # the backbone's captions teach a global prompt alone
+        embeddings["local"] = embeddings["global"]
     contexts = {name: getattr(trainer.model, f"ctx_{name}") for name in trainer.model.names}
     steps = len(trainer.losses)
     vocabulary = trainer.dataset.vocabulary
@@ -217,7 +219,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
                 "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             },
         },
-        backbone_file=None if name in backbone_names() else name,
+        backbone_file=None if has_name(name) else name,
     )
     if held_out.labels.all():
         warnings.warn(

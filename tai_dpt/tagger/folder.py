@@ -17,7 +17,7 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 import tai_dpt
-from tai_dpt.backbones import Backbone, backbone_names, load_backbone
+from tai_dpt.backbones import Backbone, has_name, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.weights import convert_weights
 from tai_dpt.errors import InputError
@@ -99,7 +99,7 @@ def save(
     """See ``PromptTagger.save``. The folder is built beside and renamed when it is whole."""
     check_free(folder, overwrite=overwrite)
     folder = Path(folder).resolve()  # a link stays one
-    published = tagger.backbone.name in backbone_names() and tagger.backbone_file is None
+    published = has_name(tagger.backbone.name) and tagger.backbone_file is None
     include = not published if include_backbone is None else include_backbone
     if include and tagger.backbone_file is None:
         raise InputError(
@@ -292,7 +292,7 @@ def _backbone(
     if isinstance(given, Backbone):
         return given, None
     if given is not None:
-        published = str(given) in backbone_names()
+        published = has_name(given)
         return load_backbone(given, device=device), None if published else Path(given)
     if asked.file is not None:
         return load_backbone(folder / asked.file, device=device), folder / asked.file

@@ -21,7 +21,6 @@ from torch import Tensor
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
-from tai_dpt.backbones.words import words_of
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
@@ -309,7 +308,7 @@ class PromptTagger:
         (tokens,) = self.backbone.tokenize([caption])
         features = self.backbone.encode_texts([tokens])
         values = heat_map(features, self.embeddings["local"][columns])[0].cpu().numpy()  # (N, k)
-        words, spans = words_of(tokens[1:-1])
+        words, spans = self.backbone.words(tokens[1:-1])
         if not words:
             raise InputError("the caption is empty; write a sentence")
         per_word = np.stack([values[1 + a : 1 + b].max(0) for a, b in spans])

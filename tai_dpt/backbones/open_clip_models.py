@@ -1,0 +1,276 @@
+"""Models of open_clip. The only door to ``open_clip``, which is imported at first use.
+
+A tower of CLIP's own shape is converted into this project's; any other is run by open_clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tai_dpt.backbones.adapter import LibraryImage, LibraryText
+from tai_dpt.backbones.hub import cached_first, one_line
+from tai_dpt.backbones.preprocessing import Preprocessing
+from tai_dpt.backbones.tokenizers import ClipTokenizer, LibraryTokenizer, Tokenizer
+from tai_dpt.backbones.towers import ImageTower, TextTower, Towers, image_tower, text_tower
+from tai_dpt.backbones.weights import weights_hash
+from tai_dpt.errors import InputError, unknown
+
+CONFIG_FILE = "open_clip_config.json"
+_EPSILON = 1e-5  # of the layer norms in CLIP's towers
+
+
+def load_open_clip(given: str) -> Towers:
+    """The towers of ``open_clip:ARCHITECTURE/TAG``, ``open_clip:ARCHITECTURE@file`` or
+    ``hf-hub:…``, a repository of the hub or a folder.
+
+    Raises:
+        InputError: open_clip is not installed; it knows no such architecture or tag; the weights
+            are missing, or of another architecture; the model has a shape that cannot be used.
+    """
+    library = _open_clip()
+    name, weights = _name_and_weights(library, given)
+    with _quiet():
+        model = _create(library, given, name, weights)
+        tokenizer = _tokenizer(library, given, name, model)
+    text = getattr(model, "text", model)
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+    activations = [
+        _activation(part) for part in (model.visual, text) if hasattr(part, "transformer")
+    ]
+    identity = weights_hash(state, note=_note(model, activations))
+    scale = float(state["logit_scale"].float().exp())
+    preprocessing = _preprocessing(given, model)
+    image = _image(model, state, preprocessing)
+    return Towers(
+        text=_text(model, text, state, tokenizer[1]),
+        image=image,
+        weights_hash=identity,
+        logit_scale=scale,
+        tokenizer=tokenizer[0],
+        preprocessing=preprocessing,
+        library=f"open_clip {library.__version__}",
+    )
+
+
+def _open_clip() -> Any:
+    try:
+        return import_module("open_clip")
+    except ImportError as error:
+        raise InputError(
+            f"this backbone needs open_clip ({error}): pip install 'tai-dpt[open-clip]'"
+        ) from error
+
+
+def _name_and_weights(library: Any, given: str) -> tuple[str, str | None]:
+    """What open_clip calls the model, and its tag or weight file."""
+    kind, _, rest = given.partition(":")
+    if kind == "hf-hub":
+        folder = Path(rest).expanduser()
+        if not folder.is_dir():
+            return given, None
+        if not (folder / CONFIG_FILE).is_file():
+            raise InputError(f"{folder} has no {CONFIG_FILE}: not a model of open_clip")
+        return f"local-dir:{folder}", None
+    name, at, file = rest.partition("@")
+    if at:
+        if not Path(file).expanduser().is_file():
+            raise InputError(f"'{given}': no such file: {file}")
+        weights = str(Path(file).expanduser())
+    else:
+        name, slash, weights = rest.rpartition("/")
+        if not slash:
+            raise InputError(
+                f"'{given}' names no weights: write open_clip:ARCHITECTURE/TAG, or "
+                "open_clip:ARCHITECTURE@FILE"
+            )
+    if name not in library.list_models():
+        raise unknown("architecture of open_clip", name, library.list_models())
+    if not at:
+        tags = library.list_pretrained_tags_by_model(name)
+        if weights not in tags:
+            raise unknown(f"weights of {name} in open_clip", weights, tags)
+    return name, weights
+
+
+def _create(library: Any, given: str, name: str, weights: str | None) -> Any:
+    def create() -> Any:
+        return library.create_model(name, pretrained=weights, require_pretrained=True)
+
+    try:
+        return cached_first(create).eval()
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        reason = one_line(error)
+        if "state_dict" in reason or isinstance(error, AssertionError):
+            reason = f"the weights are of another architecture ({reason})"
+        raise InputError(f"cannot load '{given}': {reason}") from error
+
+
+def _tokenizer(library: Any, given: str, name: str, model: Any) -> tuple[Tokenizer, int]:
+    """The model's tokenizer, and the id that pads."""
+    try:
+        theirs = cached_first(lambda: library.get_tokenizer(name))
+    except Exception as error:  # the hub, the file system and transformers each raise their own
+        raise InputError(f"cannot load the tokenizer of '{given}': {one_line(error)}") from error
+    length = theirs.context_length or model.context_length
+    if isinstance(theirs, library.SimpleTokenizer):
+        own = ClipTokenizer(length)
+        odd = ["Émile's DOGS &amp; cats…  2!", "a photo."]
+        if [row[row != 0].tolist() for row in theirs(odd)] == own.ids(odd):
+            return own, 0
+        pieces = theirs.decoder.__getitem__
+        pad, label = 0, "SimpleTokenizer"
+        spell = lambda ids: [pieces(i) for i in ids]  # noqa: E731
+    else:
+        pad, label = int(theirs.tokenizer.pad_token_id or 0), type(theirs.tokenizer).__name__
+        spell = theirs.tokenizer.convert_ids_to_tokens
+    encode = lambda texts: theirs(texts, context_length=length).tolist()  # noqa: E731
+    return LibraryTokenizer(encode, pieces=spell, pad_id=pad, name=label), pad
+
+
+def _preprocessing(given: str, model: Any) -> Preprocessing:
+    theirs = model.visual.preprocess_cfg
+    size = theirs["size"]
+    views = {"shortest": "center", "squash": "whole"}
+    if theirs["resize_mode"] not in views:
+        raise InputError(
+            f"'{given}' prepares images by '{theirs['resize_mode']}', which is not supported: "
+            f"{' or '.join(views)}"
+        )
+    return Preprocessing.from_dict(
+        {
+            "size": [size, size] if isinstance(size, int) else list(size),
+            "view": views[theirs["resize_mode"]],
+            "interpolation": "bilinear" if theirs["interpolation"] == "bilinear" else "bicubic",
+            "mean": list(map(float, theirs["mean"])),
+            "std": list(map(float, theirs["std"])),
+        }
+    )
+
+
+def _image(model: Any, state: dict[str, Tensor], preprocessing: Preprocessing) -> ImageTower:
+    visual = model.visual
+    if type(visual).__name__ == "ModifiedResNet":
+        return image_tower(state, heads=visual.attnpool.num_heads)
+    if _is_clips_vit(visual):
+        _fold_layer_scale(state, visual.transformer, "visual.")
+        heads = visual.transformer.resblocks[0].attn.num_heads
+        return image_tower(state, heads=heads, activation=_activation(visual))
+    trunk = getattr(visual, "trunk", None)
+    pool = getattr(trunk, "attn_pool", None)
+    layers = [getattr(trunk, name, None) for name in ("fc_norm", "head_drop", "head")]
+    behind = nn.Sequential(*[layer for layer in (*layers, visual.head) if layer]) if pool else None
+    return LibraryImage(
+        visual,
+        encode=visual,
+        size=preprocessing.size,
+        pool=pool,
+        **({"after_pool": behind} if behind is not None else {}),
+    )
+
+
+def _text(model: Any, text: Any, state: dict[str, Tensor], pad_id: int) -> TextTower:
+    if _is_clips_text(text):
+        if text is not model:
+            for key in [key for key in state if key.startswith("text.")]:
+                state[key.removeprefix("text.")] = state.pop(key)
+        _fold_layer_scale(state, text.transformer, "")
+        heads = text.transformer.resblocks[0].attn.num_heads
+        return text_tower(state, heads=heads, activation=_activation(text))
+    hugging_face = hasattr(text, "config")
+    if text is model:
+        model.visual = nn.Identity()  # the tower's weights alone are kept
+    return LibraryText(
+        text,
+        encode=model.encode_text if text is model else text,
+        embedding=text.transformer.get_input_embeddings() if hugging_face else text.token_embedding,
+        context_length=_context_length(model, text),
+        pad_id=pad_id,
+        sees_padding=not hugging_face,
+    )
+
+
+def _context_length(model: Any, text: Any) -> int:
+    return int(text.context_length or model.context_length)
+
+
+def _is_clips_vit(visual: Any) -> bool:
+    """Whether an image tower is of the shape of OpenAI's: class token, norms, plain blocks."""
+    return (
+        type(visual).__name__ == "VisionTransformer"
+        and visual.pool_type == "tok"
+        and visual.attn_pool is None
+        and visual.proj is not None
+        and isinstance(visual.ln_pre, nn.LayerNorm)
+        and visual.grid_size[0] == visual.grid_size[1]
+        and _is_plain(visual.transformer)
+        and all(norm.eps == _EPSILON for norm in (visual.ln_pre, visual.ln_post))
+    )
+
+
+def _is_clips_text(text: Any) -> bool:
+    """Whether a text tower is of the shape of OpenAI's: causal, read at EOS, plain blocks."""
+    return (
+        hasattr(text, "ln_final")
+        and getattr(text, "attn_mask", None) is not None
+        and getattr(text, "cls_emb", None) is None
+        and getattr(text, "pool_type", getattr(text, "text_pool_type", "")) == "argmax"
+        and isinstance(text.text_projection, nn.Parameter)
+        and text.ln_final.eps == _EPSILON
+        and _is_plain(text.transformer)
+    )
+
+
+def _is_plain(transformer: Any) -> bool:
+    return all(
+        type(block).__name__ == "ResidualAttentionBlock"
+        and _gelu_kind(block.mlp.gelu) is not None
+        and block.ln_1.eps == block.ln_2.eps == _EPSILON
+        for block in transformer.resblocks
+    )
+
+
+def _activation(part: Any) -> str:
+    blocks = getattr(part.transformer, "resblocks", None)
+    return (_gelu_kind(blocks[0].mlp.gelu) if blocks else None) or "other"
+
+
+def _gelu_kind(layer: nn.Module) -> str | None:
+    if type(layer).__name__ == "QuickGELU":
+        return "quick_gelu"
+    return "gelu" if isinstance(layer, nn.GELU) and layer.approximate == "none" else None
+
+
+def _fold_layer_scale(state: dict[str, Tensor], transformer: Any, prefix: str) -> None:
+    """x + γ·f(x), with γ put into the last layer of f."""
+    for number, block in enumerate(transformer.resblocks):
+        for scale, layer in (("ls_1", "attn.out_proj"), ("ls_2", "mlp.c_proj")):
+            if not hasattr(getattr(block, scale), "gamma"):
+                continue
+            at = f"{prefix}transformer.resblocks.{number}."
+            gamma = state.pop(f"{at}{scale}.gamma")
+            state[f"{at}{layer}.weight"].mul_(gamma[:, None])
+            state[f"{at}{layer}.bias"].mul_(gamma)
+
+
+def _note(model: Any, activations: list[str]) -> str:
+    """What the features depend on beside the weights, where it is not as in OpenAI's models."""
+    classic = type(model).__name__ == "CLIP" and set(activations) <= {"quick_gelu"}
+    return "" if classic else f"{type(model).__name__} {' '.join(activations)}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip logs every step of a model's making to the root logger."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)

@@ -1,0 +1,227 @@
+"""CLIP and SigLIP as transformers keeps them. The only door to ``transformers``.
+
+``CLIPModel`` is of CLIP's own shape and converted into this project's towers; ``SiglipModel`` is
+run by transformers.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tai_dpt.backbones.adapter import LibraryImage, LibraryText
+from tai_dpt.backbones.blocks import ACTIVATIONS
+from tai_dpt.backbones.hub import cached_first, one_line
+from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
+from tai_dpt.backbones.tokenizers import LibraryTokenizer
+from tai_dpt.backbones.towers import Towers, image_tower, text_tower
+from tai_dpt.backbones.weights import weights_hash
+from tai_dpt.errors import InputError
+
+_KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
+_EPSILON = 1e-5
+# transformers' name of a layer in a block -> OpenAI's
+_BLOCK = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "self_attn.out_proj": "attn.out_proj",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
+_OUTSIDE = {
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.final_layer_norm.weight": "ln_final.weight",
+    "text_model.final_layer_norm.bias": "ln_final.bias",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",  # sic
+    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
+    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
+    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
+    "logit_scale": "logit_scale",
+}
+_TRANSPOSED = {
+    "text_projection.weight": "text_projection",
+    "visual_projection.weight": "visual.proj",
+}
+
+
+def load_transformers(given: str) -> Towers:
+    """The towers of ``transformers:FOLDER`` or ``transformers:ID``.
+
+    Raises:
+        InputError: transformers is not installed; there is no such model, or it is neither of
+            CLIP's nor of SigLIP's kind; it has no tokenizer, or its weights do not fit.
+    """
+    library = _transformers()
+    place = given.partition(":")[2]
+    folder = Path(place).expanduser()
+    place = str(folder) if folder.is_dir() else place
+    config = _read(library.AutoConfig, place, given)
+    if config.model_type not in _KINDS:
+        raise InputError(
+            f"'{given}' is a model of kind '{config.model_type}', not one of "
+            f"{', '.join(_KINDS.values())} ({', '.join(_KINDS)})"
+        )
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES)}): save it there too "
+            "(tokenizer.save_pretrained)"
+        )
+    model = _model(library, config, place, given)
+    theirs = _read(library.AutoTokenizer, place, given)
+    length = int(config.text_config.max_position_embeddings)
+    tokenizer = LibraryTokenizer(
+        lambda texts: theirs(texts, truncation=True, max_length=length).input_ids,
+        pieces=theirs.convert_ids_to_tokens,
+        pad_id=int(theirs.pad_token_id),
+        name=type(theirs).__name__,
+    )
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+    parts = _clip(model, state) if config.model_type == "clip" else _siglip(model, state, theirs)
+    return Towers(
+        **parts,
+        tokenizer=tokenizer,
+        preprocessing=_preprocessing(library, config, place, given),
+        library=f"transformers {library.__version__}",
+    )
+
+
+def _transformers() -> Any:
+    try:
+        return import_module("transformers")
+    except ImportError as error:
+        raise InputError(
+            f"this backbone needs transformers ({error}): pip install 'tai-dpt[transformers]'"
+        ) from error
+
+
+def _read(factory: Any, place: str, given: str) -> Any:
+    try:
+        return cached_first(lambda: factory.from_pretrained(place))
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(f"cannot load '{given}': {one_line(error)}") from error
+
+
+def _model(library: Any, config: Any, place: str, given: str) -> Any:
+    kind = getattr(library, _KINDS[config.model_type])
+
+    def load() -> Any:
+        return kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+
+    try:
+        model, found = cached_first(load)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"cannot load '{given}': {one_line(error)}") from error
+    wrong = [*found["missing_keys"], *found["mismatched_keys"]]
+    if wrong:
+        raise InputError(
+            f"cannot load '{given}': the weights are of another architecture (missing or of "
+            f"another shape: {sorted(map(str, wrong))[0]} and {len(wrong) - 1} more)"
+        )
+    return model.eval()
+
+
+def _clip(model: Any, state: dict[str, Tensor]) -> dict[str, Any]:
+    """``CLIPModel`` in this project's towers."""
+    text, vision = model.config.text_config, model.config.vision_config
+    for part in (text, vision):
+        if part.hidden_act not in ACTIVATIONS or part.layer_norm_eps != _EPSILON:
+            raise InputError(
+                f"a CLIPModel with hidden_act '{part.hidden_act}' and layer_norm_eps "
+                f"{part.layer_norm_eps} is of unknown shape: expected {' or '.join(ACTIVATIONS)} "
+                f"and {_EPSILON}"
+            )
+    openai = _openai_layout(state)
+    state.clear()
+    kinds = (text.hidden_act, vision.hidden_act)
+    note = "" if set(kinds) == {"quick_gelu"} else f"CLIP {' '.join(kinds[::-1])}"
+    return {
+        "weights_hash": weights_hash(openai, note=note),
+        "logit_scale": float(openai["logit_scale"].exp()),
+        "text": text_tower(openai, heads=text.num_attention_heads, activation=kinds[0]),
+        "image": image_tower(openai, heads=vision.num_attention_heads, activation=kinds[1]),
+    }
+
+
+def _openai_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a ``CLIPModel`` under OpenAI's names."""
+    result = {new: state[old] for old, new in _OUTSIDE.items()}
+    result |= {new: state[old].T.contiguous() for old, new in _TRANSPOSED.items()}
+    blocks = re.compile(r"(text|vision)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+    for key, value in state.items():
+        if not (found := blocks.fullmatch(key)):
+            continue
+        tower, number, layer, part = found.groups()
+        prefix = f"{'visual.' if tower == 'vision' else ''}transformer.resblocks.{number}."
+        if layer in _BLOCK:
+            result[f"{prefix}{_BLOCK[layer]}.{part}"] = value
+        elif layer == "self_attn.q_proj":
+            rest = (state[key.replace("q_proj", other)] for other in ("k_proj", "v_proj"))
+            result[f"{prefix}attn.in_proj_{part}"] = torch.cat([value, *rest])
+    return result
+
+
+def _siglip(model: Any, state: dict[str, Tensor], tokenizer: Any) -> dict[str, Any]:
+    """``SiglipModel``, run by transformers."""
+    text, vision = model.text_model, model.vision_model
+    size = int(model.config.vision_config.image_size)
+    return {
+        "weights_hash": weights_hash(state, note="SiglipModel"),
+        "logit_scale": float(state["logit_scale"].exp()),
+        "text": LibraryText(
+            text,
+            encode=lambda ids: text(input_ids=ids).pooler_output,
+            embedding=text.get_input_embeddings(),
+            context_length=int(model.config.text_config.max_position_embeddings),
+            pad_id=int(tokenizer.pad_token_id),
+            sees_padding=True,
+        ),
+        "image": LibraryImage(
+            vision,
+            encode=lambda images: vision(pixel_values=images).pooler_output,
+            size=(size, size),
+            pool=vision.head,
+        ),
+    }
+
+
+def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preprocessing:
+    """As the folder's image processor has it; the kind's own where there is none."""
+    side = int(config.vision_config.image_size)
+    clip = config.model_type == "clip"
+    folder = Path(place)
+    if folder.is_dir() and not (folder / "preprocessor_config.json").is_file():
+        return Preprocessing(
+            size=(side, side),
+            view="center" if clip else "whole",
+            mean=PIXEL_MEAN if clip else (0.5,) * 3,
+            std=PIXEL_STD if clip else (0.5,) * 3,
+        )
+    theirs = _read(library.AutoImageProcessor, place, given)
+    size = dict(theirs.size)
+    crops = bool(getattr(theirs, "do_center_crop", False))
+    cut = dict(theirs.crop_size) if crops else size
+    short = size.get("shortest_edge", size.get("height"))
+    if crops and short != cut["height"]:
+        raise InputError(
+            f"'{given}' resizes images to {short} pixels and cuts {cut['height']} out of them, "
+            "which is not supported"
+        )
+    return Preprocessing.from_dict(
+        {
+            "size": [int(cut["height"]), int(cut["width"])],
+            "view": "center" if crops else "whole",
+            "interpolation": {0: "nearest", 2: "bilinear", 3: "bicubic"}[int(theirs.resample)],
+            "mean": list(map(float, theirs.image_mean)),
+            "std": list(map(float, theirs.image_std)),
+        }
+    )

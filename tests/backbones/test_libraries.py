@@ -1,0 +1,148 @@
+"""Models of open_clip and transformers: what they answer here is what they answer there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.backbones.text import TextEncoder
+from tai_dpt.backbones.vit import DenseViT
+
+import library_models
+from clips import assert_close
+
+open_clip = pytest.importorskip("open_clip")
+transformers = pytest.importorskip("transformers")
+
+TEXTS = ["a dog", "Two CATS, and a naïve car!", "", "so very " * 60 + "long", "ein großer Hund"]
+CONVERTED = ("vit_gelu", "vit_quick_gelu", "vit_layer_scale", "resnet")
+FAMILIES = [*library_models.OPEN_CLIP]
+KINDS = ["clip_gelu", "clip_quick_gelu", "siglip"]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def of_open_clip(request, tmp_path_factory):
+    """The family, open_clip's own model and tokenizer, and the backbone from the same folder."""
+    folder = library_models.save_open_clip(tmp_path_factory.mktemp(request.param), request.param)
+    name = f"local-dir:{folder}"
+    model = open_clip.create_model(name).eval()
+    return request.param, model, open_clip.get_tokenizer(name), load_backbone(f"hf-hub:{folder}")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def of_transformers(request, tmp_path_factory):
+    """The kind, the folder, transformers' own model, and the backbone from the folder."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = library_models.save_transformers(folder, request.param)
+    return request.param, folder, model, load_backbone(f"transformers:{folder}")
+
+
+def pixels(backbone: Backbone) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, *backbone.preprocessing.size, generator=generator)
+
+
+def padded(backbone: Backbone, like: Tensor, fill: int) -> Tensor:
+    rows = [ids + [fill] * (like.shape[1] - len(ids)) for ids in backbone.tokenize(TEXTS)]
+    return torch.tensor(rows)
+
+
+@torch.no_grad()
+def test_global_features_are_open_clips(of_open_clip):
+    _, model, tokenizer, backbone = of_open_clip
+    batch = pixels(backbone)
+    features = backbone.encode_images(batch, position_embedding=True)
+    assert_close(features.global_, F.normalize(model.encode_image(batch), dim=-1))
+    texts = backbone.encode_texts(backbone.tokenize(TEXTS))
+    assert_close(texts.global_, F.normalize(model.encode_text(tokenizer(TEXTS)), dim=-1))
+    assert backbone.logit_scale == pytest.approx(float(model.logit_scale.exp()))
+
+
+def test_token_ids_are_open_clips(of_open_clip):
+    _, _, tokenizer, backbone = of_open_clip
+    texts = [*TEXTS, *library_models.captions()]
+    pad = getattr(backbone.text, "pad_id", 0)
+    for ours, theirs in zip(backbone.tokenize(texts), tokenizer(texts).tolist(), strict=True):
+        assert ours + [pad] * (len(theirs) - len(ours)) == theirs
+
+
+def test_towers_of_clips_shape_are_converted_and_others_say_what_they_cannot(of_open_clip):
+    family, _, _, backbone = of_open_clip
+    if family in CONVERTED:
+        assert isinstance(backbone.text, TextEncoder)
+        assert backbone.image.any_size
+    if family in ("multilingual", "bidirectional"):
+        assert not backbone.text.every_token
+        features = backbone.encode_texts(backbone.tokenize(TEXTS))
+        assert features.local.shape[1] == 1
+        assert torch.equal(features.local[:, 0], features.global_)
+        assert isinstance(backbone.image, DenseViT)
+    if family in ("timm", "vit_average"):
+        assert not backbone.image.has_places
+        assert isinstance(backbone.text, TextEncoder)
+
+
+@torch.no_grad()
+def test_global_features_are_transformers(of_transformers):
+    kind, folder, model, backbone = of_transformers
+    batch = pixels(backbone)
+    expected = model.get_image_features(pixel_values=batch).pooler_output
+    features = backbone.encode_images(batch, position_embedding=True)
+    assert_close(features.global_, F.normalize(expected, dim=-1))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    length = backbone.text.context_length
+    inputs = tokenizer(
+        TEXTS, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    )
+    given = {"input_ids": inputs.input_ids}  # SigLIP sees its padding; CLIP's is behind EOS
+    expected = model.get_text_features(**given).pooler_output
+    texts = backbone.encode_texts(backbone.tokenize(TEXTS))
+    assert_close(texts.global_, F.normalize(expected, dim=-1))
+    assert texts.local.shape[1] == (1 if kind == "siglip" else length)
+    for ours, theirs in zip(backbone.tokenize(TEXTS), inputs.input_ids.tolist(), strict=True):
+        assert ours + [tokenizer.pad_token_id] * (length - len(ours)) == theirs
+
+
+@torch.no_grad()
+def test_siglips_places_are_the_value_path_of_its_pool(tmp_path):
+    """Each place alone goes through the pool as if it were the only one."""
+    model = library_models.save_transformers(tmp_path, "siglip")
+    backbone = load_backbone(f"transformers:{tmp_path}")
+    batch = pixels(backbone)
+    tokens = model.vision_model(pixel_values=batch).last_hidden_state
+    alone = torch.stack([model.vision_model.head(tokens[:, i : i + 1]) for i in range(9)], dim=1)
+    features = backbone.encode_images(batch, position_embedding=False)
+    assert_close(features.local, F.normalize(alone, dim=-1))
+    assert (backbone.cell, backbone.image.grid) == (16, 3)
+
+
+@pytest.fixture(scope="module")
+def timms_pool():
+    """A small attention pool of timm's, and an image tower that ends in it."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    trunk = VisionTransformer(
+        img_size=48, patch_size=16, embed_dim=32, depth=2, num_heads=2, class_token=False,
+        global_pool="map", num_classes=0,
+    ).eval()  # fmt: skip
+    library_models.randomise(trunk)
+    return trunk
+
+
+@torch.no_grad()
+def test_timms_pool_has_the_same_value_path(timms_pool: Any):
+    from tai_dpt.backbones.adapter import LibraryImage
+
+    tower = LibraryImage(timms_pool, encode=timms_pool, size=(48, 48), pool=timms_pool.attn_pool)
+    batch = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(2))
+    tokens = timms_pool.forward_features(batch)
+    alone = torch.stack([timms_pool.attn_pool(tokens[:, i : i + 1]) for i in range(9)], dim=1)
+    global_, local = tower(batch, position_embedding=False)
+    assert_close(local, alone)
+    assert_close(global_, timms_pool(batch))

@@ -1,0 +1,145 @@
+"""Methods on backbones that are not OpenAI's: what they can, and what is said where they cannot."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tai_dpt import Tagger
+from tai_dpt.backbones import load_backbone
+from tai_dpt.errors import InputError
+from tai_dpt.prompts.learner import PromptEncoder, class_tokens, special_tokens
+from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.trainers.run import build_parser, run, setup_cfg
+
+import library_models
+import worlds
+from clips import assert_close, tiny_clip
+
+pytest.importorskip("open_clip")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return worlds.write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("siglip")
+    library_models.save_transformers(folder, "siglip")
+    return f"transformers:{folder}"
+
+
+@pytest.fixture(scope="module")
+def multilingual(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("multilingual")
+    return f"hf-hub:{library_models.save_open_clip(folder, 'multilingual')}"
+
+
+def trained(world, output, trainer, *options):
+    argv = worlds.arguments(world, trainer, output, *options)
+    return run(setup_cfg(build_parser().parse_args(argv)))
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("csc", [False, True])
+@pytest.mark.parametrize("which", ["siglip", "multilingual"])
+def test_prompts_through_a_tower_that_is_not_causal(request, which, csc, position):
+    """With the embeddings of words as context, a prompt is the text that they spell."""
+    backbone = load_backbone(request.getfixturevalue(which))
+    text, names = backbone.text, ["dog", "traffic light", "car"]
+    first, _ = special_tokens(backbone.tokenize)
+    words = backbone.tokenize(["a photo of"])[0][len(first) :][:3]
+    context = text.token_table[words].clone()
+    classes = class_tokens(names, backbone.tokenize)
+    encoder = PromptEncoder(
+        text=text, classes=classes, start_id=next(iter(first), None), n_ctx=3, csc=csc,
+        position=position, rows_per_chunk=40,
+    )  # fmt: skip
+    cut = {"end": 3, "middle": 1, "front": 0}[position]
+    spelled = [
+        [*first, *words[:cut], *tokens.name_ids, *words[cut:], *tokens.tail_ids]
+        for tokens in classes
+    ]
+    contexts = (context.expand(3, 3, -1) if csc else context)[None].clone().requires_grad_()
+    embeddings = encoder(contexts)
+    assert_close(F.normalize(embeddings[0], dim=-1), backbone.encode_texts(spelled).global_)
+    assert_close(encoder(contexts, [2, 0])[0], embeddings[0, [2, 0]])
+    probe = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(0))
+    (embeddings * probe).sum().backward()
+    step = 1e-2 * torch.randn(contexts.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        up, down = (((encoder(contexts + s * step)) * probe).sum() for s in (1, -1))
+    assert contexts.grad is not None
+    assert float((contexts.grad * step).sum() * 2) == pytest.approx(float(up - down), rel=0.02)
+
+
+@pytest.mark.parametrize("which", ["siglip", "multilingual"])
+def test_tai_learns_the_global_prompt_where_words_have_no_features(
+    request, world, tmp_path, which, capsys
+):
+    name = request.getfixturevalue(which)
+    options = ("MODEL.BACKBONE.NAME", name, "INPUT.SIZE", "[48, 48]", "TRAINER.TAIDPT.N_CTX", 2)
+    trainer = trained(world, tmp_path, "TaIDPT", *options)
+    assert trainer.model.names == ("global",)
+    printed = capsys.readouterr().out
+    assert "has no feature for every word of a caption" in printed
+    assert "global (TaI)" in printed
+    table = ScoreTable.load(tmp_path / "scores.npz")
+    assert np.isfinite(table.merged).all()
+    assert not np.array_equal(table.local, table.global_)  # the places of an image do differ
+
+
+def test_a_dense_option_is_chosen_at_test_and_asks_for_no_training(world, tmp_path):
+    weights = world / "vit.pt"
+    torch.save(tiny_clip("vit").state_dict(), weights)
+    options = ("MODEL.BACKBONE.NAME", str(weights), "INPUT.SIZE", "[48, 48]")
+    cache = ("FEATURES.CACHE", "disk", "DATASET.ROOT", str(world))
+    trained(world, tmp_path / "run", "TaIDPT", *options, *cache)
+    tables = {"": ScoreTable.load(tmp_path / "run/scores.npz")}
+    for dense in ("qq", "value"):
+        output = tmp_path / dense
+        argv = worlds.arguments(
+            world, "TaIDPT", output, *options, *cache, "MODEL.BACKBONE.DENSE", dense
+        )
+        flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), *argv]
+        run(setup_cfg(build_parser().parse_args(flags)))
+        tables[dense] = ScoreTable.load(output / "scores.npz")
+    np.testing.assert_allclose(tables["qq"].local, tables[""].local, atol=1e-5)
+    np.testing.assert_allclose(tables["value"].global_, tables[""].global_, atol=1e-4)
+    assert np.abs(tables["value"].local - tables[""].local).max() > 1e-3
+
+
+def test_a_dense_option_is_refused_for_a_resnet(world, tmp_path):
+    with pytest.raises(InputError, match=r"one way only.*'qk' \(MODEL\.BACKBONE\.DENSE\)"):
+        trained(world, tmp_path, "ZSCLIP", "MODEL.BACKBONE.DENSE", "qk")
+
+
+def test_a_multilingual_tagger_is_learned_kept_and_used(multilingual, tmp_path):
+    """Classes and captions in another language, from fitting to a folder and back."""
+    captions = ["ein Hund vor einem Auto", "zwei Autos", "der Hund", "eine Katze"] * 20
+    tagger = Tagger.from_captions(
+        classes={"Hund": ["Hund"], "Auto": ["Auto", "Autos"], "Katze": ["Katze"]},
+        captions=captions,
+        backbone=multilingual,
+        options=["OPTIM.MAX_EPOCH", 2, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory"],
+    )
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    tagger.save(tmp_path / "tagger")
+    about = json.loads((tmp_path / "tagger/tagger.json").read_text())
+    assert about["backbone"]["name"] == multilingual
+    again = Tagger.load(tmp_path / "tagger")
+    np.testing.assert_allclose(again.scores(image), tagger.scores(image), atol=1e-6)
+    np.testing.assert_allclose(
+        again.caption_scores(["der Hund"]), tagger.caption_scores(["der Hund"]), atol=1e-6
+    )
+    about["backbone"]["weights_sha256"] = "0" * 64
+    (tmp_path / "tagger/tagger.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="prompts work with their own backbone only"):
+        Tagger.load(tmp_path / "tagger")
