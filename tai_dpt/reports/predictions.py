@@ -33,7 +33,8 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
     names = list(trainer.dataset.classnames)
     chosen = _spread(split.labels, count)
     with torch.no_grad():
-        embeddings = trainer.model()["local"]
+        learned = trainer.model()
+    embeddings = learned.get("local", learned["global"])
 
     figure = Figure(figsize=(2.5 * count, 6.6), layout="constrained")
     rows_of_axes = figure.subplots(3, count, squeeze=False, height_ratios=(1, 0.36, 1))
