@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import hashlib
 import logging
 import os
 import ssl
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -19,6 +24,7 @@ from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.cache import ELSEWHERE, VARIABLE, cache_root
+from tai_dpt.io.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +72,15 @@ def download(name: str, *, folder: str | Path | None = None) -> Path:
     url = table[name]
     expected, file_name = url.split("/")[-2:]
     target = Path(folder or default_folder()).expanduser() / file_name
-    for present in (target, *([] if folder else [_folder_of_clip() / file_name])):
-        if present.is_file():
-            if file_sha256(present) == expected:
-                return present
-            logger.warning("%s does not have the published checksum; downloading it anew", present)
+    places = (target, *([] if folder else [_folder_of_clip() / file_name]))
+    if present := _present(places, expected):
+        return present
     try:
-        with urlopen(url, timeout=30) as source:
-            _save(source, target, expected)
+        with _alone(target):
+            if present := _present(places, expected):  # by now
+                return present
+            with urlopen(url, timeout=30) as source:
+                _save(source, target, expected)
     except InputError:
         raise
     except (OSError, HTTPException) as error:  # urllib's URLError is an OSError
@@ -85,6 +92,35 @@ def download(name: str, *, folder: str | Path | None = None) -> Path:
             f"with a network and put it at '{target}', {_ELSEWHERE}"
         ) from error
     return target
+
+
+def file_of(name: str) -> Path | None:
+    """Where the file of a published backbone is on this machine; it is not checked."""
+    table, _ = published_files()
+    file_name = table[name].split("/")[-1]
+    folders = dict.fromkeys((default_folder(), _folder_of_clip()))
+    return next((f / file_name for f in folders if (f / file_name).is_file()), None)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Of several processes on this machine one fetches ``target``; the others wait for it."""
+    mark = hashlib.sha256(f"{getpass.getuser()} {target.absolute()}".encode()).hexdigest()[:16]
+    place = Path(tempfile.gettempdir()) / f"tai-dpt-fetch-{mark}"
+    place.mkdir(exist_ok=True)
+    waiting = partial(logger.warning, "another process fetches %s; waiting for it", target.name)
+    with locked(place, 0, 1, waiting):
+        yield
+
+
+def _present(places: Sequence[Path], expected: str) -> Path | None:
+    """The first of the files that is there and has the expected SHA-256."""
+    for place in places:
+        if place.is_file():
+            if file_sha256(place) == expected:
+                return place
+            logger.warning("%s does not have the published checksum; downloading it anew", place)
+    return None
 
 
 def _not_written(error: object) -> str:

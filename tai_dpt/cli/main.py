@@ -37,6 +37,11 @@ COMMANDS = {
     ),
     "page": ("tai_dpt.cli.page", "page", "An HTML page of a training run."),
     "cache": ("tai_dpt.cli.cache", "cache", "What is kept between runs, and away with it."),
+    "backbones": (
+        "tai_dpt.cli.backbones",
+        "backbones",
+        "Which CLIPs can be asked for, which are here, what one can do.",
+    ),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (
         "tai_dpt.cli.grow_vocabulary",

@@ -182,3 +182,17 @@ def test_a_clip_that_cannot_be_imported_is_reported(monkeypatch, error, message)
     monkeypatch.setattr(clip_package, "import_module", fail)
     with pytest.raises(InputError, match=message):
         clip_package.clip_class()
+
+
+def test_of_two_that_need_a_file_one_fetches_it(publisher, tmp_path):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(download("RN50", folder=tmp_path)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert found == [tmp_path / "RN50.pt"] * 3
+    assert len(publisher) == 1

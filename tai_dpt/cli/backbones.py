@@ -1,0 +1,57 @@
+"""``tai-dpt backbones``: what can be asked for, what is here, and what one of them can do."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--dense", default=None, help="With a NAME: as MODEL.BACKBONE.DENSE.")
+def backbones(name: str | None, dense: str | None) -> None:
+    """Which backbones can be asked for and which are on this machine; all about NAME.
+
+    NAME is what --backbone takes: a published name, a weight file, or a library's model. It is
+    loaded, and fetched where it is not here yet.
+    """
+    from tai_dpt.errors import InputError
+
+    if name is None:
+        if dense is not None:
+            raise InputError("--dense needs the NAME of a backbone")
+        _list()
+        return
+    from tai_dpt.backbones import load_backbone
+    from tai_dpt.backbones.catalogue import described
+
+    about = described(load_backbone(name, dense=dense))
+    width = max(map(len, about))
+    for key, value in about.items():
+        click.echo(f"{key:<{width}}  {value}")
+
+
+def _list() -> None:
+    from tabulate import tabulate
+
+    from tai_dpt.backbones.catalogue import LIBRARIES, in_hub_cache, installed, published
+    from tai_dpt.backbones.download import default_folder
+    from tai_dpt.backbones.hub import hub_folder
+
+    rows = [
+        [
+            entry.name,
+            str(entry.file or "not here"),
+            f"{entry.file.stat().st_size / 1e6:,.0f} MB" if entry.file else "",
+            entry.sha256[:12],
+            entry.licence,
+        ]
+        for entry in [*published(), *in_hub_cache()]
+    ]
+    click.echo(tabulate(rows, ["name", "file", "size", "SHA-256", "licence"], "simple"))
+    click.echo(f"\nOpenAI's are fetched into {default_folder()} (TAI_DPT_CACHE)")
+    click.echo(f"the hub's cache is {hub_folder()} (HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE)")
+    for names, (package, extra) in LIBRARIES.items():
+        found = installed(package)
+        state = f"{package} {found}" if found else f"pip install 'tai-dpt[{extra}]'"
+        click.echo(f"{names}: {state}")
+    click.echo("any weight file in OpenAI's layout: its path")
