@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.image_names import did_you_mean
 from tai_dpt.labels.class_lists import load_vocabulary
@@ -145,12 +145,10 @@ def _check_files(name: str, split: ImageSplit) -> None:
             f"{missing[0]}{did_you_mean(missing[0])}; see DATASETS.md for the layout"
         )
     if missing:
-        shown = ", ".join(missing[:3])
+        shown = first_few(missing, 3)
         warnings.warn(
             f"{name} split: {len(missing):,} of {len(split):,} images are not on disk: {shown}"
-            + (", …" if len(missing) > 3 else "")
-            + did_you_mean(missing[0])
-            + "; DATASET.ON_BAD_IMAGE says whether that is an error",
+            f"{did_you_mean(missing[0])}; DATASET.ON_BAD_IMAGE says whether that is an error",
             stacklevel=2,
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tai_dpt.datasets import nuswide, voc2007
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.class_lists import load_vocabulary
@@ -203,18 +203,13 @@ SOURCES = {
 }
 
 
-def first_of(names: Sequence[str]) -> str:
-    """The first three, for a message."""
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
 def _images(what: str, place: str, listed: Sequence[Path], official: int) -> Part:
     """Of the images that a list names, how many there are."""
     if not listed:
         return Part(what, place, None, official)
     missing = missing_files(listed)
     found = len(listed) - len(missing)
-    note = f"{len(missing):,} are not on disk: {first_of(missing)}" if missing and found else ""
+    note = f"{len(missing):,} are not on disk: {first_few(missing, 3)}" if missing and found else ""
     return Part(what, place, found or None, official, note)
 
 

@@ -20,7 +20,7 @@ from tai_dpt.datasets.base import (
     dataset_path,
     vocabulary_from_config,
 )
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -117,7 +117,7 @@ def check_concepts(home: Path, vocabulary: Vocabulary) -> None:
     if foreign:
         raise InputError(
             f"{path}: {len(foreign)} of the {len(vocabulary)} classes are not in it: "
-            f"{', '.join(foreign[:5])}; DATASET.VOCABULARY for this data set is nuswide"
+            f"{first_few(foreign)}; DATASET.VOCABULARY for this data set is nuswide"
         )
 
 

@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit, dataset_path
 from tai_dpt.datasets.hashing import uniform_hash
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.atomic import atomic_write
 
 MASK_FORMATS = (".npz", ".npy", ".txt")
@@ -229,6 +229,6 @@ def _positions(there: Sequence[str], wanted: Sequence[str], complaint: str) -> l
     position = {name: i for i, name in enumerate(there)}
     missing = [name for name in wanted if name not in position]
     if missing:
-        shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        shown = first_few(missing)
         raise InputError(f"{complaint} {len(missing):,} of {len(wanted):,}: {shown}")
     return [position[name] for name in wanted]

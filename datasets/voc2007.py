@@ -18,7 +18,7 @@ from tai_dpt.datasets.base import (
     dataset_path,
     vocabulary_from_config,
 )
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
@@ -115,7 +115,7 @@ def _class_labels(path: Path, ids: list[str]) -> NDArray[np.int8]:
     ):
         if names:
             where = "listed in" if which.startswith("has no") else "that are not in"
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            shown = first_few(names, 3)
             raise InputError(
                 f"{path}: {which} {len(names):,} images {where} {path.parent.name}/"
                 f"{path.stem.rpartition('_')[2]}.txt: {shown}; both must come from one archive"

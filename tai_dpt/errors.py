@@ -51,6 +51,16 @@ def whole_number(environment: Mapping[str, str], name: str, default: int) -> int
     return int(text)
 
 
+def first_few(values: Iterable[object], most: int = 5, *, separator: str = ", ") -> str:
+    """The first of many things, for a message; an ellipsis says that there are more.
+
+    >>> first_few("abcd", 3)
+    'a, b, c, …'
+    """
+    listed = [str(value) for value in values]
+    return separator.join([*listed[:most], *(["…"] if len(listed) > most else [])])
+
+
 class Stopped(BaseException):
     """A signal asked this process to end.
 

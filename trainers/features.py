@@ -23,7 +23,7 @@ from tai_dpt.datasets.augment import ViewReader, augmentation_identity, train_tr
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import build_store
 from tai_dpt.features.encode import Load
@@ -172,8 +172,7 @@ def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
         if gone:
             raise InputError(
                 f"{name} split: {len(gone):,} of {len(split):,} images are not on disk: "
-                f"{', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}; DATASET.ON_BAD_IMAGE skip "
-                "leaves such images out"
+                f"{first_few(gone, 3)}; DATASET.ON_BAD_IMAGE skip leaves such images out"
             )
         return split
     bad = unreadable_images(split.paths, workers=cfg.DATALOADER.NUM_WORKERS)
@@ -181,7 +180,7 @@ def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
         return split
     if len(bad) == len(split):
         raise InputError(f"{name} split: none of its {len(split):,} images can be read: {bad[0]}")
-    shown = "; ".join(list(bad.values())[:5]) + ("; …" if len(bad) > 5 else "")
+    shown = first_few(bad.values(), separator="; ")
     warnings.warn(f"{name} split: {len(bad):,} images are skipped: {shown}", stacklevel=2)
     return split.subset([row for row in range(len(split)) if row not in bad])
 

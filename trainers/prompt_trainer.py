@@ -12,7 +12,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.prompts.learner import (
     CLASS_TOKEN_POSITIONS,
@@ -204,7 +204,7 @@ class PromptTrainer(MultiLabelTrainer):
             raise InputError(f"MODEL.INIT_WEIGHTS {checkpoint}: {error}") from error
         print(f"Contexts start from {checkpoint}")
         if fresh:
-            shown = ", ".join(fresh[:5]) + (", …" if len(fresh) > 5 else "")
+            shown = first_few(fresh)
             print(f"{len(fresh)} of {self.num_classes} classes are not in it, start anew: {shown}")
 
     def _prompt_learner(self) -> PromptLearner:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tai_dpt.backbones import Backbone
+from tai_dpt.errors import InputError
+from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.cache import ELSEWHERE
+
+_PARTS = {"lengths": ArraySpec("iu", ("texts",)), "ids": ArraySpec("iu", ("tokens",))}
 
 
 def cached_tokens(
@@ -32,12 +36,11 @@ def cached_tokens(
     other = backbone.tokenizer.identity
     mark = f"-{hashlib.sha256(other.encode()).hexdigest()[:8]}" if other else ""
     path = folder / f"tokens-{digest[:16]}-{backbone.text.context_length}{mark}.npz"
-    try:
-        return _read(path, len(texts))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"{path}: {error}; tokenising again", stacklevel=2)
+    if os.path.exists(path):
+        try:
+            return _read(path, len(texts))
+        except InputError as error:
+            warnings.warn(f"{error}; tokenising again", stacklevel=2)
     tokens = backbone.tokenize(texts)
     try:
         with atomic_write(path) as stream:
@@ -52,10 +55,10 @@ def cached_tokens(
 
 
 def _read(path: Path, count: int) -> list[list[int]]:
-    with np.load(path, allow_pickle=False) as archive:
-        lengths, ids = archive["lengths"], archive["ids"]
+    parts = read_npz(path, _PARTS)
+    lengths, ids = parts["lengths"], parts["ids"]
     ends = lengths.cumsum(dtype=np.int64).tolist()
     if len(ends) != count or (ends[-1] if ends else 0) != len(ids):
-        raise ValueError("it does not hold this corpus")
+        raise InputError(f"{path} does not hold this corpus")
     flat = ids.tolist()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,20 @@ import numpy as np
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn_of_silent_classes
 from tai_dpt.datasets.corpora.readers import read_caption_file
 from tai_dpt.errors import InputError
+from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.cache import ELSEWHERE
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
 _VERSION = 2
+_PARTS = {
+    "texts": ArraySpec("iu", ("bytes",)),
+    "ends": ArraySpec("iu", ("captions",)),
+    "labels": ArraySpec("iu", ("captions", "packed classes")),
+    "dropped": ArraySpec("iu", ()),
+    "notes": ArraySpec("iu", ("bytes of notes",)),
+}
 
 
 def load_corpus(
@@ -115,12 +122,12 @@ def _save(path: Path, corpus: LabelledCorpus, notes: Sequence[str]) -> None:
 def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
     """What ``_save`` wrote; None where there is nothing or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            blob = stored["texts"].tobytes()
-            ends = stored["ends"].tolist()
-            texts = [blob[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
-            labels = np.unpackbits(stored["labels"], axis=1, count=classes)
-            notes = json.loads(stored["notes"].tobytes())
-            return LabelledCorpus(texts, labels, int(stored["dropped"])), notes
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = read_npz(path, _PARTS)
+        blob = stored["texts"].tobytes()
+        ends = stored["ends"].tolist()
+        texts = [blob[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+        labels = np.unpackbits(stored["labels"], axis=1, count=classes)
+        notes = json.loads(stored["notes"].tobytes())
+        return LabelledCorpus(texts, labels, int(stored["dropped"])), notes
+    except ValueError:  # an InputError among them
         return None

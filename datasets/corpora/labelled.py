@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tai_dpt.backbones.tokens import CONTEXT_LENGTH, encoded_part
-from tai_dpt.errors import InputError, shorten
+from tai_dpt.errors import InputError, first_few, shorten
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.vocabulary import Vocabulary
 
@@ -90,9 +90,8 @@ def label_corpus(
     if not texts:
         raise InputError(
             f"none of the {len(captions):,} captions names any of the {len(names)} classes "
-            f"({', '.join(map(shorten, names[:8]))}{', …' if len(names) > 8 else ''}); check that "
-            "the captions are English and the class list is the right one, or give the classes "
-            "synonyms"
+            f"({first_few(map(shorten, names), 8)}); check that the captions are English and the "
+            "class list is the right one, or give the classes synonyms"
         )
     labels = np.zeros((len(texts), len(names)), np.uint8)
     labels[rows, columns] = 1

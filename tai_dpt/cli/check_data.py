@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import CONTEXT, one_line_warnings
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _check_config(config: Path, root: Path) -> list[Part]:
     import tai_dpt.datasets  # noqa: F401  (registers the datasets)
     from tai_dpt.cli.dataset_cfg import captions_of, dataset_cfg
     from tai_dpt.datasets.base import MultiLabelDataset
-    from tai_dpt.datasets.inventory import Part, first_of
+    from tai_dpt.datasets.inventory import Part
     from tai_dpt.io.image_files import missing_files
     from tai_dpt.toolbox import build_dataset
 
@@ -131,7 +131,7 @@ def _check_config(config: Path, root: Path) -> list[Part]:
         if not len(images):
             continue
         missing = missing_files(images.paths)
-        note = f"{len(missing):,} are not on disk: {first_of(missing)}" if missing else ""
+        note = f"{len(missing):,} are not on disk: {first_few(missing, 3)}" if missing else ""
         there = len(images) - len(missing)
         parts.append(Part(f"{split} images", "", there, len(images), note))
         positives = int((images.labels > 0).any(0).sum())

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import CONTEXT, one_line_warnings
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _companions(together: NDArray[np.int64], index: int, names: Sequence[str]) -
 def _show_class(corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, count: int) -> None:
     rows = np.flatnonzero(corpus.labels[:, index])
     words = (*vocabulary.synonyms[index], *vocabulary.grown[index])
-    more = ", …" if len(words) > 20 else ""
-    click.echo(f"\n{vocabulary.names[index]} is read off: {', '.join(words[:20])}{more}")
+    click.echo(f"\n{vocabulary.names[index]} is read off: {first_few(words, 20)}")
     click.echo(f"{len(rows):,} captions name it" + (", such as" if len(rows) else ""))
     for row in _spread(rows, count):
         named = ", ".join(vocabulary.names[i] for i in np.flatnonzero(corpus.labels[row]))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_formats import image_endings
 
 #: in place of a list's file: standard input
@@ -64,11 +64,9 @@ class LeftAside:
         rest = sum(self.files[kind] for kind in kinds[_KINDS_SHOWN:])
         parts = [", ".join([*shown, f"{rest:,} other files"] if rest else shown)]
         if self.folders:
-            names = sorted(self.folders)
-            more = ", …" if len(names) > _KINDS_SHOWN else ""
-            parts.append(f"folders {', '.join(names[:_KINDS_SHOWN])}{more}")
+            parts.append(f"folders {first_few(sorted(self.folders), _KINDS_SHOWN)}")
         if self.closed:
-            parts.append(f"folders that cannot be opened: {', '.join(self.closed[:3])}")
+            parts.append(f"folders that cannot be opened: {first_few(self.closed, 3)}")
         return "; ".join(filter(None, parts))
 
     def add(self, other: LeftAside) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tai_dpt.errors import InputError, shorten, unknown
+from tai_dpt.errors import InputError, first_few, shorten, unknown
 from tai_dpt.io.reading import read_yaml
 from tai_dpt.labels.name_lines import class_lines
 from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
@@ -113,7 +113,7 @@ class Vocabulary:
             if (said := [part for part in _spoken(name) if part in phrases])
         ]
         if read:
-            lines.append(f"in captions {'; '.join(read[:8])}{'; …' if len(read) > 8 else ''}")
+            lines.append(f"in captions {first_few(read, 8, separator='; ')}")
         owner = self.index_by_any_name()
         for index, name in enumerate(self.names):
             said = _spoken(name)
@@ -131,9 +131,8 @@ class Vocabulary:
         foreign = [name for name in self.names if not english_letters(name)]
         if foreign:
             lines.append(
-                f"OpenAI's CLIP reads English: it knows little of {', '.join(foreign[:5])}"
-                f"{', …' if len(foreign) > 5 else ''}; better give English names, and these as "
-                "their synonyms"
+                f"OpenAI's CLIP reads English: it knows little of {first_few(foreign)}; better "
+                "give English names, and these as their synonyms"
             )
         return lines
 

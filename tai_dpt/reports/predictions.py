@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.io.images import read_image
 from tai_dpt.reports.drawing import plain_text, save_figure
+from tai_dpt.reports.heatmaps import overlay
 from tai_dpt.scoring.scores import heat_map
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 
@@ -59,7 +59,7 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
         shown = next((i for i in best if i in truth), best[0])
         features = trainer.test_loader.store.batch([row]).to(trainer.device)
         heat = square_map(heat_map(features, embeddings)[0, :, shown])
-        overlay(bottom, np.asarray(image), heat)
+        bottom.imshow(overlay(image, heat, float(heat.min()), float(heat.max())))
         bottom.set_title(f"local score: {names[shown]}", fontsize=9)
         for axis in (top, words, bottom):
             axis.set_axis_off()
@@ -71,16 +71,6 @@ def square_map(values: Tensor) -> NDArray[np.floating]:
     """Values (N,) of the cells of a square image, as (√N, √N)."""
     side = round(len(values) ** 0.5)
     return values.view(side, side).float().cpu().numpy()
-
-
-def overlay(axis: Axes, image: NDArray, heat: NDArray[np.floating]) -> None:
-    """Draw ``heat`` over ``image``, smoothed to its size, from its lowest to its highest value."""
-    height, width = image.shape[:2]
-    extent = (0, width, height, 0)
-    axis.imshow(image, extent=extent)
-    axis.imshow(heat, extent=extent, cmap="jet", alpha=0.5, interpolation="bicubic")
-    axis.set_xlim(0, width)
-    axis.set_ylim(height, 0)
 
 
 def _spread(labels: NDArray[np.int8], count: int) -> list[int]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.reading import Count, Finite, Fraction, NotNegative, checked
 from tai_dpt.scoring.metrics import (
     best_f1_threshold,
@@ -116,7 +116,7 @@ class Calibration:
         pairs = zip(class_names, self.positives, strict=True)
         few = [str(name) for name, count in pairs if count < 5]
         if few:
-            listed = ", ".join(few[:6]) + (", …" if len(few) > 6 else "")
+            listed = first_few(few, 6)
             lines.append(f"under 5 {samples}, so mostly learned from the other classes: {listed}")
         if self.source == SOURCES[0]:
             lines.append(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.scoring.fusion import Matrix, check_weight, fuse_all
 from tai_dpt.scoring.metrics import (
     average_precisions,
@@ -255,8 +255,7 @@ def _positions(
     extra = [value for value in others if value not in here]
     if missing or extra:
         parts = [
-            f"{len(values):,} only in {where}: {', '.join(values[:5])}"
-            + (", …" if len(values) > 5 else "")
+            f"{len(values):,} only in {where}: {first_few(values)}"
             for where, values in ((name, missing), (other, extra))
             if values
         ]

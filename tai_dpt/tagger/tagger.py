@@ -21,7 +21,7 @@ from torch import Tensor
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.labels.spelling import Names
@@ -87,7 +87,7 @@ class PromptTagger:
         self.backbone_file = backbone_file
 
     def __repr__(self) -> str:
-        shown = ", ".join(self.classes_[:4]) + (", …" if len(self.classes_) > 4 else "")
+        shown = first_few(self.classes_, 4)
         return f"Tagger({len(self.classes_)} classes: {shown}; {self.backbone.name})"
 
     # -- predicting ----------------------------------------------------------------------------
