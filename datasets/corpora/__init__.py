@@ -7,12 +7,18 @@ from tai_dpt.datasets.corpora.labelled import (
     limit_per_class,
     read_labels,
 )
-from tai_dpt.datasets.corpora.readers import FORMATS, ON_BAD_LINE, read_captions
+from tai_dpt.datasets.corpora.readers import (
+    FORMATS,
+    ON_BAD_LINE,
+    field_from_text,
+    read_captions,
+)
 
 __all__ = [
     "FORMATS",
     "ON_BAD_LINE",
     "LabelledCorpus",
+    "field_from_text",
     "label_corpus",
     "limit_per_class",
     "load_corpus",

@@ -47,8 +47,8 @@ def load_corpus(
         files: their captions follow one another.
         cache_folder: keep the result there, keyed by the files' contents, the options, and the
             filter's vocabulary, preset and version; a second call only reads it. A damaged entry
-            is made again; a folder that cannot be written is a warning. Not used where the
-            filter's lemmatiser is a function, which has no key.
+            is made again; a folder that cannot be written is a warning. Not used for pipes, and
+            where the filter's lemmatiser is a function: these have no key.
 
     Raises:
         InputError: no files, a file that cannot be read, or no caption names a class.
@@ -56,7 +56,7 @@ def load_corpus(
     if not files:
         raise InputError("no caption files given")
     for path in map(Path, files):
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"no such caption file: {path}")
     options: dict[str, object] = {
         "format": format,
@@ -65,7 +65,8 @@ def load_corpus(
         "on_bad_line": on_bad_line,
     }
     entry: Path | None = None
-    if cache_folder is not None and isinstance(noun_filter.lemmatizer, str):
+    once = not all(Path(file).is_file() for file in files)  # a pipe is read once: it has no key
+    if cache_folder is not None and isinstance(noun_filter.lemmatizer, str) and not once:
         entry = Path(cache_folder) / "corpora" / f"{_key(files, noun_filter, options)}.npz"
         kept = _load(entry, len(noun_filter.vocabulary))
         if kept is not None:

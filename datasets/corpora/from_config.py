@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
+from tai_dpt.datasets.corpora.readers import field_from_text
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import template_texts
@@ -51,7 +52,7 @@ def corpus_from_config(
             [root / Path(name).expanduser() for name in options.FILES],
             noun_filter,
             format=options.FORMAT,
-            field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
+            field=field_from_text(options.FIELD),
             one_per_image=options.ONE_PER_IMAGE,
             on_bad_line=options.ON_BAD_LINE,
             cache_folder=cache_folder(cfg),

@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.text import read_lines, read_text
+from tai_dpt.datasets.corpora.json_layouts import LAYOUTS, layout_of
+from tai_dpt.datasets.corpora.records import Bad, Entries, Note, Record, from_object, record
+from tai_dpt.datasets.corpora.tables import BadRow, table_rows
+from tai_dpt.errors import InputError, shorten, unknown
+from tai_dpt.io.reading import parse_json
+from tai_dpt.io.text import decoded_lines, read_lines
 
 ON_BAD_LINE = ("error", "skip")
+_MOST_BAD = 0.5  # of a file's captions that may be bad and skipped
+_IMAGE_COLUMNS = ("image_id", "image", "image_name", "file_name", "filename")
 
-
-class _Record(NamedTuple):
-    caption: str
-    image: str | None  # the image the caption speaks of, where the file says it
-
-
-class _Bad(NamedTuple):
-    place: str  # "line 7"
-    reason: str
-
-
-_Entries = Iterator[_Record | _Bad]
+PathLike = str | os.PathLike[str]
 
 
 class CaptionFile(NamedTuple):
     """What ``read_caption_file`` found."""
 
     captions: list[str]
-    note: str  # on the bad lines that were skipped, "" where there are none
+    note: str  # what a user should know: bad lines that were skipped, …; "" for nothing
+
+
+class _Source:
+    """The lines of a file or stream, which is opened once: it may be a pipe."""
+
+    def __init__(self, source: PathLike | BinaryIO) -> None:
+        if isinstance(source, str | os.PathLike):
+            self.name, self.ending = str(source), Path(source).suffix.lower()
+            self._lines = read_lines(source)
+        else:
+            self.name, self.ending = "standard input", ""
+            self._lines = decoded_lines(source, self.name)
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return self._lines
+
+    def beginning(self) -> list[str]:
+        """The first two lines that are not blank; they stay to be read."""
+        seen: list[tuple[int, str]] = []
+        first: list[str] = []
+        for number, line in self._lines:
+            seen.append((number, line))
+            if line.strip():
+                first.append(line)
+            if len(first) == 2:
+                break
+        self._lines = chain(seen, self._lines)
+        return first
+
+    def text(self) -> str:
+        return "\n".join(line for _, line in self._lines)
+
+
+def field_from_text(text: str | None) -> str | int | None:
+    """The ``field`` that an option's text means: digits are the number of a column."""
+    return int(text) if text and text.isascii() and text.isdecimal() else text or None
 
 
 def read_captions(
-    path: str | os.PathLike[str],
+    path: PathLike | BinaryIO,
     *,
     format: str = "auto",
     field: str | int | None = None,
@@ -47,19 +78,20 @@ def read_captions(
 ) -> list[str]:
     """The captions of a file, in its order, without surrounding white space; blank ones left out.
 
-    Files are UTF-8, with or without BOM, with LF or CRLF.
+    Files are UTF-8, with or without BOM, with LF, CRLF or CR. They are opened once: a pipe will do.
 
     Args:
-        format: one of ``FORMATS``, or "auto": by the file's ending and its first line.
+        path: a file, or a binary stream.
+        format: one of ``FORMATS``, or "auto": by the file's ending and its beginning.
         field: JSON: the field of the caption; CSV and TSV: the name of the column, or its number
-            from 0 in a file without header. Left out: "caption".
+            from 0 in a file without header. Left out: "caption" (Karpathy's splits: "raw").
         one_per_image: only the first caption of each image, the choice of the public code
             (which draws it at random). Needs a format that says which image.
         on_bad_line: "error", or "skip" with one warning that counts them and gives the first.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8 or not what ``format`` says, or a line
-            is bad; names file, line and reason.
+            is bad (with "skip": more than half of them are); names file, line and reason.
     """
     captions, note = read_caption_file(
         path, format=format, field=field, one_per_image=one_per_image, on_bad_line=on_bad_line
@@ -70,34 +102,40 @@ def read_captions(
 
 
 def read_caption_file(
-    path: str | os.PathLike[str],
+    path: PathLike | BinaryIO,
     *,
     format: str = "auto",
     field: str | int | None = None,
     one_per_image: bool = False,
     on_bad_line: str = "error",
 ) -> CaptionFile:
-    """As ``read_captions``, with the note on skipped lines returned instead of warned."""
-    path = Path(path)
+    """As ``read_captions``, with the note returned instead of warned."""
     if on_bad_line not in ON_BAD_LINE:
         raise unknown("choice for bad lines", on_bad_line, ON_BAD_LINE)
-    if format == "auto":
-        format = _guess(path)
-    if format not in FORMATS:
+    if format not in ("auto", *FORMATS):
         raise unknown("caption format", format, ["auto", *FORMATS])
-    entries = FORMATS[format](path, "caption" if field in (None, "") else field)
+    source = _Source(path)
+    format, entries = _entries(source, format, "caption" if field is None else field)
     captions: list[str] = []
     images: set[str] = set()
-    skipped: list[_Bad] = []
+    skipped: list[Bad] = []
+    notes: list[str] = []
+    read = 0
     for entry in entries:
-        if isinstance(entry, _Bad):
+        if isinstance(entry, Note):
+            notes.append(entry.text)
+            continue
+        if isinstance(entry, Bad):
             if on_bad_line == "error":
-                raise InputError(f"{path}, {entry.place}: {entry.reason}")
+                raise InputError(f"{source.name}, {entry.place}: {entry.reason}")
             skipped.append(entry)
             continue
+        read += 1
         if one_per_image:
             if entry.image is None:
-                raise InputError(f"{path}: one caption per image needs a file that names images")
+                raise InputError(
+                    f"{source.name}: one caption per image needs a file that names images"
+                )
             if entry.image in images:
                 continue
         caption = entry.caption.strip()
@@ -105,130 +143,115 @@ def read_caption_file(
             captions.append(caption)
             if entry.image is not None:
                 images.add(entry.image)
-    note = ""
     if skipped:
         count = "1 bad line" if len(skipped) == 1 else f"{len(skipped):,} bad lines, the first"
-        note = f"{path}: skipped {count}: {skipped[0].place}, {skipped[0].reason}"
+        notes.append(f"skipped {count}: {skipped[0].place}, {skipped[0].reason}")
+    note = f"{source.name}: {'; '.join(notes)}" if notes else ""
     if not captions:
-        raise InputError(f"{path}: no captions in it, read as {format}{note and f' ({note})'}")
+        more = f" ({note})" if note else ""
+        raise InputError(f"{source.name}: no captions in it, read as {format}{more}")
+    if len(skipped) > _MOST_BAD * (len(skipped) + read):
+        raise InputError(f"{note}; that is more than half of it: is it {format}?")
     return CaptionFile(captions, note)
 
 
-def _coco(path: Path, field: str | int) -> _Entries:
-    """COCO's captions_*.json: ``annotations`` of ``{image_id, id, caption}``."""
-    content = _json(read_text(path), path)
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        has = ", ".join(content) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise InputError(f"{path}: not COCO captions, there is no list 'annotations' (has: {has})")
-    for number, item in enumerate(content["annotations"]):
-        yield _from_object(item, str(field), f"annotation {number}")
+def _entries(source: _Source, format: str, field: str | int) -> tuple[str, Entries]:
+    """The format, found out where it is "auto", and what the source has in it."""
+    if format == "auto":
+        format = _guess(source)
+    if format in LINES:
+        return format, LINES[format](source, field)
+    content = parse_json(
+        source.text(), where=source.name, remedy="is the file whole?", half_characters=True
+    )
+    if format == _JSON:
+        format = layout_of(content, source.name)
+    return format, LAYOUTS[format](content, str(field), source.name)
 
 
-def _json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        end = " (the file ends there: is it whole?)" if error.pos >= len(text.rstrip()) else ""
-        if error.msg.startswith("Unterminated string"):
-            end = " (is the file whole?)"
-        raise InputError(
-            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}{end}"
-        ) from None
-
-
-def _from_object(item: Any, field: str, place: str) -> _Record | _Bad:
-    if not isinstance(item, dict):
-        return _Bad(place, f"a JSON object is needed, this is a {type(item).__name__}")
-    if field not in item:
-        return _Bad(place, f"no field '{field}'; it has: {', '.join(item) or 'none'}")
-    caption = item[field]
-    if not isinstance(caption, str):
-        return _Bad(place, f"field '{field}' is {json.dumps(caption)[:40]}, not text")
-    image = item.get("image_id", item.get("image"))
-    return _Record(caption, None if image is None else str(image))
-
-
-def _jsonl(path: Path, field: str | int) -> _Entries:
+def _jsonl(source: _Source, field: str | int) -> Entries:
     """A JSON object a line."""
-    for number, line in read_lines(path):
+    for number, line in source:
         if not line.strip():
             continue
+        place = f"line {number}"
         try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield _Bad(f"line {number}", f"not valid JSON: {error.msg} at column {error.colno}")
+            item = parse_json(line, where=place, half_characters=True)
+        except InputError as error:
+            yield Bad(place, str(error).removeprefix(f"{place}: "))
             continue
         if number == 1 and isinstance(item, dict) and "annotations" in item:
-            raise InputError(f"{path}: one JSON object, not one a line; read it as format 'coco'")
-        yield _from_object(item, str(field), f"line {number}")
+            raise InputError(
+                f"{source.name}: one JSON object, not one a line; read it as format 'coco'"
+            )
+        yield from from_object(item, str(field), place)
 
 
-def _narratives(path: Path, field: str | int) -> _Entries:
+def _narratives(source: _Source, field: str | int) -> Entries:
     """OpenImages localized narratives: JSON lines with ``image_id`` and ``caption``."""
-    for number, entry in enumerate(_jsonl(path, field)):
-        if number == 0 and isinstance(entry, _Record) and entry.image is None:
-            raise InputError(f"{path}: not localized narratives, line 1 has no 'image_id'")
+    for number, entry in enumerate(_jsonl(source, field)):
+        if number == 0 and isinstance(entry, Record) and entry.image is None:
+            raise InputError(f"{source.name}: not localized narratives, line 1 has no 'image_id'")
         yield entry
 
 
-def _text(path: Path, field: str | int) -> _Entries:
+def _text(source: _Source, field: str | int) -> Entries:
     """A caption a line."""
-    for number, line in read_lines(path):
+    for number, line in source:
         if number == 1 and line.startswith(('{"', '[{"')):
-            raise InputError(f"{path}: this is JSON, not plain text; read it as 'coco' or 'jsonl'")
+            raise InputError(
+                f"{source.name}: this is JSON, not plain text; read it as 'jsonl', or as one of "
+                f"{', '.join(LAYOUTS)}"
+            )
         if "\0" in line:
-            raise InputError(f"{path}, line {number}: not a text file, it has zero bytes")
-        yield _Record(line, None)
+            raise InputError(f"{source.name}, line {number}: not a text file, it has zero bytes")
+        yield record(line, None, f"line {number}")
 
 
-def _table(path: Path, field: str | int, dialect: dict[str, Any]) -> _Entries:
-    lines = (line + "\n" for _, line in read_lines(path))
-    reader = csv.reader(lines, strict=True, **dialect)
-    column, image, width = -1, -1, 0
-    while True:
-        place = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _Bad(place, f"not valid CSV: {error}")
-            continue
-        if not cells:
-            continue
-        if not width:
-            width = len(cells)
-            if isinstance(field, int):
-                if not 0 <= field < width:
-                    raise InputError(
-                        f"{path}: no column number {field}; there are {width}, counted from 0"
-                    )
-                column = field
-            else:
-                header = [cell.strip() for cell in cells]
-                if field not in header:
-                    raise InputError(
-                        f"{path}: no column '{field}'; the first line has: {', '.join(header)} "
-                        "(give the column's number from 0 where there is no header)"
-                    )
-                column = header.index(field)
-                names = [name for name in ("image_id", "image", "image_name") if name in header]
-                image = header.index(names[0]) if names else -1
-                continue
-        if len(cells) != width:
-            yield _Bad(place, f"{len(cells)} columns where the first line has {width}")
-            continue
-        yield _Record(cells[column], cells[image] if image >= 0 else None)
+def _table(source: _Source, field: str | int, *, delimiter: str, quotes: bool) -> Entries:
+    column, image = -1, -1
+    for row in table_rows(iter(source), delimiter=delimiter, quotes=quotes):
+        if isinstance(row, BadRow):
+            yield Bad(f"line {row.line}", row.reason)
+        elif column >= 0:
+            yield record(row[column], row[image] if image >= 0 else None, f"line {row.line}")
+        elif isinstance(field, int):
+            if not 0 <= field < len(row):
+                raise InputError(
+                    f"{source.name}: no column number {field}; there are {len(row)}, counted from 0"
+                )
+            column = field
+            yield record(row[column], None, f"line {row.line}")
+        else:
+            column, image = _columns(source.name, row, field)
 
 
-def _csv(path: Path, field: str | int) -> _Entries:
+def _columns(name: str, header: list[str], field: str) -> tuple[int, int]:
+    """Where a table has its captions, and its images' names (-1: nowhere)."""
+    header = [cell.strip() for cell in header]
+    if field not in header:
+        raise InputError(
+            f"{name}: no column '{field}'; the first line has: {shorten(', '.join(header), 80)} "
+            "(give the column's number from 0 where there is no header)"
+        )
+    if header.count(field) > 1:
+        at = ", ".join(str(place) for place, cell in enumerate(header) if cell == field)
+        raise InputError(
+            f"{name}: {header.count(field)} columns are called '{field}'; say which by its number "
+            f"from 0 ({at})"
+        )
+    images = [column for column in _IMAGE_COLUMNS if column in header]
+    return header.index(field), header.index(images[0]) if images else -1
+
+
+def _csv(source: _Source, field: str | int) -> Entries:
     """Comma-separated, quoted with double quotes."""
-    return _table(path, field, {"delimiter": ","})
+    return _table(source, field, delimiter=",", quotes=True)
 
 
-def _tsv(path: Path, field: str | int) -> _Entries:
+def _tsv(source: _Source, field: str | int) -> Entries:
     """Tab-separated; quotes are part of the text."""
-    return _table(path, field, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+    return _table(source, field, delimiter="\t", quotes=False)
 
 
 _FLICKR_TOKEN = re.compile(r"([^\s#]+)#\d+\s+(.*)")
@@ -236,21 +259,21 @@ _FLICKR_RESULTS = re.compile(r"([^|]+)\|\s*\d+\s*\|(.*)")
 _FLICKR_RESULTS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment\s*")
 
 
-def _flickr(path: Path, field: str | int) -> _Entries:
+def _flickr(source: _Source, field: str | int) -> Entries:
     """Flickr8k and Flickr30k: ``name.jpg#0<tab>caption``, or ``name.jpg| 0| caption``."""
-    for number, line in read_lines(path):
+    for number, line in source:
         if not line.strip() or (number == 1 and _FLICKR_RESULTS_HEADER.fullmatch(line)):
             continue
+        place = f"line {number}"
         match = _FLICKR_TOKEN.fullmatch(line) or _FLICKR_RESULTS.fullmatch(line)
         if match:
-            yield _Record(match[2], match[1].strip())
+            yield record(match[2], match[1].strip(), place)
         else:
-            yield _Bad(f"line {number}", f"not 'image.jpg#0<tab>caption': {line[:60]!r}")
+            yield Bad(place, f"not 'image.jpg#0<tab>caption': {line[:60]!r}")
 
 
-#: the formats of ``read_captions``
-FORMATS: dict[str, Callable[[Path, str | int], _Entries]] = {
-    "coco": _coco,
+#: formats that are read a line at a time
+LINES: dict[str, Callable[[_Source, str | int], Entries]] = {
     "text": _text,
     "jsonl": _jsonl,
     "csv": _csv,
@@ -259,8 +282,12 @@ FORMATS: dict[str, Callable[[Path, str | int], _Entries]] = {
     "localized_narratives": _narratives,
 }
 
+#: the formats of ``read_captions``: the layouts of one JSON document, and those of lines
+FORMATS = (*LAYOUTS, *LINES)
+
+_JSON = "json"  # one document, of a layout that its content tells
 _ENDINGS = {
-    ".json": "coco",
+    ".json": _JSON,
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".tsv": "tsv",
@@ -268,19 +295,24 @@ _ENDINGS = {
 }
 
 
-def _guess(path: Path) -> str:
-    first = next((line for _, line in read_lines(path) if line.strip()), "")
+def _guess(source: _Source) -> str:
+    first, *more = source.beginning() or [""]
     if _FLICKR_RESULTS_HEADER.fullmatch(first) or _FLICKR_TOKEN.fullmatch(first):
         return "flickr"
-    ending = path.suffix.lower()
-    if ending == ".json" and first.lstrip().startswith("{"):
-        try:  # JSON lines are often called .json: then the first line is an object of its own
-            if "annotations" not in json.loads(first):
-                return "jsonl"
-        except json.JSONDecodeError:
-            return "coco"
-    if ending in _ENDINGS:
-        return _ENDINGS[ending]
-    if ending == ".csv" or first in ("image,caption", "image_id,caption"):
+    unnamed = not source.ending and first.lstrip().startswith(('{"', "[{", '["'))
+    if source.ending == ".json" or unnamed:
+        return "jsonl" if _is_object_of_lines(first, alone=not more) else _JSON
+    if source.ending in _ENDINGS:
+        return _ENDINGS[source.ending]
+    if source.ending == ".csv" or first in ("image,caption", "image_id,caption"):
         return "csv"
     return "text"
+
+
+def _is_object_of_lines(line: str, *, alone: bool) -> bool:
+    """Whether a line is an object of its own: JSON lines are often called .json."""
+    try:
+        item: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(item, dict) and (not alone or "caption" in item)

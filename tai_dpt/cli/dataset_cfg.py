@@ -36,13 +36,13 @@ def captions_of(cfg: CfgNode, file: str) -> list[str]:
 
     Errors as in ``tai_dpt.datasets.corpora.read_captions``.
     """
-    from tai_dpt.datasets.corpora import read_captions
+    from tai_dpt.datasets.corpora import field_from_text, read_captions
 
     options = cfg.DATASET.CORPUS
     return read_captions(
         Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser(),
         format=options.FORMAT,
-        field=int(options.FIELD) if options.FIELD.isdecimal() else options.FIELD or None,
+        field=field_from_text(options.FIELD),
         one_per_image=options.ONE_PER_IMAGE,
         on_bad_line=options.ON_BAD_LINE,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -71,9 +70,9 @@ def read_evidence(path: Path, *, half: str = "all") -> list[tuple[str, set[int]]
     rows = []
     for number, line in read_lines(path):
         try:
-            row = json.loads(line)
+            row = parse_json(line, where=f"{path}, line {number}")
             rows.append((row["image_id"], row["caption"], set(row["labels"])))
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path}, line {number}: an object with caption, image_id and labels is needed "
                 f"({type(error).__name__}: {error})"

@@ -12,7 +12,13 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from tai_dpt.datasets.corpora import FORMATS, ON_BAD_LINE, read_captions, read_labels
+from tai_dpt.datasets.corpora import (
+    FORMATS,
+    ON_BAD_LINE,
+    field_from_text,
+    read_captions,
+    read_labels,
+)
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
@@ -55,7 +61,7 @@ def label(
     on_bad_line: str,
     out: Path | None,
 ) -> None:
-    """Label CAPTIONS (a file, or - for lines of standard input).
+    """Label CAPTIONS (a file, or - for standard input).
 
     Writes a JSON line per caption, in their order: {"caption": …, "labels": [class names]}.
     Blank lines are no captions.
@@ -66,15 +72,12 @@ def label(
         if grow and preset == "default":
             classes = grow_where_possible(classes, report=lambda line: click.echo(line, err=True))
         noun_filter = NounFilter(vocabulary=classes, preset=preset, lemmatizer=lemmatizer)
-        if captions == "-":
-            texts = _from_stdin()
-        else:
-            texts = read_captions(
-                captions,
-                format=format_,
-                field=int(field) if field and field.isdecimal() else field,
-                on_bad_line=on_bad_line,
-            )
+        texts = read_captions(
+            sys.stdin.buffer if captions == "-" else captions,
+            format=format_,
+            field=field_from_text(field),
+            on_bad_line=on_bad_line,
+        )
     for warning in caught:
         click.echo(f"tai-dpt: warning: {warning.message}", err=True)
     shown: Iterable[str] = texts
@@ -90,16 +93,3 @@ def label(
         raise
     except OSError as error:
         raise InputError(f"cannot write {out or 'standard output'}: {error.strerror}") from None
-
-
-def _from_stdin() -> list[str]:
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"standard input is not UTF-8: byte {error.start} cannot be decoded"
-        ) from None
-    texts = [line.strip() for line in text.split("\n") if line.strip()]
-    if not texts:
-        raise InputError("standard input has no captions")
-    return texts

@@ -70,19 +70,21 @@ def read_json(path: str | os.PathLike[str], *, remedy: str = "") -> Any:
     return parse_json(read_text(path), where=str(path), remedy=remedy)
 
 
-def parse_json(text: str, *, where: str, remedy: str = "") -> Any:
+def parse_json(text: str, *, where: str, remedy: str = "", half_characters: bool = False) -> Any:
     """The content of a JSON text.
 
     Args:
         where: the file, and the line where the text is one, for the message.
         remedy: what the user can do about a damaged file, for the message.
+        half_characters: let halves of surrogate pairs through, where the caller looks at texts
+            one by one.
 
     Raises:
         InputError: it is not JSON, or no reader agrees with another on what it says.
     """
     try:
         content = json.loads(text, object_pairs_hook=_once_each)
-        if _ESCAPED_SURROGATE.search(text):
+        if not half_characters and _ESCAPED_SURROGATE.search(text):
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise _not("JSON", where, "it is nested too deeply", remedy) from None

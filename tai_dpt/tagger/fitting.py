@@ -290,6 +290,6 @@ def _texts(captions: Sequence[str]) -> list[str]:
 
 def _caption_file(path: PathLike) -> str:
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"no such caption file: {path}")
     return str(file)

@@ -48,7 +48,7 @@ def test_bad_input_writes_nothing(tmp_path):
         run("--vocabulary", "coco2014", "--out", out, path)
     with pytest.raises(InputError, match="unknown vocabulary 'coco2015'"):
         run("--vocabulary", "coco2015", "--out", out, path)
-    with pytest.raises(InputError, match="standard input has no captions"):
+    with pytest.raises(InputError, match="standard input: no captions in it"):
         run("--vocabulary", "coco2014", "--out", out, "-", input="\n")
     assert not out.exists()
 
@@ -59,3 +59,14 @@ def test_skipped_lines_are_told_on_stderr(tmp_path):
     result = run("--vocabulary", "coco2014", "--on-bad-line", "skip", path)
     assert result.exit_code == 0
     assert "skipped 1 bad line: line 2" in result.stderr
+
+
+def test_standard_input_of_other_formats_and_what_is_no_text(tmp_path):
+    result = run("--vocabulary", "coco2014", "-", input='["a dog", "a cat"]')
+    assert [json.loads(line)["labels"] for line in result.stdout.splitlines()] == [["dog"], ["cat"]]
+    result = run("--vocabulary", "coco2014", "-", input="a dog\ra cat\r")
+    assert len(result.stdout.splitlines()) == 2
+    with pytest.raises(InputError, match="standard input, line 1: not a text file"):
+        run("--vocabulary", "coco2014", "-", input="a d\0og\n")
+    with pytest.raises(InputError, match="standard input is not UTF-8"):
+        run("--vocabulary", "coco2014", "-", input=b"a d\xffog\n")

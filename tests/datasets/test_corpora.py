@@ -1,6 +1,8 @@
 """Caption files of every format, labels with them, and the cache of both."""
 
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tai_dpt.datasets.corpora import (
     limit_per_class,
     load_corpus,
     read_captions,
+    read_labels,
 )
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
@@ -27,6 +30,11 @@ def _json(text):
 
 def _contents():
     coco = [{"image_id": image, "id": i, "caption": c} for i, (image, c) in enumerate(NAMED)]
+    grouped = [("a.jpg", CAPTIONS[:2]), ("b.jpg", CAPTIONS[2])]
+    karpathy = [
+        {"filename": "a.jpg", "split": "train", "sentences": [{"raw": c} for c in CAPTIONS[:2]]},
+        {"filename": "b.jpg", "split": "train", "sentences": [{"raw": CAPTIONS[2], "tokens": []}]},
+    ]
     lines = [_json({"image_id": image, "caption": c}) for image, c in NAMED]
     table = [f'{image},"{c}"' for image, c in NAMED]
     token = [f"{image}#{i}\t{c}" for i, (image, c) in enumerate(NAMED)]
@@ -34,6 +42,10 @@ def _contents():
     return {
         "captions_train.json": ("coco", [_json({"annotations": coco})]),
         "plain.txt": ("text", CAPTIONS),
+        "splits.json": ("karpathy", [_json({"images": karpathy})]),
+        "list.json": ("blip", [_json([{"image": i, "caption": c} for i, c in NAMED])]),
+        "grouped.json": ("blip", [_json([{"image": i, "caption": c} for i, c in grouped])]),
+        "by_image.json": ("by_image", ["{", _json(dict(grouped))[1:-1], "}"]),
         "lines.jsonl": ("jsonl", lines),
         "lines_called.json": ("jsonl", lines),
         "narratives.jsonl": ("localized_narratives", lines),
@@ -47,7 +59,7 @@ def _contents():
 
 
 @pytest.mark.parametrize("name", _contents())
-@pytest.mark.parametrize(("bom", "end"), [("", "\n"), ("\ufeff", "\r\n")])
+@pytest.mark.parametrize(("bom", "end"), [("", "\n"), ("\ufeff", "\r\n"), ("", "\r")])
 def test_every_format(tmp_path, name, bom, end):
     format, lines = _contents()[name]
     path = tmp_path / name
@@ -83,8 +95,25 @@ def test_fields(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '{"annotations": [{"caption": "a do', "line 1, column 30: not valid JSON"),
-        ("a.json", '{"annotations": [', "is it whole"),
+        ("a.json", '{"annotations": [{"caption": "a do', "line 1 column 30"),
+        ("a.json", '{"annotations": [', "is the file whole?"),
+        ("a.json", '{"a.jpg": 3}', "known are COCO's"),
+        ("a.json", "[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ("a.json", '[{"caption": ' + "9" * 5000 + "}]", "not valid JSON: Exceeds the limit"),
+        ("a.jsonl", '{"caption": "x"}\n{"caption": "a \\ud83d dog"}\n', "line 2: \\ud83d is half"),
+        ("a.jsonl", '{"caption": "x"}\n' + "[" * 100_000, "line 2: not valid JSON: it is nested"),
+        ("a.jsonl", '{"caption": ' + "9" * 5000 + "}", "line 1: not valid JSON"),
+        ("a.jsonl", '{"caption": "a d\\u0000og"}', "line 1: not text, it has zero bytes"),
+        (
+            "a.jsonl",
+            '{"caption": "a", "caption": "b"}',
+            "line 1: not valid JSON: the key 'caption'",
+        ),
+        ("a.json", '[{"caption": "x"}, {"caption": "\\udcff"}]', "entry 1: \\udcff is half"),
+        ("a.json", '[{"caption": "x"}, 3]', "entry 1: a JSON object is needed"),
+        ("a.json", '{"images": [{"sentences": [{"raw": 3}]}]}', "image 0, sentence 0: field 'raw'"),
+        ("a.csv", "caption,url,caption\na,b,c\n", "2 columns are called 'caption'"),
+        ("a.txt", "a dog\n" + "x" * 10_000_000, "line 2: 10,000,000 characters"),
         ("a.json", '{\n"images": [], "categories": []}', "has: images, categories"),
         ("a.json", '{"annotations": [{"bbox": [], "id": 3}]}', "annotation 0: no field 'caption'"),
         ("a.jsonl", '{"caption": "x"}\n{"caption": 3}', "line 2: field 'caption' is 3, not text"),
@@ -92,7 +121,7 @@ def test_fields(tmp_path):
         ("a.jsonl", '{"caption": "x"}\n\n{"capt', "line 3: not valid JSON"),
         ("a.jsonl", '{"annotations": []}', "read it as format 'coco'"),
         ("a.csv", "image,caption\na,b\nc\n", "line 3: 1 columns where the first line has 2"),
-        ("a.csv", 'image,caption\na,"b\nc\n', "line 2: not valid CSV"),
+        ("a.csv", 'image,caption\na,"b\nc\n', "line 2: not valid CSV: a quote is opened"),
         ("a.token", "a.jpg a dog\n", "line 1: not 'image.jpg#0<tab>caption'"),
         ("a.txt", '{"caption": "x"}', "this is JSON, not plain text"),
         ("a.txt", "", "a.txt is empty"),
@@ -117,6 +146,67 @@ def test_bad_lines_can_be_skipped_and_are_counted(tmp_path):
     path.write_text('{"capt\n')
     with pytest.raises(InputError, match=r"no captions in it.*skipped 1 bad line"):
         read_captions(path, on_bad_line="skip")
+
+
+def test_a_quote_that_is_not_closed_costs_its_line_and_no_other(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"{i}.jpg,a dog" for i in range(1000)]
+    rows[7] = '7.jpg,"a dog'
+    path.write_text("\n".join(["image,caption", *rows]))
+    with pytest.warns(UserWarning, match="skipped 1 bad line: line 9, not valid CSV: a quote"):
+        assert len(read_captions(path, on_bad_line="skip")) == 999
+    quoted = [f'{i}.jpg,"a dog, and\na cat"' for i in range(20)]
+    quoted[7] = '7.jpg,"a dog'
+    path.write_text("\n".join(["image,caption", *quoted]))
+    with pytest.warns(UserWarning, match="skipped 1 bad line: line 16"):
+        assert read_captions(path, on_bad_line="skip") == ["a dog, and\na cat"] * 19
+
+
+def test_a_file_that_is_mostly_bad_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("image,caption\na,b\n" + "c\n" * 3)
+    with pytest.raises(InputError, match=r"skipped 3 bad lines.*more than half of it: is it csv"):
+        read_captions(path, on_bad_line="skip")
+
+
+def test_a_lone_surrogate_can_be_skipped(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"caption": "a \\ud83d dog"}\n{"caption": "a cat \\ud83d\\ude00"}\n')
+    with pytest.warns(UserWarning, match=r"skipped 1 bad line: line 1, \\ud83d is half"):
+        assert read_captions(path, on_bad_line="skip") == ["a cat \U0001f600"]
+
+
+def test_lists_of_texts_and_splits(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('["a dog", "a cat"]')
+    assert read_captions(path) == ["a dog", "a cat"]
+    images = [
+        {"split": split, "sentences": [{"raw": split}]} for split in ("train", "test", "test")
+    ]
+    path.write_text(json.dumps({"images": images}))
+    with pytest.warns(UserWarning, match=r"all its splits are read \(images: train 1, test 2\)"):
+        assert read_captions(path) == ["train", "test", "test"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("content", ["a dog\na cat\n", '["a dog", "a cat"]'])
+def test_a_pipe_is_opened_once(tmp_path, content):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(content,))
+    writer.start()
+    corpus = load_corpus([path], NounFilter(vocabulary=Vocabulary(("dog", "cat"))))
+    writer.join()
+    assert corpus.texts == ["a dog", "a cat"]
+
+
+def test_labels_come_from_what_is_encoded():
+    captions = ["word " * 74 + "dog", "word " * 75 + "dog", "word " * 80 + "dog and a cat"]
+    vocabulary = Vocabulary(("dog", "cat", "word"))
+    labels = [found for _, found in read_labels(captions, NounFilter(vocabulary=vocabulary))]
+    assert labels == [(0, 2), (2,), (2,)]
+    with pytest.warns(UserWarning, match=r"1 of 2 classes have no caption: cat \(no 'cat'\)"):
+        label_corpus(captions, NounFilter(vocabulary=Vocabulary(("dog", "cat"))))
 
 
 def test_other_trouble(tmp_path):
