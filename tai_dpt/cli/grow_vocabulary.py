@@ -12,7 +12,7 @@ import yaml
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
-from tai_dpt.io.reading import parse_yaml
+from tai_dpt.io.reading import parse_json, parse_yaml
 from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels import NounFilter, singular
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
