@@ -27,7 +27,7 @@ from tai_dpt.labels.class_lists import load_vocabulary
 
 
 def counts(
-    found: list[tuple[int, ...]], truth: list[set[int]], classes: int
+    found: list[tuple[int, ...]], truth: list[frozenset[int]], classes: int
 ) -> NDArray[np.float64]:
     """(3, C): per class the captions labelled rightly, labelled wrongly, and missed."""
     total = np.zeros((3, classes))
@@ -57,8 +57,8 @@ def main(labelled: Path, vocabulary: str, half: str, classes: int) -> None:
     """Micro and macro precision, recall and F1 of both presets on LABELLED."""
     words = load_vocabulary(vocabulary)
     evidence = read_evidence(labelled, half=half)
-    captions = [caption for caption, _ in evidence]
-    truth = [labels for _, labels in evidence]
+    captions = [row.caption for row in evidence]
+    truth = [row.classes for row in evidence]
     totals: dict[str, NDArray[np.float64]] = {}
     rows = []
     for preset in PRESETS:

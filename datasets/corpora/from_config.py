@@ -15,7 +15,7 @@ from tai_dpt.datasets.corpora.readers import field_from_text
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import template_texts
-from tai_dpt.labels.grow import grow_where_possible
+from tai_dpt.labels.grow import with_growth
 from tai_dpt.labels.vocabulary import Vocabulary
 
 
@@ -36,8 +36,8 @@ def corpus_from_config(
             "DATASET.CORPUS.FILES is empty; name the caption files to learn from, relative to "
             "DATASET.ROOT"
         )
-    if options.GROW:
-        vocabulary = grow_where_possible(vocabulary, report=print)
+    if options.PRESET == "default":
+        vocabulary = with_growth(vocabulary, wanted=options.GROW, report=print)
     noun_filter = NounFilter(
         vocabulary=vocabulary,
         preset=options.PRESET,

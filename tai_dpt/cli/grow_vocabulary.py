@@ -14,13 +14,10 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.reading import parse_json, parse_yaml
 from tai_dpt.io.text import read_lines, read_text
-from tai_dpt.labels import NounFilter, singular
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
+from tai_dpt.labels.evidence import Evidence, earn_implied, earn_stop_list
 from tai_dpt.labels.grow import grow
 from tai_dpt.labels.vocabulary import Vocabulary
-
-_MIN_CAPTIONS = 3
-_MIN_PRECISION = 0.5
 
 
 @click.command("grow-vocabulary")
@@ -29,7 +26,14 @@ _MIN_PRECISION = 0.5
 @click.option(
     "--evidence",
     type=click.Path(path_type=Path),
-    help="JSON lines of {caption, image_id, labels}: words that mislead there are stopped.",
+    help="JSON lines of {caption, image_id, labels}: words that mislead there are stopped, and "
+    "words that imply a class there count.",
+)
+@click.option(
+    "--evidence-classes",
+    default="coco2014",
+    show_default=True,
+    help="The vocabulary whose indices the evidence's labels are.",
 )
 @click.option(
     "--half",
@@ -38,7 +42,9 @@ _MIN_PRECISION = 0.5
     show_default=True,
     help="The images of the evidence that count, so that the others can be measured on.",
 )
-def grow_vocabulary(vocabulary: str, out: Path | None, evidence: Path | None, half: str) -> None:
+def grow_vocabulary(
+    vocabulary: str, out: Path | None, evidence: Path | None, evidence_classes: str, half: str
+) -> None:
     """Grow VOCABULARY (a built-in name or a class list) and write it as YAML.
 
     Prints the WordNet sense chosen for each class; give another one with a 'sense:' line in the
@@ -48,7 +54,12 @@ def grow_vocabulary(vocabulary: str, out: Path | None, evidence: Path | None, ha
     given = load_vocabulary(vocabulary)
     grown = grow(given, report=click.echo)
     if evidence is not None:
-        stop = earn_stop_list(grown, read_evidence(evidence, half=half))
+        rows = read_evidence(evidence, half=half)
+        rows, known = in_terms_of(given, rows, load_vocabulary(evidence_classes))
+        stop = [
+            words if index in known else []
+            for index, words in enumerate(earn_stop_list(grown, rows))
+        ]
         for index, words in enumerate(stop):
             if words:
                 click.echo(f"{grown.names[index]}: stopped by evidence: {', '.join(words)}")
@@ -56,6 +67,10 @@ def grow_vocabulary(vocabulary: str, out: Path | None, evidence: Path | None, ha
             tuple(sorted({*old, *new})) for old, new in zip(given.stop, stop, strict=True)
         )
         grown = grow(replace(given, stop=merged))
+        grown = replace(grown, implied=earn_implied(grown, rows, known=known))
+        for index, phrases in enumerate(grown.implied):
+            if phrases:
+                click.echo(f"{grown.names[index]}: implied by {', '.join(phrases)}")
     if out is None:
         click.echo("not written; name a file with --out")
         return
@@ -65,52 +80,41 @@ def grow_vocabulary(vocabulary: str, out: Path | None, evidence: Path | None, ha
     click.echo(f"wrote {out}")
 
 
-def read_evidence(path: Path, *, half: str = "all") -> list[tuple[str, set[int]]]:
+def read_evidence(path: Path, *, half: str = "all") -> list[Evidence]:
     """Captions and the classes that are really in their images."""
     rows = []
     for number, line in read_lines(path):
         try:
             row = parse_json(line, where=f"{path}, line {number}")
-            rows.append((row["image_id"], row["caption"], set(row["labels"])))
+            rows.append(Evidence(row["caption"], row["image_id"], frozenset(row["labels"])))
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path}, line {number}: an object with caption, image_id and labels is needed "
                 f"({type(error).__name__}: {error})"
             ) from None
     if half != "all":
-        images = sorted({image for image, _, _ in rows})
+        images = sorted({row.image for row in rows})
         chosen = set(images[half == "odd" :: 2])
-        rows = [row for row in rows if row[0] in chosen]
-    return [(caption, labels) for _, caption, labels in rows]
+        rows = [row for row in rows if row.image in chosen]
+    return rows
 
 
-def earn_stop_list(vocabulary: Vocabulary, evidence: list[tuple[str, set[int]]]) -> list[list[str]]:
-    """Per class the grown words that are wrong more often than right, met three times or more.
-
-    A word is judged only where no other grown word of its class is in the caption.
-    """
-    counts: dict[tuple[int, str], list[int]] = {}
-    forms: dict[str, list[tuple[int, str]]] = {}
-    for index, words in enumerate(vocabulary.grown):
-        for word in words:
-            if " " not in word:
-                forms.setdefault(singular(word), []).append((index, word))
-    labels = NounFilter(vocabulary=vocabulary).labels([caption for caption, _ in evidence])
-    for (caption, truth), found in zip(evidence, labels, strict=True):
-        met = {singular(word) for word in re.findall(r"\w+", caption.lower())}
-        named: dict[int, list[str]] = {}
-        for form in met:
-            for index, word in forms.get(form, ()):
-                if index in found:
-                    named.setdefault(index, []).append(word)
-        for index, suspects in named.items():
-            if len(suspects) == 1:
-                counts.setdefault((index, suspects[0]), [0, 0])[index in truth] += 1
-    stop: list[list[str]] = [[] for _ in vocabulary.names]
-    for (index, word), (wrong, right) in sorted(counts.items()):
-        if wrong + right >= _MIN_CAPTIONS and right < _MIN_PRECISION * (wrong + right):
-            stop[index].append(word)
-    return stop
+def in_terms_of(
+    vocabulary: Vocabulary, evidence: list[Evidence], theirs: Vocabulary
+) -> tuple[list[Evidence], set[int]]:
+    """Evidence of another vocabulary's classes as that of the classes of the same name, and
+    which these are."""
+    index = theirs.index_by_any_name()
+    ours: dict[int, int] = {}
+    for at in range(len(vocabulary)):
+        for name in (vocabulary.dataset_names[at], *vocabulary.synonyms[at]):
+            if (other := index.get(name)) is not None:
+                ours.setdefault(other, at)
+    rows = [
+        row._replace(classes=frozenset(ours[index] for index in row.classes if index in ours))
+        for row in evidence
+    ]
+    return rows, set(ours.values())
 
 
 def _source_entries(source: Path) -> tuple[str, list[dict[str, Any]]]:
@@ -137,7 +141,11 @@ def to_yaml(entries: list[dict[str, Any]], vocabulary: Vocabulary) -> str:
         }
         kept["synonyms"] = entry.get("synonyms") or list(vocabulary.synonyms[index])
         kept["sense"] = vocabulary.senses[index]
-        for key, words in (("stop", vocabulary.stop[index]), ("grown", vocabulary.grown[index])):
+        for key, words in (
+            ("stop", vocabulary.stop[index]),
+            ("implied", vocabulary.implied[index]),
+            ("grown", vocabulary.grown[index]),
+        ):
             if words:
                 kept[key] = list(words)
         classes.append(kept)

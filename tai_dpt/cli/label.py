@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
-from tai_dpt.labels.grow import grow_where_possible
+from tai_dpt.labels.grow import with_growth
 from tai_dpt.labels.vocabulary import NAME_STYLES
 
 _LONG = 50_000  # captions that take more than a moment
@@ -41,9 +42,9 @@ _LONG = 50_000  # captions that take more than a moment
 )
 @click.option(
     "--grow/--no-grow",
-    default=True,
+    default=False,
     show_default=True,
-    help="Find more words for your own classes where NLTK's WordNet is installed.",
+    help="Find more words for your own classes in NLTK's WordNet.",
 )
 @click.option("--format", "format_", type=click.Choice(["auto", *FORMATS]), default="auto")
 @click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
@@ -69,8 +70,9 @@ def label(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classes = load_vocabulary(vocabulary, names=names)
-        if grow and preset == "default":
-            classes = grow_where_possible(classes, report=lambda line: click.echo(line, err=True))
+        if preset == "default":
+            report = partial(click.echo, err=True)
+            classes = with_growth(classes, wanted=grow, report=report)
         noun_filter = NounFilter(vocabulary=classes, preset=preset, lemmatizer=lemmatizer)
         texts = read_captions(
             sys.stdin.buffer if captions == "-" else captions,

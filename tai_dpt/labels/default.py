@@ -73,7 +73,7 @@ class DefaultMatcher:
         self._trie: dict[str, Any] = {}
         self._words: set[str] = set()  # the keys in it, of every depth
         classes_of: dict[str, tuple[int, ...]] = {}  # synonyms first: where lemmas collide they win
-        for lists in (vocabulary.synonyms, vocabulary.grown):
+        for lists in (vocabulary.synonyms, vocabulary.grown, vocabulary.implied):
             for index, phrases in enumerate(lists):
                 for phrase in phrases:
                     classes_of[phrase] = (*classes_of.get(phrase, ()), index)

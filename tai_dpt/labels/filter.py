@@ -16,7 +16,7 @@ PRESETS = ("default", "paper")
 LEMMATIZERS = ("builtin", "nltk")
 
 # raise it whenever labels of the same captions and vocabulary may change: caches are keyed by it
-VERSION = 2
+VERSION = 3
 
 
 class NounFilter:

@@ -12,9 +12,10 @@ from tai_dpt.labels.default import FUNCTION_WORDS
 from tai_dpt.labels.lemmas import singular
 from tai_dpt.labels.lexicon import Lexicon, lemma_names, present_participles
 from tai_dpt.labels.vocabulary import Vocabulary
-from tai_dpt.labels.wordnet import has_wordnet
 
 NO_SENSE = "none"
+
+_PERSON = "noun.person"
 
 _THINGS = {"noun.artifact", "noun.food", "noun.plant", "noun.animal", "noun.object"}
 _THINGS_AND_PLACES = {"noun.artifact", "noun.object", "noun.location", "noun.substance"}
@@ -24,10 +25,11 @@ def grow(vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None)
     """The vocabulary with what WordNet adds to it for the default noun filter.
 
     * ``grown``: the kinds of a class — words whose first noun sense lies under the class's sense
-      (sedan → car), unless another part of speech is the more frequent one; who rides or uses
-      it and the riding ("skier", "skiing" → skis); the game that needs it, where it is the only
-      class that game needs ("tennis" → tennis racket). Words under two classes go to the
-      narrower one, and never to a class that they are not a synonym of.
+      (sedan → car), unless another part of speech is the more frequent one; the riding ("skiing"
+      → skis); the game that needs it, where it is the only class that game needs ("tennis" →
+      tennis racket). Words under two classes go to the narrower one, and never to a class that
+      they are not a synonym of; words for people only to classes of people, whatever a
+      definition says of them ("domesticated by man").
     * ``blocked``: nouns of two and three words that contain a class's word and are something
       else ("baseball team", "table tennis"), unless they are things or places: a train station
       has trains.
@@ -45,16 +47,29 @@ def grow(vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None)
     return _Growth(Lexicon(), vocabulary).result(report or (lambda line: None))
 
 
-def grow_where_possible(
-    vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None
+def with_growth(
+    vocabulary: Vocabulary, *, wanted: bool, report: Callable[[str], None]
 ) -> Vocabulary:
-    """``grow`` for a vocabulary without grown words, where NLTK's WordNet is installed.
+    """``grow`` where it is wanted and the vocabulary has no grown words yet.
 
-    Otherwise the vocabulary as it is: its names and synonyms, and their inflections.
+    Whoever labels captions asks here, so that growing is off everywhere unless asked for: it
+    depends on data that are not always there.
+
+    Args:
+        report: called with what was grown, or a line that says that nothing was.
+
+    Raises:
+        InputError: growing is wanted, and NLTK's WordNet is missing.
     """
-    if any(vocabulary.grown) or not has_wordnet():
+    if any(vocabulary.grown):
         return vocabulary
-    return grow(vocabulary, report=report)
+    if wanted:
+        return grow(vocabulary, report=report)
+    report(
+        "captions: classes are read off their names, synonyms and plurals alone; --grow (for "
+        "training DATASET.CORPUS.GROW True) adds the kinds of each that WordNet knows"
+    )
+    return vocabulary
 
 
 def choose_sense(lexicon: Lexicon, vocabulary: Vocabulary, index: int) -> str:
@@ -82,6 +97,13 @@ class _Growth:
             None if sense == NO_SENSE else lexicon.synset(sense) for sense in self.senses
         ]
         self.kinds = [{} if s is None else lexicon.under(s) for s in self.synsets]
+        person = lexicon.synset("person.n.01").offset()
+        self.people = {
+            index
+            for index, synset in enumerate(self.synsets)
+            if synset is not None
+            and (person == synset.offset() or synset.lexname() in (_PERSON, "noun.group"))
+        }
         self.owner: dict[str, int] = {}  # of every spelling of a synonym
         for index, phrases in enumerate(vocabulary.synonyms):
             for phrase in phrases:
@@ -93,8 +115,8 @@ class _Growth:
         self._add_kinds()
         for index, synset in enumerate(self.synsets):
             if synset is not None:
-                self._add_riders(index, synset)
-                self._add_users(index, synset)
+                self._add_riding(index, synset)
+                self._add_users(synset)
                 self._add_heads(index, synset)
         self._add_games()
         for index, stopped in enumerate(self.vocabulary.stop):
@@ -119,8 +141,15 @@ class _Growth:
         )
 
     def _add(self, index: int, word: str) -> None:
-        if self.owner.get(word, index) == index and word not in self.vocabulary.synonyms[index]:
+        if self.owner.get(word, index) != index or word in self.vocabulary.synonyms[index]:
+            return
+        if index in self.people or not self._is_person(word):
             self.grown[index].add(word)
+
+    def _is_person(self, word: str) -> bool:
+        """Whether a word means people first of all."""
+        senses = self.lexicon.senses(word, "n")
+        return bool(senses) and str(self.lexicon.noun(senses[0].offset).lexname()) == _PERSON
 
     def _add_kinds(self) -> None:
         taken: set[str] = set()
@@ -150,8 +179,8 @@ class _Growth:
         senses = self.lexicon.senses(word, str(synset.pos()))
         return bool(senses) and senses[0].offset == synset.offset()
 
-    def _add_riders(self, index: int, synset: Any) -> None:
-        """Who goes by it and the going: derived from the class's own names."""
+    def _add_riding(self, index: int, synset: Any) -> None:
+        """The going by it: derived from the class's own names."""
         names = {
             spelling
             for phrase in (*self.vocabulary.synonyms[index], self.vocabulary.dataset_names[index])
@@ -165,9 +194,7 @@ class _Growth:
                 form = derived.synset()
                 if not self._is_first(derived.name().lower(), form):
                     continue
-                if form.lexname() == "noun.person":
-                    self._add(index, derived.name().lower().replace("_", " "))
-                elif form.lexname() in ("verb.motion", "verb.competition"):
+                if form.lexname() in ("verb.motion", "verb.competition"):
                     for verb in form.lemmas():
                         self._add_verb(index, verb, form)
 
@@ -177,20 +204,13 @@ class _Growth:
             return
         for form in present_participles(name):
             self._add(index, form)
-        for derived in verb.derivationally_related_forms():
-            word = derived.name().lower()
-            if derived.synset().lexname() == "noun.person" and self._is_first(
-                word, derived.synset()
-            ):
-                self._add(index, word.replace("_", " "))
 
-    def _add_users(self, index: int, synset: Any) -> None:
-        """Whose tool it is by its definition: "used in baseball by the batter"."""
+    def _add_users(self, synset: Any) -> None:
+        """Whose tool it is by its definition, as a word for people: "used by the batter"."""
         for word in re.findall(r"\bby (?:the |a |an )?([a-z]+)", synset.definition()):
             word = singular(word)
             senses = self.lexicon.senses(word, "n")
-            if senses and self.lexicon.noun(senses[0].offset).lexname() == "noun.person":
-                self._add(index, word)
+            if senses and self._is_person(word):
                 for other, kinds in enumerate(self.kinds):
                     if senses[0].offset in kinds:
                         self._add(other, word)
@@ -223,11 +243,9 @@ class _Growth:
                 (index,) = classes
                 self.grown[index].add(word)  # beside the class that has it as a synonym
                 starts = f"{word} "
-                self.grown[index].update(
-                    p
-                    for p in self.lexicon.phrases()
-                    if p.startswith(starts) and p not in self.owner
-                )
+                for phrase in self.lexicon.phrases():
+                    if phrase.startswith(starts) and phrase not in self.owner:
+                        self._add(index, phrase)
 
     def _blocked(self) -> list[str]:
         words: dict[str, set[int]] = defaultdict(set)
@@ -254,9 +272,19 @@ class _Growth:
                 and synset.lexname() not in _THINGS_AND_PLACES
                 and phrase in lemma_names(synset)
                 and not self._is_adjective(parts[0])
+                and not (self._is_grown(parts[-1]) and self._is_kind_of(synset, parts[-1]))
             ):
                 blocked.append(phrase)
         return sorted(blocked)
+
+    def _is_grown(self, word: str) -> bool:
+        return word not in self.owner and any(word in grown for grown in self.grown)
+
+    def _is_kind_of(self, synset: Any, word: str) -> bool:
+        """Whether a sense lies under what a word means first: cross-country skiing is skiing."""
+        senses = self.lexicon.senses(word, "n")
+        above = {higher.offset() for path in synset.hypernym_paths() for higher in path}
+        return bool(senses) and senses[0].offset in above
 
     def _is_adjective(self, word: str) -> bool:
         adjective = self.lexicon.count(word, "a")

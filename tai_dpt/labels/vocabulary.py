@@ -34,6 +34,8 @@ class Vocabulary:
         dataset_names: what the benchmark's own files call the classes; left out: ``names``.
         grown: further words of each class, found by WordNet (``tai-dpt grow-vocabulary``). Only
             the default noun filter reads these and the fields that follow.
+        implied: words of each class that do not name it and imply it ("luggage": a suitcase), as
+            far as labelled captions show (``tai-dpt grow-vocabulary --evidence``).
         blocked: phrases that contain a word of a class and name none ("bus stop").
         modifiers: words of classes that are adjectives too ("orange").
         verbs: words of classes that are verbs too ("book").
@@ -57,6 +59,7 @@ class Vocabulary:
     synonyms: tuple[tuple[str, ...], ...] = ()
     dataset_names: tuple[str, ...] = ()
     grown: tuple[tuple[str, ...], ...] = ()
+    implied: tuple[tuple[str, ...], ...] = ()
     blocked: tuple[str, ...] = ()
     modifiers: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ()
@@ -73,7 +76,14 @@ class Vocabulary:
         put = object.__setattr__  # the dataclass is frozen for everybody else
         put(self, "names", tuple(" ".join(name.split()) for name in self.names))
         _check_distinct(self.names, "name", where)
-        for attribute in ("synonyms", "dataset_names", "grown", "senses", "stop"):
+        for attribute in (
+            "synonyms",
+            "dataset_names",
+            "grown",
+            "implied",
+            "senses",
+            "stop",
+        ):
             given = getattr(self, attribute)
             if given and len(given) != len(self.names):
                 raise InputError(
@@ -82,7 +92,7 @@ class Vocabulary:
         put(self, "dataset_names", tuple(self.dataset_names) or self.names)
         _check_distinct(self.dataset_names, "dataset_name", where)
         put(self, "senses", tuple(self.senses) or ("",) * len(self.names))
-        for attribute in ("grown", "stop"):
+        for attribute in ("grown", "implied", "stop"):
             lists = tuple(map(tuple, getattr(self, attribute)))
             put(self, attribute, lists or ((),) * len(self.names))
         for attribute in ("blocked", "modifiers", "verbs"):
@@ -244,7 +254,7 @@ def _settle(
     return tuple(settled)
 
 
-_CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "stop")
+_CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "implied", "stop")
 _FILE_KEYS = ("blocked", "modifiers", "verbs")
 
 
@@ -272,6 +282,7 @@ def _from_yaml(path: Path, style: str) -> Vocabulary:
         synonyms=tuple((c["paper"], *c["synonyms"]) for c in classes),
         dataset_names=tuple(c["dataset_name"] for c in classes),
         grown=tuple(c["grown"] for c in classes),
+        implied=tuple(c["implied"] for c in classes),
         senses=tuple(c["sense"] for c in classes),
         stop=tuple(c["stop"] for c in classes),
         source=str(path),
@@ -297,6 +308,7 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
         "sense": item.get("sense", ""),
         "synonyms": _phrases(item.get("synonyms") or [], f"{where}: synonyms"),
         "grown": _phrases(item.get("grown") or [], f"{where}: grown"),
+        "implied": _phrases(item.get("implied") or [], f"{where}: implied"),
         "stop": _phrases(item.get("stop") or [], f"{where}: stop"),
     }
 

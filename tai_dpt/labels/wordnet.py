@@ -17,13 +17,18 @@ def _nltk() -> ModuleType:
     return nltk
 
 
-def _needs(use: Callable[[], Any], resources: str, purpose: str) -> Any:
+#: all that is read of NLTK's data
+RESOURCES = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+
+
+def _needs(use: Callable[[], Any], resource: str, purpose: str) -> Any:
     try:
         return use()
     except LookupError:
         raise InputError(
-            f"{purpose} needs NLTK data that is not there: run python -m nltk.downloader "
-            f"{resources}, or point NLTK_DATA to a folder that has it"
+            f"{purpose} needs NLTK's data '{resource}', which is not there: python -m "
+            f"nltk.downloader {' '.join(RESOURCES)} fetches all that is needed; or point NLTK_DATA "
+            "to a folder that has it"
         ) from None
 
 

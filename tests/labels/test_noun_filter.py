@@ -152,7 +152,9 @@ def test_missing_nltk_data_says_what_to_download(monkeypatch):
 
     monkeypatch.setattr(nltk.data, "path", [])
     monkeypatch.setattr(nltk, "word_tokenize", nltk.data.find)
-    with pytest.raises(InputError, match=r"python -m nltk.downloader punkt_tab"):
+    with pytest.raises(
+        InputError, match=r"python -m nltk.downloader punkt_tab averaged_p\w+ wordnet"
+    ):
         wordnet.tokenizer()
 
 
@@ -164,4 +166,4 @@ def test_figures_on_human_captions():
     precision = right / sum(map(len, found))
     recall = right / sum(len(row["labels"]) for row in rows)
     assert precision > 0.935
-    assert 2 * precision * recall / (precision + recall) > 0.61
+    assert 2 * precision * recall / (precision + recall) > 0.63

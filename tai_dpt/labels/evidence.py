@@ -1,0 +1,131 @@
+"""What labelled captions teach a vocabulary: words that mislead, and words that imply a class.
+
+Evidence is captions with the classes that are really in their images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from tai_dpt.labels.default import COLOURS, FUNCTION_WORDS
+from tai_dpt.labels.filter import NounFilter
+from tai_dpt.labels.lemmas import singular
+from tai_dpt.labels.spelling import words
+from tai_dpt.labels.vocabulary import Vocabulary
+
+_STOP_CAPTIONS = 3
+_STOP_PRECISION = 0.5
+_IMPLIED_IMAGES = 4
+_IMPLIED_PRECISION = 0.7  # the lower end of what the images seen allow, see `_at_least`
+
+
+class Evidence(NamedTuple):
+    """A caption and the classes in its image."""
+
+    caption: str
+    image: int | str
+    classes: frozenset[int]
+
+
+def earn_stop_list(vocabulary: Vocabulary, evidence: Collection[Evidence]) -> list[list[str]]:
+    """Per class the grown words that are wrong more often than right, met three times or more.
+
+    A word is judged only where no other grown word of its class is in the caption.
+    """
+    counts: dict[tuple[int, str], list[int]] = {}
+    forms: dict[str, list[tuple[int, str]]] = {}
+    for index, grown in enumerate(vocabulary.grown):
+        for word in grown:
+            if " " not in word:
+                forms.setdefault(singular(word), []).append((index, word))
+    labels = NounFilter(vocabulary=vocabulary).labels([row.caption for row in evidence])
+    for (caption, _, truth), found in zip(evidence, labels, strict=True):
+        met = {singular(word) for word in words(caption)}
+        named: dict[int, list[str]] = {}
+        for form in met:
+            for index, word in forms.get(form, ()):
+                if index in found:
+                    named.setdefault(index, []).append(word)
+        for index, suspects in named.items():
+            if len(suspects) == 1:
+                counts.setdefault((index, suspects[0]), [0, 0])[index in truth] += 1
+    stop: list[list[str]] = [[] for _ in vocabulary.names]
+    for (index, word), (wrong, right) in sorted(counts.items()):
+        if wrong + right >= _STOP_CAPTIONS and right < _STOP_PRECISION * (wrong + right):
+            stop[index].append(word)
+    return stop
+
+
+def earn_implied(
+    vocabulary: Vocabulary, evidence: Collection[Evidence], *, known: Collection[int]
+) -> tuple[tuple[str, ...], ...]:
+    """Per class the words and pairs of words that imply it: "luggage" a suitcase.
+
+    A word implies a class where the images of captions that have it and do not name the class
+    show it, in at least four images and so often that the true share is not likely below 0.7. The
+    words of most images come first; the others must hold in what those leave.
+
+    Args:
+        known: the classes that the evidence knows of; others get no words.
+    """
+    without = replace(vocabulary, implied=())
+    labels = NounFilter(vocabulary=without).labels([row.caption for row in evidence])
+    rows = list(evidence)
+    found = [set(labels_of) for labels_of in labels]
+    own = [
+        {singular(word) for name in names for word in words(name)} for names in vocabulary.synonyms
+    ]
+    met: dict[str, list[int]] = defaultdict(list)
+    for at, row in enumerate(rows):
+        for phrase in set(_phrases(row.caption)):
+            met[phrase].append(at)
+
+    def images(phrase: str, index: int) -> dict[int | str, bool]:
+        return {
+            rows[at].image: index in rows[at].classes
+            for at in met[phrase]
+            if index not in found[at]
+        }
+
+    def implies(shown: Collection[bool]) -> bool:
+        enough = len(shown) >= _IMPLIED_IMAGES
+        return enough and _at_least(sum(shown), len(shown)) >= _IMPLIED_PRECISION
+
+    candidates = [
+        (sum(shown), phrase, index)
+        for phrase in met
+        if len({rows[at].image for at in met[phrase]}) >= _IMPLIED_IMAGES
+        for index in known
+        if phrase not in own[index]  # the filter knows better when that counts
+        if implies(shown := images(phrase, index).values())
+    ]
+    implied: list[list[str]] = [[] for _ in vocabulary.names]
+    for _, phrase, index in sorted(candidates, key=lambda item: (-item[0], item[1], item[2])):
+        if implies(images(phrase, index).values()):
+            implied[index].append(phrase)
+            for at in met[phrase]:
+                found[at].add(index)
+    return tuple(tuple(sorted(phrases)) for phrases in implied)
+
+
+def _phrases(caption: str) -> Iterator[str]:
+    """The words of a caption that are no function words or colours, and pairs side by side."""
+    before = ""
+    for word in map(singular, words(caption)):
+        telling = word.isalpha() and len(word) > 2 and word not in FUNCTION_WORDS
+        if telling and word not in COLOURS:
+            yield word
+        if telling and before:
+            yield f"{before} {word}"
+        before = word if telling else ""
+
+
+def _at_least(right: int, count: int) -> float:
+    """Wilson's lower bound of a share, one standard deviation down."""
+    share = right / count
+    spread = math.sqrt(share * (1 - share) / count + 1 / (4 * count**2))
+    return (share + 1 / (2 * count) - spread) / (1 + 1 / count)
