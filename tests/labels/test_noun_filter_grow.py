@@ -1,5 +1,7 @@
 """Vocabularies that grow: needs NLTK and its WordNet."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tai_dpt.cli.grow_vocabulary import in_terms_of, to_yaml
@@ -101,9 +103,10 @@ def test_growth_is_off_unless_asked_for_and_says_so():
 
 
 def test_growth_without_wordnet_is_an_error(monkeypatch):
-    nltk = pytest.importorskip("nltk")
-    monkeypatch.setattr(nltk.data, "path", [])
-    monkeypatch.setattr("nltk.corpus.wordnet.ensure_loaded", lambda: nltk.data.find("x"))
+    def ensure_loaded():
+        raise LookupError
+
+    monkeypatch.setattr("nltk.corpus.wordnet", SimpleNamespace(ensure_loaded=ensure_loaded))
     with pytest.raises(InputError, match="punkt_tab averaged_perceptron_tagger_eng wordnet fetch"):
         with_growth(Vocabulary(("dog",)), wanted=True, report=print)
 
