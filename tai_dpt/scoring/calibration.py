@@ -191,7 +191,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Any, *, where: str = "calibration") -> Calibration:
-        """The undo of ``as_dict``; InputError, naming ``where``, for what is no calibration."""
+        """What ``as_dict`` wrote; InputError, naming ``where``, for what is no calibration."""
         if isinstance(values, Mapping):  # as 0.1 said
             values = {name.replace("pictures", "images"): value for name, value in values.items()}
             values["source"] = str(values.get("source")).replace("pictures", "images")

@@ -18,6 +18,10 @@ def ranking_loss(
     ``Σ_{i∈pos} Σ_{j∈neg} max(0, m − s_i + s_j)``. Captions name few classes, so it is computed
     over (positive, class) pairs; memory is (number of positives) × C instead of B × C × C.
 
+    >>> scores = torch.tensor([[2.0, 1.5, 0.0]])  # the first class is named, the others are not
+    >>> ranking_loss(scores, torch.tensor([[1, 0, 0]]))  # the second comes within the margin
+    tensor(0.5000)
+
     Args:
         scores: (B, C).
         labels: (B, C), positive where > 0.
@@ -45,6 +49,10 @@ def asymmetric_loss(
     """Asymmetric loss over known labels (Ridnik et al. 2021, as in DualCoOp).
 
     Summed over the classes whose label is known, divided by the batch size.
+
+    >>> logits = torch.tensor([[0.0, -5.0, 7.0]])
+    >>> asymmetric_loss(logits, torch.tensor([[1, -1, 0]]))  # ½ · log 2; sure of the absent one
+    tensor(0.3466)
 
     Args:
         logits: (B, C).

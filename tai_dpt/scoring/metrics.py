@@ -29,6 +29,8 @@ def check_finite(
 ) -> None:
     """Raise InputError where a score is NaN or infinite: how many are, and whose is the first.
 
+    >>> check_finite(np.array([0.5, 0.1]))
+
     Args:
         scores: (B,) or (B, C).
         ids: the B images; left out: the message gives the row's number.
@@ -60,6 +62,9 @@ def average_precision(scores: Array, labels: Array) -> float:
     Equal scores are one threshold, so the samples' order never matters: the same value as
     scikit-learn's ``average_precision_score``. NaN where there is no positive.
 
+    >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]))  # (1/1 + 2/3) / 2
+    83.33333333333333
+
     Args:
         scores: (B,).
         labels: (B,), positive where > 0.
@@ -82,6 +87,10 @@ def average_precision(scores: Array, labels: Array) -> float:
 def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = None) -> NDArray:
     """Average precision of every class, (C,); NaN for a class without positives.
 
+    >>> scores = np.array([[0.9, 0.1], [0.2, 0.3]])
+    >>> average_precisions(scores, np.array([[1, 0], [0, 0]]))  # nobody shows the second class
+    array([100.,  nan])
+
     Args:
         scores: (B, C).
         labels: (B, C).
@@ -102,7 +111,11 @@ def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = N
 
 
 def mean_average_precision(ap: Array) -> float:
-    """mAP: the mean over the classes that have an average precision; NaN where none has."""
+    """mAP: the mean over the classes that have an average precision; NaN where none has.
+
+    >>> mean_average_precision(np.array([100.0, np.nan, 50.0]))
+    75.0
+    """
     return float("nan") if np.isnan(ap).all() else float(np.nanmean(ap))
 
 
@@ -140,6 +153,10 @@ def f1_scores(decisions: Array, labels: Array, *, ignore: Array | None = None) -
     precision and one without a positive no recall; as in mAP, such a class is left out of that
     average and never counted as 0.
 
+    >>> decided = np.array([[True, True], [False, True]])
+    >>> round(f1_scores(decided, np.array([[1, 0], [1, 1]])).of1, 1)  # 2 of 3 right, 2 of 3 found
+    66.7
+
     Args:
         ignore: see :func:`average_precisions`; neither a decision nor a positive there.
     """
@@ -169,6 +186,9 @@ def top_k(scores: Array, k: int, *, ignore: Array | None = None) -> NDArray[np.b
     Whatever the scores are: ML-GCN's evaluation also wants them to be 0 or more, so its "top-3"
     decides for fewer than three classes where a model is not confident.
 
+    >>> top_k(np.array([[0.1, 0.9, 0.5]]), 2)
+    array([[False,  True,  True]])
+
     Args:
         ignore: (B, C) bool, what is never decided; the others of the sample compete.
 
@@ -191,6 +211,9 @@ def best_f1_threshold(scores: Array, labels: Array) -> float:
 
     NaN where there is no positive.
 
+    >>> best_f1_threshold(np.array([[0.9, 0.2], [0.6, 0.1]]), np.array([[1, 0], [1, 0]]))
+    0.6
+
     Raises:
         InputError: a score is not finite.
     """
@@ -209,6 +232,9 @@ def known_cardinality(labels: Array) -> float:
     """Mean number of labels of an image, estimated from the known ones; NaN without any.
 
     The sum over the classes of the share of positives among the known labels.
+
+    >>> known_cardinality(np.array([[1, 1], [1, -1], [1, 0]]))  # always the first, half the second
+    1.5
 
     Args:
         labels: (n, C): 1 present, -1 absent, 0 unknown.
@@ -238,6 +264,10 @@ def evaluate(
     scores: Array, labels: Array, *, threshold: float, ignore: Array | None = None
 ) -> MultiLabelResult:
     """mAP, per-class AP, F1 at ``threshold`` and F1 of the three highest scores.
+
+    >>> result = evaluate(np.array([[0.9, 0.2]]), np.array([[1, 0]]), threshold=0.5)
+    >>> result.mAP, result.f1.of1
+    (100.0, 100.0)
 
     Args:
         scores: (B, C).

@@ -49,7 +49,11 @@ class Scores:
 
 
 def global_scores(global_: Tensor, embeddings: Tensor, *, scale: float | Tensor) -> Tensor:
-    """``κ · g · G``: (B, C) from global features (B, D) and class embeddings (C, D)."""
+    """``κ · g · G``: (B, C) from global features (B, D) and class embeddings (C, D).
+
+    >>> global_scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]]), scale=4)
+    tensor([[4.0000, 2.4000]])
+    """
     return scale * (global_ @ embeddings.T)
 
 
@@ -62,6 +66,13 @@ def local_scores(
     values: Tensor | None = None,
 ) -> Tensor:
     """``κ Σ_j softmax_j(β a_j) v_j`` over local positions; (B, C).
+
+    >>> similarity = torch.tensor([[[0.9], [0.1], [0.5]]])  # three places, one class
+    >>> mask = torch.tensor([[True, True, False]])
+    >>> local_scores(similarity, mask, scale=1, sharpness=0)  # the mean of the two that are there
+    tensor([[0.5000]])
+    >>> local_scores(similarity, mask, scale=1, sharpness=50)  # the best place alone
+    tensor([[0.9000]])
 
     Args:
         similarity: ``a`` (B, N, C), each position's similarity to each class.
@@ -84,6 +95,13 @@ def score(
     sharpness: float | Tensor,
 ) -> Scores:
     """Global and local scores of captions or images, they are treated alike.
+
+    >>> words = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # two words of one caption
+    >>> caption = Features(torch.tensor([[0.6, 0.8]]), words, torch.ones(1, 2, dtype=torch.bool))
+    >>> classes = torch.eye(2)
+    >>> found = score(caption, classes, classes, scale=4, sharpness=50)
+    >>> found.global_, found.local
+    (tensor([[2.4000, 3.2000]]), tensor([[4., 4.]]))
 
     Args:
         features: of ``B`` captions or images, padded or packed.
@@ -114,6 +132,12 @@ def dual_scores(
     """DualCoOp's logits: how much more a class's positive prompt fits than its negative one.
 
     The spatial weights come from the positive prompts and serve both (DualCoOp, equation 4).
+
+    >>> place = torch.tensor([[[1.0, 0.0]]])
+    >>> image = Features(torch.tensor([[0.6, 0.8]]), place, torch.ones(1, 1, dtype=torch.bool))
+    >>> present, absent = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> dual_scores(image, present, absent, scale=4, sharpness=50).local
+    tensor([[4.]])
     """
 
     def local(positive: Tensor, negative: Tensor) -> Tensor:
@@ -130,7 +154,14 @@ def dual_scores(
 
 
 def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
-    """Each local position's similarity to each class, (B, N, C); NaN where masked (figure 4)."""
+    """Each local position's similarity to each class, (B, N, C); NaN where masked (figure 4).
+
+    >>> places = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])
+    >>> image = Features(places[:, 0], places, torch.tensor([[True, False]]))
+    >>> heat_map(image, torch.eye(2))
+    tensor([[[1., 0.],
+             [nan, nan]]])
+    """
     similarity = features.local @ local_embeddings.T
     return similarity.masked_fill(~features.mask[..., None], torch.nan)
 

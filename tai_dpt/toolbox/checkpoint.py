@@ -283,7 +283,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: Mapping[str, Any], *, path: PathLike) -> None:
-    """Undo of ``generator_states``; CUDA's only where the number of devices is the same.
+    """Restore what ``generator_states`` gave; CUDA's only where there are as many devices.
 
     Raises InputError, naming ``path``, for states of another form.
     """

@@ -1,0 +1,43 @@
+"""The examples in docstrings run, and the functions people call have one."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+
+from places import ROOT
+
+# of these every public function shows how it is called
+SHOWN = ("scoring.scores", "scoring.losses", "scoring.metrics")
+# what every reader has imported
+LIBRARIES = {"np": np, "torch": torch}
+# an example that needs a file of the reader's: shown, not run
+NOT_RUN = ("tai_dpt.tagger.fitting",)
+
+MODULES = sorted(
+    ("" if folder == "tai_dpt" else "tai_dpt.")
+    + path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for folder in ("tai_dpt", "trainers", "datasets")
+    for path in (ROOT / folder).rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in NOT_RUN])
+def test_examples_run(name):
+    assert doctest.testmod(import_module(name), extraglobs=LIBRARIES).failed == 0
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_public_function_has_an_example(name):
+    module = import_module(f"tai_dpt.{name}")
+    functions = inspect.getmembers(module, inspect.isfunction)
+    own = [(n, f) for n, f in functions if f.__module__ == module.__name__ and n[0] != "_"]
+    assert {n for n, f in own if ">>>" not in (f.__doc__ or "")} == {
+        "scoring.scores": {"shifted_heat_map"}  # needs a backbone
+    }.get(name, set())
