@@ -44,7 +44,7 @@ class ClipTokenizer:
         """
         >>> tokenizer = ClipTokenizer(77)
         >>> tokenizer.words(tokenizer.ids(["a giraffe."])[0][1:-1])
-        (["a", "giraffe", "."], [(0, 1), (1, 2), (2, 3)])
+        (['a', 'giraffe', '.'], [(0, 1), (1, 2), (2, 3)])
         """
         bpe = tokenizer()
         spans = _spans([bpe.decoder[token] for token in ids])
