@@ -27,6 +27,8 @@ AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
 
 _GREY = (128, 128, 128)
+_CIFAR10 = Path(__file__).with_name("autoaugment_cifar10.txt")
+_WITHOUT_MAGNITUDE = ("AutoContrast", "Equalize", "Invert")
 
 
 def augments(cfg: CfgNode) -> bool:
@@ -52,8 +54,8 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
     * ``cutout``: the whole image, resized, with a rectangle of ``CUTOUT_FACTOR`` of each side
       painted over. With both, either the one or the other, at even odds, as in DualCoOp;
     * ``randaugment``: ``RANDAUGMENT_N`` operations of magnitude ``RANDAUGMENT_M`` (of 30);
-    * ``MLC_Policy``: AutoAugment's policies for ImageNet and CIFAR-10, one of their
-      sub-policies, as the public code of TaI-DPT has it for DualCoOp;
+    * ``MLC_Policy``: one of the 117 sub-policies of AutoAugment that the public code of TaI-DPT
+      has for DualCoOp, 25 found for ImageNet and 92 found for CIFAR-10, at even odds;
     * ``random_flip``: left to right, at even odds;
     * ``normalize``: by the mean and the standard deviation.
     """
@@ -71,14 +73,28 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
         n, m = cfg.INPUT.RANDAUGMENT_N, cfg.INPUT.RANDAUGMENT_M
         steps.append(T.RandAugment(n, m, fill=list(_GREY)))
     if "MLC_Policy" in chosen:
-        policies = T.AutoAugmentPolicy.IMAGENET, T.AutoAugmentPolicy.CIFAR10
-        steps.append(OneOf(*(T.AutoAugment(policy, fill=list(_GREY)) for policy in policies)))
+        steps.append(_mixed_policy())
     if "random_flip" in chosen:
         steps.append(T.RandomHorizontalFlip())
     steps.append(T.ToTensor())
     if "normalize" in chosen:
         steps.append(T.Normalize(preprocessing.mean, preprocessing.std))
     return T.Compose(steps)
+
+
+def _mixed_policy() -> T.AutoAugment:
+    """ImageNet's sub-policies, which torchvision has, and further ones of CIFAR-10's."""
+    mixed = T.AutoAugment(T.AutoAugmentPolicy.IMAGENET, fill=list(_GREY))
+    for line in _CIFAR10.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            continue
+        words = line.split()
+        first, second = (
+            (name, float(probability), None if name in _WITHOUT_MAGNITUDE else int(magnitude))
+            for name, probability, magnitude in (words[:3], words[3:])
+        )
+        mixed.policies.append((first, second))
+    return mixed
 
 
 def augmentation_identity(cfg: CfgNode, preprocessing: Preprocessing) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms as T
 from yacs.config import CfgNode
 
 from tai_dpt.backbones import Preprocessing
@@ -152,3 +153,16 @@ def test_cutout_out_of_range(factor):
 )
 def test_the_key_says_what_changes_the_pixels(change):
     assert identity(config(*RECIPE)) != identity(config(*RECIPE, **change))
+
+
+def test_the_mixed_policy_is_the_published_one(files):
+    (policy,) = (
+        t for t in transform_of(config("MLC_Policy")).transforms if isinstance(t, T.AutoAugment)
+    )
+    assert len(policy.policies) == 117
+    assert policy.policies[25] == (("Invert", 0.1, None), ("Contrast", 0.2, 6))
+    assert policy.policies[-1] == (("Equalize", 0.6, None), ("Equalize", 0.4, None))
+    image = Image.open(files[0])
+    for first, second in policy.policies:  # each of them can be applied
+        policy.policies = [((first[0], 1.0, first[2]), (second[0], 1.0, second[2]))]
+        assert policy(image).size == image.size

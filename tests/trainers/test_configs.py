@@ -118,7 +118,14 @@ _PARTIAL = _COMMON | {
     "TRAINER.DUALCOOP.CLASS_TOKEN_POSITION": "end",
     "INPUT.CUTOUT_FACTOR": 0.4,
 }
+# there cutout is no name of its own: it comes with the crop
+_VIEWS = ["random_resized_crop", "cutout", "MLC_Policy", "random_flip", "normalize"]
 PUBLISHED = {
+    "DualCoOp/rn101_own_loader": {  # of DualCoOp's own COCO loader
+        "INPUT.TRANSFORMS": ["cutout", "randaugment", "normalize"],
+        "INPUT.CUTOUT_FACTOR": 0.5,
+        "INPUT.SIZE": [448, 448],
+    },
     "TaIDPT/rn50": _CAPTIONS | {"OPTIM.LR": 1e-4, "TRAINER.TAIDPT.SHARPNESS_IMAGE": 40},
     "TaIDPT/rn50_nuswide": _CAPTIONS | {"OPTIM.LR": 1e-3, "TRAINER.TAIDPT.SHARPNESS_IMAGE": 4},
     "DualCoOp/rn101": _PARTIAL
@@ -126,12 +133,14 @@ PUBLISHED = {
         "DATALOADER.TRAIN_X.BATCH_SIZE": 64,
         "DATALOADER.TEST.BATCH_SIZE": 100,
         "INPUT.RRCROP_SCALE": [0.5, 1.0],
+        "INPUT.TRANSFORMS": _VIEWS,
     },
     "DualCoOp/rn101_nuswide": _PARTIAL
     | {
         "DATALOADER.TRAIN_X.BATCH_SIZE": 192,
         "DATALOADER.TEST.BATCH_SIZE": 192,
         "INPUT.RRCROP_SCALE": [0.6, 1.0],
+        "INPUT.TRANSFORMS": _VIEWS,
     },
 }
 
