@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
+from tai_dpt.datasets.class_subsets import EVAL_IMAGES, subset_columns
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
-from tai_dpt.errors import InputError, first_few
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.image_names import did_you_mean
 from tai_dpt.labels.class_lists import load_vocabulary
@@ -80,10 +81,24 @@ class MultiLabelDataset(DatasetBase):
         test: ImageSplit | None = None,
     ) -> None:
         self.cfg = cfg
-        self.vocabulary = vocabulary
         self._corpus = corpus
         given = {"train": train, "val": val, "test": test}
         self._splits = {name: split or ImageSplit() for name, split in given.items()}
+        self._whole_vocabulary = vocabulary
+        self._columns: list[int] | None = None  # of it, the classes that are asked for
+        if cfg.DATASET.EVAL_IMAGES not in EVAL_IMAGES:
+            raise unknown("DATASET.EVAL_IMAGES", cfg.DATASET.EVAL_IMAGES, EVAL_IMAGES)
+        if cfg.DATASET.CLASSES:
+            self._columns = subset_columns(cfg.DATASET.CLASSES, vocabulary)
+            vocabulary = vocabulary.subset(self._columns)
+            for name, split in self._splits.items():
+                if len(split):
+                    self._splits[name] = replace(split, labels=split.labels[:, self._columns])
+        if cfg.DATASET.EVAL_IMAGES == "any_positive":
+            for name in ("val", "test"):
+                split = self._splits[name]
+                self._splits[name] = split.subset(np.flatnonzero((split.labels > 0).any(axis=1)))
+        self.vocabulary = vocabulary
         self._unchecked = {"train"}
         for name in ("val", "test"):
             _check_files(name, self._splits[name])
@@ -113,7 +128,9 @@ class MultiLabelDataset(DatasetBase):
     def corpus(self) -> LabelledCorpus:
         """The labelled captions: those given, else ``DATASET.CORPUS``'s, read at the first use."""
         if self._corpus is None:
-            self._corpus = corpus_from_config(self.cfg, self.vocabulary)
+            self._corpus = corpus_from_config(
+                self.cfg, self._whole_vocabulary, columns=self._columns
+            )
         return self._corpus
 
 

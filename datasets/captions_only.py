@@ -59,7 +59,7 @@ class PlainCaptions(MultiLabelDataset):
     def corpus(self) -> LabelledCorpus:
         """The labelled captions, then the template texts of every class."""
         if self._corpus is None and not self.written:
-            self._corpus = corpus_from_config(self.cfg, self.vocabulary, self._captions)
+            self._corpus = corpus_from_config(self.cfg, self.vocabulary, captions=self._captions)
         elif self._corpus is None:
             for line in self.vocabulary.remarks():
                 warnings.warn(line, stacklevel=2)

@@ -20,12 +20,18 @@ from tai_dpt.labels.vocabulary import Vocabulary
 
 
 def corpus_from_config(
-    cfg: CfgNode, vocabulary: Vocabulary, captions: Sequence[str] | None = None
+    cfg: CfgNode,
+    vocabulary: Vocabulary,
+    *,
+    captions: Sequence[str] | None = None,
+    columns: Sequence[int] | None = None,
 ) -> LabelledCorpus:
     """The labelled captions of ``DATASET.CORPUS``, then the template texts of every class.
 
     Args:
+        vocabulary: what captions are labelled with.
         captions: in place of ``FILES``; labelled and limited as theirs are.
+        columns: the classes of it that are learned; all when None.
 
     Raises:
         InputError: no files are named, one cannot be read, or no caption names a class.
@@ -57,6 +63,8 @@ def corpus_from_config(
             on_bad_line=options.ON_BAD_LINE,
             cache_folder=cache_folder(cfg),
         )
+    if columns is not None:
+        corpus, vocabulary = corpus.of_classes(columns), vocabulary.subset(columns)
     if options.PER_CLASS_LIMIT:
         corpus = limit_per_class(corpus, options.PER_CLASS_LIMIT)
     if 0 < options.MAX_CAPTIONS < len(corpus):

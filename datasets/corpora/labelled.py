@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import tee
 
 import numpy as np
@@ -42,6 +42,11 @@ class LabelledCorpus:
     def per_class_counts(self) -> NDArray[np.int64]:
         """(C,) captions of each class."""
         return self.labels.sum(axis=0, dtype=np.int64)
+
+    def of_classes(self, columns: Sequence[int]) -> LabelledCorpus:
+        """With labels of the classes at ``columns`` alone, and the captions that name one."""
+        kept = self.subset(np.flatnonzero(self.labels[:, list(columns)].any(axis=1)))
+        return replace(kept, labels=kept.labels[:, list(columns)])
 
     def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelledCorpus:
         """The captions at ``rows``, in that order; the others count as dropped."""

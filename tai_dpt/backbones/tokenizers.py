@@ -107,7 +107,7 @@ def _spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
         if at == 0
         or (pieces[at - 1].endswith(_WORD_END) if by_end else piece.startswith(_WORD_STARTS))
     ]
-    return list(zip(starts, [*starts[1:], len(pieces)], strict=True))
+    return list(zip(starts, [*starts[1:], len(pieces)], strict=True)) if starts else []
 
 
 def _decoded(word: str) -> str:

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
 NAME_STYLES = ("paper", "readable")
 YAML_ENDINGS = (".yaml", ".yml", ".json")  # JSON is YAML
 _LONGEST = 200  # characters of a name or synonym
+
+
+# the fields that have an entry for each class
+_PER_CLASS = ("names", "synonyms", "dataset_names", "grown", "implied", "senses", "stop")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,15 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def subset(self, columns: Sequence[int]) -> Vocabulary:
+        """The classes at ``columns``, with all that belongs to them."""
+
+        def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[column] for column in columns)
+
+        values: dict[str, Any] = {name: chosen(getattr(self, name)) for name in _PER_CLASS}
+        return replace(self, **values)
 
     def fingerprint(self) -> str:
         """A hash of everything that decides labels: equal vocabularies, equal fingerprints."""
