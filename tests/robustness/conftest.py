@@ -1,0 +1,52 @@
+"""The robustness suite warms one process, forks it for every case, and prints what fell short."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from forked import Ended  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> None:
+    """Import what the commands import, on one thread: a fork keeps no others."""
+    import torch
+
+    from tai_dpt.cli.main import COMMANDS
+
+    torch.set_num_threads(1)
+    for module, _, _ in COMMANDS.values():
+        importlib.import_module(module)
+    for module in ("tai_dpt.tagger.fitting", "tai_dpt.trainers.run", "tai_dpt.cli.loading"):
+        importlib.import_module(module)
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Iterator[Callable[[Ended], None]]:
+    """Keeps how a case ended, for the table."""
+
+    def keep(ended: Ended) -> None:
+        request.node.user_properties.append(("ended", (ended.fault, ended.code, ended.said)))
+
+    yield keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    failed = terminalreporter.getreports("failed")
+    rows = [
+        (report.nodeid.split("::")[-1], dict(report.user_properties)["ended"])
+        for report in failed
+        if "ended" in dict(report.user_properties)
+    ]
+    if rows:
+        terminalreporter.write_line("\ninput | what happened | exit code | its last line")
+    for name, (fault, code, said) in rows:
+        shown = fault or "WRONG EXIT"
+        terminalreporter.write_line(f"{name[:80]} | {shown} | {code} | {said[:160]}")

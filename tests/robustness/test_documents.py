@@ -1,0 +1,147 @@
+"""Every file that is read, with one thing wrong in it: done, or one line that says what."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from places import ROOT, TESTS
+
+from documents import BROKEN_JSON, MISSING, WRONG, changed, paths_in, written
+from forked import command
+
+TAGGER = TESTS / "reference/v0.1/tagger"
+RUN = TESTS / "reference/v0.1/run"
+WEIGHTS = ROOT / "data/emoji_scenes/clip.safetensors"
+FEW = ("missing", "null", "NaN", "a text", "a list")
+
+# what a document may have or lack: to change it there is no fault
+FREE_IN_TAGGER = ("about",)
+
+
+def documents(source: Path, *, depth: int, leave_out: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Test parameters: a name, and the document's bytes."""
+    for name, text in BROKEN_JSON.items():
+        yield pytest.param(written(text), id=name)
+    document = json.loads(source.read_text())
+    for path in paths_in(document, depth):
+        if path[0] in leave_out and len(path) > 1:
+            continue
+        for name, value in WRONG.items():
+            if len(path) == 1 or name in FEW:
+                place = ".".join(map(str, path))
+                yield pytest.param(written(changed(document, path, value)), id=f"{place}: {name}")
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents") / "tagger"
+    shutil.copytree(TAGGER, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents") / "run"
+    shutil.copytree(RUN, folder)
+    return folder
+
+
+@pytest.mark.parametrize("content", documents(TAGGER / "tagger.json", depth=2))
+def test_tagger(content: bytes, tagger: Path, tmp_path: Path, note) -> None:
+    (tagger / "tagger.json").write_bytes(content)
+    # its backbone is looked for last: what is wrong in the folder is known by then
+    ended = command(["tag", tagger, "none.jpg", "--backbone", tmp_path / "gone.pt"], tmp_path)
+    note(ended)
+    assert not ended.fault and ended.code == 2
+
+
+@pytest.mark.parametrize("content", documents(RUN / "results.json", depth=1))
+@pytest.mark.parametrize("reader", ["report", "page", "fuse"])
+def test_results(reader: str, content: bytes, run: Path, tmp_path: Path, note) -> None:
+    (run / "results.json").write_bytes(content)
+    arguments = {
+        "report": ["report", run, "--runs"],
+        "page": ["page", run, "--per-class", 0, "--out", tmp_path / "page.html"],
+        "fuse": ["fuse", run, RUN],
+    }
+    ended = command(arguments[reader], tmp_path)
+    note(ended)
+    assert not ended.fault and ended.code in (0, 2)
+
+
+CLASSES = [{"name": "dog", "synonyms": ["hound"]}, {"name": "car"}]
+CAPTIONS = {"annotations": [{"image_id": 1, "caption": "a dog in a car"}]}
+
+
+def in_class_list() -> Iterator[Any]:
+    for name, value in WRONG.items():
+        for path in ((0,), (0, "name"), (0, "synonyms"), (1, "stop")):
+            document: Any = {"classes": [dict(entry) for entry in CLASSES]}
+            if path[-1] == "stop" and value is MISSING:
+                continue
+            yield pytest.param(
+                written(changed(document, ("classes", *path), value)), id=f"{path}: {name}"
+            )
+    for name, text in BROKEN_JSON.items():
+        yield pytest.param(written(text), id=name)
+
+
+@pytest.mark.parametrize("content", in_class_list())
+def test_class_list(content: bytes, tmp_path: Path, note) -> None:
+    (tmp_path / "classes.yaml").write_bytes(content)  # JSON is YAML
+    (tmp_path / "captions.txt").write_text("a dog in a car\n")
+    arguments = ["label", tmp_path / "captions.txt", "--no-grow", "--vocabulary"]
+    ended = command([*arguments, tmp_path / "classes.yaml"], tmp_path)
+    note(ended)
+    assert not ended.fault and ended.code in (0, 2)
+
+
+def in_captions() -> Iterator[Any]:
+    for name, value in WRONG.items():
+        for path in (("annotations",), ("annotations", 0), ("annotations", 0, "caption")):
+            yield pytest.param(written(changed(CAPTIONS, path, value)), id=f"{path}: {name}")
+    for name, text in BROKEN_JSON.items():
+        yield pytest.param(written(text), id=name)
+
+
+@pytest.mark.parametrize("content", in_captions())
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_captions(ending: str, content: bytes, tmp_path: Path, note) -> None:
+    (tmp_path / f"captions.{ending}").write_bytes(content)
+    arguments = ["label", tmp_path / f"captions.{ending}", "--vocabulary", "coco2014", "--no-grow"]
+    ended = command(arguments, tmp_path)
+    note(ended)
+    assert not ended.fault and ended.code in (0, 2)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(ANYTHING)
+@pytest.mark.parametrize("name", ["captions.json", "captions.jsonl", "classes.yaml"])
+def test_anything_at_all(tmp_path: Path, name: str, document: object, note) -> None:
+    (tmp_path / "captions.txt").write_text("a dog in a car\n")
+    (tmp_path / name).write_bytes(json.dumps(document).encode())
+    captions, classes = tmp_path / name, "coco2014"
+    if name == "classes.yaml":
+        captions, classes = tmp_path / "captions.txt", str(tmp_path / name)
+    ended = command(["label", captions, "--vocabulary", classes, "--no-grow"], tmp_path)
+    note(ended)
+    assert not ended.fault and ended.code in (0, 2)
