@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import CONTEXT, one_line_warnings
+from tai_dpt.io.output import check_output_folder, overwrite_option
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--dropped", is_flag=True, help="Show captions that name no class.")
 @click.option("--examples", type=click.IntRange(1), default=10, help="How many of them.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for images.")
+@overwrite_option
 @click.argument("opts", nargs=-1, metavar="[KEY VALUE]...")
 def corpus(
     config: Path | None,
@@ -41,6 +43,7 @@ def corpus(
     dropped: bool,
     examples: int,
     out: Path | None,
+    overwrite: bool,
     opts: tuple[str, ...],
 ) -> None:
     """Show a corpus of captions as the noun filter reads it.
@@ -61,6 +64,10 @@ def corpus(
         raise InputError("give --dataset-config-file, or --captions and --vocabulary")
     if bool(captions) != bool(vocabulary):
         raise InputError("--captions and --vocabulary go together")
+    if out is not None:
+        from tai_dpt.reports.corpus_plots import FILES
+
+        check_output_folder(out, FILES, overwrite=overwrite)
     named = ("DATASET.CORPUS.FILES", captions, "DATASET.VOCABULARY", vocabulary)
     cfg = dataset_cfg(config=config, root=root, opts=[*(named if captions else ()), *opts])
     with one_line_warnings():

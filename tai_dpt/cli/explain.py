@@ -19,6 +19,7 @@ from tai_dpt.io.console import (
     say,
     shown,
 )
+from tai_dpt.io.output import check_output, overwrite_option
 
 if TYPE_CHECKING:
     from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation
@@ -40,6 +41,7 @@ _LIKELIEST = 3
 @click.option("--text", "captions", multiple=True, help="A caption, in place of an image.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .html.")
 @click.option("--json", "as_json", is_flag=True, help="The numbers, on stdout.")
+@overwrite_option
 @backbone_file_option
 @quiet_option
 def explain(
@@ -49,6 +51,7 @@ def explain(
     captions: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    overwrite: bool,
     backbone: str | None,
     quiet: bool,
 ) -> None:
@@ -70,6 +73,8 @@ def explain(
         raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
     if images and out is None and not as_json:
         raise InputError("say where the image goes: --out why.png or --out why.html")
+    if out is not None:
+        check_output(out, overwrite=overwrite, inputs=images)
     from tai_dpt.cli.loading import load_tagger
 
     with one_line_warnings():

@@ -29,6 +29,7 @@ from tai_dpt.io.console import (
     quiet_option,
     say,
 )
+from tai_dpt.io.output import check_output_folder, overwrite_option
 from tai_dpt.scoring.scores import score
 from tai_dpt.tagger.tagger import PromptTagger
 
@@ -42,9 +43,12 @@ _OPSET = 18
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder.")
 @click.option("--onnx", is_flag=True, help="The image side too, as ONNX (extra 'onnx').")
+@overwrite_option
 @backbone_file_option
 @quiet_option
-def export(tagger: Path, out: Path, onnx: bool, backbone: str | None, quiet: bool) -> None:
+def export(
+    tagger: Path, out: Path, onnx: bool, overwrite: bool, backbone: str | None, quiet: bool
+) -> None:
     """Write a tagger in forms that need no Python package of this project.
 
     \b
@@ -58,6 +62,9 @@ def export(tagger: Path, out: Path, onnx: bool, backbone: str | None, quiet: boo
     classes), and to the features 'global' and 'local' for other class embeddings. Where ONNX
     Runtime is installed the two are compared.
     """
+    files = [EMBEDDINGS_FILE, ABOUT_FILE, *([ONNX_FILE] if onnx else [])]
+    read: list[Path | str] = [tagger / EMBEDDINGS_FILE, *([backbone] if backbone else [])]
+    check_output_folder(out, files, overwrite=overwrite, inputs=read)
     from tai_dpt.cli.loading import load_tagger
 
     with one_line_warnings():

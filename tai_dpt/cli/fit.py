@@ -87,7 +87,8 @@ def fit(
     from tai_dpt.tagger import folder as tagger_folder
     from tai_dpt.tagger.fitting import Progress, Tagger
 
-    tagger_folder.check_free(out, overwrite=overwrite)
+    given = [path for path in (classes, captions, backbone, config) if path]
+    tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
     if backbone == SHIPPED:
         backbone = os.fspath(shipped_data() / "emoji_scenes" / "clip.safetensors")
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.output import check_output, check_output_folder, overwrite_option
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.run_fusion import Component
@@ -51,6 +52,7 @@ _WEIGHT = 0.9  # λ of the public code, for two runs
 @click.option("--image-prediction", type=_KINDS, help="Of the second run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the fused scores.")
 @click.option("--curve", type=click.Path(path_type=Path), help="Picture of the mAP over λ.")
+@overwrite_option
 def fuse(
     runs: tuple[Path, ...],
     weight: float | None,
@@ -62,6 +64,7 @@ def fuse(
     image_prediction: str | None,
     out: Path | None,
     curve: Path | None,
+    overwrite: bool,
 ) -> None:
     """Fuse the scores of two or more RUNs and print the mAP.
 
@@ -72,13 +75,19 @@ def fuse(
     from tabulate import tabulate
 
     from tai_dpt.scoring.metrics import average_precisions, mean_average_precision
-    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
+    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, run_files, save_results
     from tai_dpt.scoring.run_fusion import fuse_runs, fused_results, read_component
 
     if curve is not None:
         from tai_dpt.reports.drawing import picture_kind
 
         picture_kind(curve)
+    read_from = [path for run in (*runs, *learn_on) for path in run_files(run)]
+    if out is not None:
+        files = (SCORES_FILE, RESULTS_FILE)
+        check_output_folder(out, files, overwrite=overwrite, inputs=read_from)
+    if curve is not None:
+        check_output(curve, overwrite=overwrite, inputs=read_from, option="--curve")
     started = time.perf_counter()
     _check(runs, weight, weights, learn_on, rectify, curve)
     kinds = [text_prediction or "", image_prediction or "", *[""] * len(runs)]

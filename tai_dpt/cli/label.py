@@ -20,8 +20,8 @@ from tai_dpt.datasets.corpora import (
     read_captions,
     read_labels,
 )
-from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.output import check_output, overwrite_option
 from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.labels.grow import with_growth
@@ -50,6 +50,7 @@ _LONG = 50_000  # captions that take more than a moment
 @click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
 @click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Left out: standard output.")
+@overwrite_option
 def label(
     captions: str,
     vocabulary: str,
@@ -61,12 +62,15 @@ def label(
     field: str | None,
     on_bad_line: str,
     out: Path | None,
+    overwrite: bool,
 ) -> None:
     """Label CAPTIONS (a file, or - for standard input).
 
     Writes a JSON line per caption, in their order: {"caption": …, "labels": [class names]}.
     Blank lines are no captions.
     """
+    if out is not None:
+        check_output(out, overwrite=overwrite, inputs=[captions, vocabulary])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classes = load_vocabulary(vocabulary, names=names)
@@ -85,13 +89,8 @@ def label(
     shown: Iterable[str] = texts
     if len(texts) >= _LONG and sys.stderr.isatty():
         shown = tqdm(texts, desc="labelling", unit=" captions")
-    try:
-        opened = atomic_write(out, "w", encoding="utf-8") if out else nullcontext(sys.stdout)
-        with opened as stream:
-            for text, found in read_labels(shown, noun_filter):
-                line = {"caption": text, "labels": [classes.names[index] for index in found]}
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot write {out or 'standard output'}: {error.strerror}") from None
+    opened = atomic_write(out, "w", encoding="utf-8") if out else nullcontext(sys.stdout)
+    with opened as stream:
+        for text, found in read_labels(shown, noun_filter):
+            line = {"caption": text, "labels": [classes.names[index] for index in found]}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")

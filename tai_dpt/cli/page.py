@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tai_dpt.io.console import CONTEXT, one_line_warnings, quiet_option, say
+from tai_dpt.io.output import check_output, overwrite_option
 
 
 @click.command(context_settings=CONTEXT)
@@ -14,8 +15,16 @@ from tai_dpt.io.console import CONTEXT, one_line_warnings, quiet_option, say
 @click.option("--out", type=click.Path(path_type=Path), help="[default: report.html in RUN]")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
 @click.option("--per-class", type=click.IntRange(0), default=2, help="Images of each kind.")
+@overwrite_option
 @quiet_option
-def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: bool) -> None:
+def page(
+    run: Path,
+    out: Path | None,
+    root: Path | None,
+    per_class: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
     """Make an HTML page of a finished run.
 
     \b
@@ -27,12 +36,14 @@ def page(run: Path, out: Path | None, root: Path | None, per_class: int, quiet: 
     missed and falsely found images with heat maps, the classes that are confused, the corpus in
     numbers. Without the data the page is made from what the run left, and says what it lacks.
     """
+    out = out or run / "report.html"
+    check_output(out, overwrite=overwrite, inputs=[run / "results.json", run / "scores.npz"])
     from tai_dpt.reports.run_page import write_page  # here, so that --help does not wait for torch
 
     with one_line_warnings():
         write_page(
             run,
-            out or run / "report.html",
+            out,
             root=root,
             per_class=per_class,
             say=lambda line: say(line, quiet=quiet),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.output import check_output
 from tai_dpt.reports.render import FORMATS, render
 from tai_dpt.reports.runs import find_runs, group_runs
 from tai_dpt.reports.tables import (
@@ -16,6 +17,7 @@ from tai_dpt.reports.tables import (
     list_groups,
     nothing_for,
 )
+from tai_dpt.scoring.results import run_files
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -27,6 +29,7 @@ from tai_dpt.reports.tables import (
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text")
 @click.option("--ci95", is_flag=True, help="95 % interval of the mean, not standard deviation")
 @click.option("--seeds", type=click.IntRange(1), help="expected number of seeds  [default: most]")
+@click.option("--overwrite", is_flag=True, help="replace what is at --out or --html")
 @click.option("--html", type=click.Path(path_type=Path), help="a page of one run, see tai-dpt page")
 def report(
     places: tuple[str, ...],
@@ -38,6 +41,7 @@ def report(
     ci95: bool,
     seeds: int | None,
     html: Path | None,
+    overwrite: bool,
 ) -> None:
     """Gather finished runs over their seeds and print the paper's tables.
 
@@ -55,6 +59,8 @@ def report(
     if html is not None:
         if len(places) != 1:
             raise click.UsageError("--html takes the folder of one run")
+        read = run_files(Path(places[0]))
+        check_output(html, overwrite=overwrite, inputs=read, option="--html")
         from tai_dpt.reports.run_page import write_page  # needs torch, tables do not
 
         write_page(Path(places[0]), html, say=lambda line: click.echo(line, err=True))
@@ -65,6 +71,9 @@ def report(
         raise click.UsageError("--table, --figure and --runs exclude each other")
     if out is not None and figure is None:
         raise click.UsageError("--out needs --figure 6 or --figure 7")
+
+    if out is not None:
+        check_output(out, overwrite=overwrite)
 
     runs, remarks = find_runs(places or ("output",))
     groups, left_out = group_runs(runs)

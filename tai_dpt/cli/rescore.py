@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from tai_dpt.io.output import check_output_folder, overwrite_option
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("run", type=click.Path(path_type=Path))
@@ -22,7 +24,10 @@ import click
     help="Of softmax: the backbone's logit scale by the method's κ.  [default: as the run says]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the rectified scores.")
-def rescore(run: Path, how: str, sharpness: float | None, out: Path | None) -> None:
+@overwrite_option
+def rescore(
+    run: Path, how: str, sharpness: float | None, out: Path | None, overwrite: bool
+) -> None:
     """Rectify the scores that RUN left, and print its mAP before and after.
 
     RUN is a run's folder or its scores.npz. Whether to rectify is for validation images to say,
@@ -31,9 +36,12 @@ def rescore(run: Path, how: str, sharpness: float | None, out: Path | None) -> N
     from tabulate import tabulate
 
     from tai_dpt.scoring.metrics import evaluate
-    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, save_results
+    from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, run_files, save_results
     from tai_dpt.scoring.run_fusion import read_component
 
+    if out is not None:
+        files = (SCORES_FILE, RESULTS_FILE)
+        check_output_folder(out, files, overwrite=overwrite, inputs=run_files(run))
     before = read_component(run)
     after = before.rectified(how, sharpness=sharpness)
     metrics = {}

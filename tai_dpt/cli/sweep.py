@@ -153,7 +153,7 @@ def _report(name: str, folder: Path, *, seeds: int) -> None:
     kind, number = name[:-1], name[-1]
     arguments = [str(folder), f"--{kind}", number, "--seeds", str(seeds)]
     if kind == "figure":
-        arguments += ["--out", str(folder / f"{name}.png")]
+        arguments += ["--out", str(folder / f"{name}.png"), "--overwrite"]
     click.echo(f"$ tai-dpt report {shlex.join(arguments)}\n")
     try:
         report.main(arguments, prog_name="tai-dpt report", standalone_mode=False)

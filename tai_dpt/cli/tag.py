@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 from tai_dpt.cli.loading import load_tagger
 from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
 from tai_dpt.errors import InputError, Stopped
+from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import (
     CONTEXT,
     backbone_file_option,
@@ -25,6 +27,9 @@ from tai_dpt.io.console import (
     shown,
 )
 from tai_dpt.io.image_files import find_images
+from tai_dpt.io.lock import Lock, try_lock
+from tai_dpt.io.output import check_output
+from tai_dpt.io.reading import read_json
 
 if TYPE_CHECKING:
     from tai_dpt.tagger.tagger import PromptTagger
@@ -104,13 +109,19 @@ def tag(
     names = found.paths
     if found.left_aside:
         say(f"left aside: {found.left_aside}", quiet=quiet)
-    sink = _Sink(out, format_, resume=resume, overwrite=overwrite)
+    if out is not None:
+        # whether what is there may go or be gone on with, the sink says
+        check_output(out, overwrite=True, inputs=[*names, *lists])
+    with one_line_warnings():
+        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view)
+    made_by = {
+        "tagger.json": file_sha256(tagger / "tagger.json"),
+        **{"--top": top, "--threshold": threshold, "--view": view, "--format": format_},
+    }
+    sink = _Sink(out, format_, made_by, resume=resume, overwrite=overwrite)
     rest = [name for name in names if name not in sink.done]
     if sink.done:
         say(f"{out}: {len(names) - len(rest):,} of {len(names):,} done already", quiet=quiet)
-
-    with one_line_warnings():
-        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view)
     if top is None and threshold is None and loaded.calibration is None:
         top = 5
         say("this tagger is not calibrated: the best five by score", quiet=quiet)
@@ -170,15 +181,64 @@ def _format_of(out: Path | None) -> str:
     return "table" if out is None else endings.get(out.suffix.lower(), "table")
 
 
-class _Sink(contextlib.AbstractContextManager):
-    """Where the lines go: stdout, or a ``.part`` file that gets its name when it is whole."""
+def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
+    """Complain if another tagger or other options wrote what is there."""
+    if not maker.stat().st_size:  # version 0.1 left no word
+        return
+    before = read_json(maker, remedy="add --overwrite to start anew")
+    for name, value in made_by.items():
+        there = before.get(name) if isinstance(before, dict) else None
+        if there != value:
+            what = "another tagger" if name == "tagger.json" else f"{name} {there}"
+            raise InputError(
+                f"{out} was written with {what}: --resume goes on with the same only; choose "
+                "another --out, or add --overwrite to start anew"
+            )
 
-    def __init__(self, out: Path | None, format_: str, *, resume: bool, overwrite: bool) -> None:
+
+class _Sink(contextlib.AbstractContextManager):
+    """Where the lines go: stdout, or a ``.part`` file that gets its name when it is whole.
+
+    A hidden file beside it says what made it, so that nothing else is added to it later, and is
+    locked while it is written.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        format_: str,
+        made_by: dict[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
         self.out, self.format = out, format_
         self.done: set[str] = set()
         if out is None:
             return
         self.part = out.with_name(f"{out.name}.part")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        maker = out.with_name(f".{out.name}.made-by.json")
+        self.lock = maker.open("a+b")
+        try:
+            if try_lock(self.lock) is Lock.TAKEN:
+                raise InputError(
+                    f"another process is writing {out}: wait for it, or choose another --out"
+                )
+            if resume and not overwrite and (out.exists() or self.part.exists()):
+                _check_maker(maker, made_by, out)
+            self._take_up(out, format_, resume, overwrite)
+        except BaseException:
+            self.lock.close()
+            if not maker.stat().st_size:
+                maker.unlink()
+            raise
+        self.lock.truncate(0)
+        self.lock.write(json.dumps(made_by).encode())
+        self.lock.flush()
+
+    def _take_up(self, out: Path, format_: str, resume: bool, overwrite: bool) -> None:
+        """Find what is done already; complain of what must not be replaced."""
         if out.exists() and not (resume or overwrite):
             raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")
         if resume and self.part.exists():
@@ -196,18 +256,9 @@ class _Sink(contextlib.AbstractContextManager):
 
     def __enter__(self) -> TextIO:
         if self.out is None:
-            # a file name may hold bytes that are no text; they come out as they went in
-            if hasattr(sys.stdout, "reconfigure"):
-                sys.stdout.reconfigure(errors="surrogateescape")
             sys.stdout.write(header(self.format))
             return sys.stdout
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.stream = self.part.open(
-                "a", encoding="utf-8", errors="surrogateescape", newline=""
-            )
-        except OSError as error:
-            raise InputError(f"cannot write {self.out} ({error.strerror})") from None
+        self.stream = self.part.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         if self.stream.tell() == 0:
             self.stream.write(header(self.format))
         return self.stream
@@ -215,10 +266,11 @@ class _Sink(contextlib.AbstractContextManager):
     def __exit__(self, kind: Any, error: Any, _: object) -> None:
         if self.out is None:
             return
-        self.stream.close()
-        if kind is None:
-            os.replace(self.part, self.out)
-            return
+        with self.lock:
+            self.stream.close()
+            if kind is None:
+                os.replace(self.part, self.out)
+                return
         hint = f"the same command with --resume goes on with {self.part}"
         if isinstance(error, Stopped):
             error.hint = hint

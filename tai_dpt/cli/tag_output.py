@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
+from tai_dpt.io.reading import parse_json
 from tai_dpt.io.spreadsheets import as_given, csv_lines
 
 FORMATS = ("table", "jsonl", "csv")
@@ -83,9 +83,13 @@ def finished_images(path: Path, format: str) -> set[str]:
 def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
     if not text:
         return set(), ""
-    rows = list(csv.reader(io.StringIO(text)))
-    if tuple(rows[0]) != _CSV_HEADER:
-        raise InputError(f"{path} is no CSV of tags (its first line is {','.join(rows[0])!r})")
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV of tags ({error}); start afresh") from None
+    if not rows or tuple(rows[0]) != _CSV_HEADER or any(len(row) != 4 for row in rows):
+        raise InputError(f"{path} is no CSV of tags (its first line is {text.splitlines()[0]!r})")
     rows = [[as_given(cell) for cell in row] for row in rows[1:]]
     last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
     rows = [row for row in rows if row[0] != last]
@@ -95,16 +99,15 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
 def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
     done: set[str] = set()
     kept = []
-    # at \n alone: a name may hold U+2028 and what else Python takes for the end of a line
-    for number, line in enumerate(re.findall(r"[^\n]*\n", text), 1):
-        try:
-            record = json.loads(line)
-            image = record["image"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number}: not a line of tags; start afresh") from None
+    # a file name may hold what splitlines takes for the end of a line (U+2028, U+0085)
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        where = f"{path}, line {number}"
+        record = parse_json(line, where=where, half_characters=True)
+        if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+            raise InputError(f"{where}: not a line of tags; start afresh")
         if "labels" in record:
-            done.add(image)
-            kept.append(line)
+            done.add(record["image"])
+            kept.append(f"{line}\n")
     return done, "".join(kept)
 
 

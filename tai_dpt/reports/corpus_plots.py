@@ -23,6 +23,10 @@ def co_occurrence(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return (wide.T @ wide).astype(np.int64)
 
 
+#: what ``draw_corpus`` writes
+FILES = ("captions_per_class.png", "classes_per_caption.png", "co_occurrence.png")
+
+
 @plain_text()
 def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -> list[Path]:
     """Write the three pictures of a corpus (N, C) and return where they are."""
@@ -30,9 +34,9 @@ def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -
     order = np.argsort(-pairs.diagonal(), kind="stable")[:_MOST_CLASSES]
     chosen = [names[index] for index in order]
     figures = {
-        "captions_per_class.png": _per_class(pairs.diagonal()[order], chosen, len(names)),
-        "classes_per_caption.png": _per_caption(labels.sum(1, dtype=np.int64)),
-        "co_occurrence.png": _pairs(pairs[np.ix_(order, order)], chosen),
+        FILES[0]: _per_class(pairs.diagonal()[order], chosen, len(names)),
+        FILES[1]: _per_caption(labels.sum(1, dtype=np.int64)),
+        FILES[2]: _pairs(pairs[np.ix_(order, order)], chosen),
     }
     paths = []
     for name, figure in figures.items():

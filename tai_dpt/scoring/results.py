@@ -216,6 +216,12 @@ def whole_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     return load_results(path, WholeResults, of_fusion=_WholeFusion)
 
 
+def run_files(run: Path) -> list[Path]:
+    """What is read of a run, named by its folder or by its ``scores.npz``."""
+    scores = run / SCORES_FILE if run.is_dir() else run
+    return [scores, scores.with_name(RESULTS_FILE)]
+
+
 def page_results(folder: Path) -> tuple[dict[str, Any], ScoreTable]:
     """Both files of a run, which must be of one evaluation; errors as in ``load_results``."""
     path = folder / RESULTS_FILE

@@ -123,7 +123,7 @@ def read_component(path: str | os.PathLike[str], prediction: str = "") -> Compon
         check_finite(scores, ids=table.ids, class_names=table.class_names, where=str(path))
     beside = path.with_name(RESULTS_FILE)
     results = load_results(beside) if beside.is_file() else {}
-    return Component(str(path), table, prediction or results.get("prediction", "merged"), results)
+    return Component(str(path), table, prediction or results.get("prediction") or "merged", results)
 
 
 def align(text: Component, image: Component) -> Component:

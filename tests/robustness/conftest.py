@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forked import Ended  # noqa: E402
+from forked import Ended
 
 
 @pytest.fixture(scope="session", autouse=True)

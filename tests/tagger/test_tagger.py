@@ -261,6 +261,17 @@ def test_nothing_is_overwritten_unasked(tagger, folder, tmp_path) -> None:
     assert (tmp_path / "letters" / "dear.txt").is_file()
 
 
+def test_overwriting_touches_only_what_a_tagger_consists_of(tagger, folder, tmp_path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    (folder / "more").mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    tagger.save(tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "more").is_dir()
+    assert Tagger.load(folder).classes_.tolist() == CLASSES
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_fitting_is_repeatable_and_reports(tagger, tmp_path) -> None:
     from tai_dpt.tagger.fitting import Progress
 

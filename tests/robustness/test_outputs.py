@@ -1,0 +1,231 @@
+"""Outputs that cannot or must not be written: one line, before any work, and nothing destroyed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forked import command
+from PIL import Image
+
+from places import ROOT, TESTS
+
+WEIGHTS = ROOT / "data/emoji_scenes/clip.safetensors"
+IMAGES = ROOT / "data/emoji_scenes/images/test"
+SMALL = ["--backbone", WEIGHTS]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """What the commands read, each kind of file once."""
+    shutil.copytree(TESTS / "reference/v0.1/tagger", tmp_path / "tagger")
+    shutil.copytree(TESTS / "reference/v0.1/run", tmp_path / "run")
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    (tmp_path / "run/results.json").write_text(json.dumps({**results, "images": 40}))
+    (tmp_path / "classes.txt").write_text("dog\ncar\n")
+    (tmp_path / "captions.txt").write_text("a dog\na car\n" * 50)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Every file and what it holds, but for what the suite itself writes."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("stdout", "stderr", "stdin")
+    }
+
+
+# with DESK for the folder above and OUT for the output
+COMMANDS: dict[str, list[object]] = {
+    "tag": ["tag", "DESK/tagger", "DESK/a.png", *SMALL, "--format", "csv", "--out", "OUT"],
+    "explain": ["explain", "DESK/tagger", "--text", "a dog", *SMALL, "--out", "OUT.png"],
+    "export": ["export", "DESK/tagger", *SMALL, "--out", "OUT"],
+    "label": ["label", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "OUT"],
+    "page": ["page", "DESK/run", "--per-class", 0, "--out", "OUT"],
+    "report": ["report", "DESK/run", "--html", "OUT"],
+    "fuse": ["fuse", "DESK/run", "DESK/run", "--out", "OUT"],
+    "fuse --curve": ["fuse", "DESK/run", "DESK/run", "--curve", "OUT.png"],
+    "rescore": ["rescore", "DESK/run", "--rectify", "softmax", "--sharpness", 1, "--out", "OUT"],
+    "corpus": [
+        *("corpus", "--captions", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "OUT")
+    ],
+    "fit": [
+        *("fit", "--classes", "DESK/classes.txt", "--captions", "DESK/captions.txt", *SMALL),
+        *("--out", "OUT"),
+    ],
+    "convert-weights": ["convert-weights", WEIGHTS, "OUT"],
+    "train": [
+        *("train", "--trainer", "ZSCLIP", "--root", ROOT / "data", "--output-dir", "OUT"),
+        *("--dataset-config-file", ROOT / "configs/datasets/emoji_scenes.yaml"),
+        *("--config-file", ROOT / "configs/trainers/ZSCLIP/emoji_scenes.yaml"),
+    ],
+}
+PLACES = {
+    "below a file": "DESK/file/sub/out",
+    "below /proc": "/proc/nope/out",
+    "a name of 300 letters": "DESK/" + "x" * 300,
+    "below a link to itself": "DESK/loop/out",
+}
+
+
+def filled(arguments: list[object], desk: Path, out: str) -> list[str]:
+    return [str(a).replace("OUT", out).replace("DESK", str(desk)) for a in arguments]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_where_nothing_can_be_written(name: str, place: str, desk: Path, note) -> None:
+    before = state(desk)
+    ended = command(filled(COMMANDS[name], desk, PLACES[place]), desk)
+    note(ended)
+    assert not ended.fault and ended.code in (1, 2)
+    assert state(desk) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk(name: str, desk: Path, full_disk: Path, note) -> None:
+    before = state(desk)
+    ended = command(filled(COMMANDS[name], desk, str(full_disk / "out")), desk)
+    note(ended)
+    assert not ended.fault and ended.code in (1, 2) and "No space left" in ended.err
+    assert state(desk) == before
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    disk = tmp_path_factory.mktemp("disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk])
+    if mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        with (disk / "all of it").open("wb", buffering=0) as stream, suppress(OSError):
+            while True:
+                stream.write(bytes(4096))
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+INPUT_AS_OUTPUT: dict[str, list[object]] = {
+    "export over its tagger": ["export", "DESK/tagger", *SMALL, "--out", "DESK/tagger"],
+    "fuse over a run": ["fuse", "DESK/run", "DESK/run", "--out", "DESK/run"],
+    "rescore over its run": [
+        *("rescore", "DESK/run", "--rectify", "softmax", "--sharpness", 1, "--out", "DESK/run")
+    ],
+    "explain over the photo": [
+        *("explain", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "DESK/a.png")
+    ],
+    "label over the captions": [
+        *("label", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "DESK/captions.txt")
+    ],
+    "page over the results": ["page", "DESK/run", "--out", "DESK/run/results.json"],
+    "tag over the photo": ["tag", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "DESK/a.png"],
+    "convert over the weights": ["convert-weights", "DESK/a.png", "DESK/a.png"],
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", INPUT_AS_OUTPUT)
+def test_an_input_is_never_the_output(name: str, overwrite: bool, desk: Path, note) -> None:
+    before = state(desk)
+    asked = filled(INPUT_AS_OUTPUT[name], desk, "")
+    ended = command([*asked, *(["--overwrite"] if overwrite else [])], desk)
+    note(ended)
+    assert not ended.fault and ended.code == 2
+    assert state(desk) == before
+
+
+REPLACING = ("explain", "export", "label", "page", "report", "fuse", "corpus", "convert-weights")
+
+
+@pytest.mark.parametrize("name", REPLACING)
+def test_what_is_there_is_replaced_on_demand_only(name: str, desk: Path, note) -> None:
+    asked = filled(COMMANDS[name], desk, str(desk / "out"))
+    first = command(asked, desk)
+    note(first)
+    assert first.code == 0
+    before = state(desk)
+    again = command(asked, desk)
+    note(again)
+    assert not again.fault and again.code == 2 and "--overwrite" in again.err
+    assert state(desk) == before
+    replaced = command([*asked, "--overwrite"], desk)
+    note(replaced)
+    assert replaced.code == 0
+
+
+def tagged(desk: Path, *more: object, tagger: str = "tagger") -> list[object]:
+    return ["tag", desk / tagger, IMAGES, *SMALL, "--out", desk / "tags.csv", *more]
+
+
+def test_tags_of_another_tagger_or_other_options_are_not_mixed(desk: Path, note) -> None:
+    one = ["tag", desk / "tagger", desk / "a.png", *SMALL, "--out", desk / "tags.csv"]
+    assert command([*one, "--top", 3], desk).code == 0
+    before = state(desk)
+    for more, message in ((["--top", 2], "--top 3"), (["--threshold", 0.5], "--top 3")):
+        ended = command([*one, *more, "--resume"], desk)
+        note(ended)
+        assert ended.code == 2 and f"was written with {message}" in ended.err
+    about = desk / "tagger/tagger.json"
+    about.write_text(about.read_text().replace('"threshold": 0.', '"threshold": 0.0'))
+    ended = command([*one, "--top", 3, "--resume"], desk)
+    note(ended)
+    assert ended.code == 2 and "another tagger" in ended.err
+    assert {k: v for k, v in state(desk).items() if "tagger" not in k} == {
+        k: v for k, v in before.items() if "tagger" not in k
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tag_killed_and_resumed_writes_what_it_would_have(seed: int, desk: Path) -> None:
+    whole = desk / "whole.csv"
+    at_once: list[object] = ["tag", desk / "tagger", IMAGES, *SMALL, "--out", whole]
+    assert command(at_once, desk, seconds=60).code == 0
+    generator = np.random.default_rng(seed)
+    again = tagged(desk, "--batch-size", 16, "--resume")
+    for _ in range(3):
+        command(again, desk, seconds=generator.uniform(0.2, 1.5))  # then kill -9
+    assert command(again, desk, seconds=60).code == 0
+    assert (desk / "tags.csv").read_bytes() == whole.read_bytes()
+
+
+def test_two_at_one_output(desk: Path, note) -> None:
+    """The second is refused; the first ends as if it were alone."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        (desk / "first").mkdir()
+        ended = command(tagged(desk, "--batch-size", 8), desk / "first", seconds=60)
+        os.write(writing, bytes([ended.code & 255]))
+        os._exit(0)
+    os.close(writing)
+    while not (desk / "tags.csv.part").exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    second = command(tagged(desk, "--overwrite"), desk)
+    note(second)
+    assert second.code == 2 and "another process is writing" in second.err
+    assert os.read(reading, 1) == b"\0"
+    os.waitpid(child, 0)
+    assert len((desk / "tags.csv").read_text().splitlines()) > 1
+
+
+def test_the_suite_sees_a_hang(tmp_path: Path) -> None:
+    """A check of the check: a reader of a pipe that nobody writes to is killed and told."""
+    os.mkfifo(tmp_path / "pipe")
+    ended = command(["label", tmp_path / "pipe", "--vocabulary", "coco2014"], tmp_path, seconds=1)
+    assert ended.fault == "HANG"
