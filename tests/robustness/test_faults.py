@@ -1,6 +1,7 @@
 """``kill -9`` at random moments of a training: resumed, it ends bit for bit as if nothing was.
 
-One seed of one trainer here; ``TAI_DPT_FAULT_SEEDS=20 bash scripts/robustness.sh -k faults`` for twenty of all.
+One seed of one trainer here; twenty of each: TAI_DPT_FAULT_SEEDS=20 bash scripts/robustness.sh -k
+faults.
 """
 
 from __future__ import annotations
