@@ -20,6 +20,8 @@ PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 VIEWS = ("center", "whole")
+# where the middle begins when an odd number of pixels is left over
+CORNERS = ("nearest", "floor")
 INTERPOLATIONS = {
     "bilinear": T.InterpolationMode.BILINEAR,
     "bicubic": T.InterpolationMode.BICUBIC,
@@ -38,6 +40,8 @@ class Preprocessing:
         view: "center" resizes the shorter side and cuts out the middle, as CLIP does; "whole"
             resizes the whole image, whatever its shape.
         interpolation: a key of ``INTERPOLATIONS``.
+        corner: "center" cuts at half of what is left over; "nearest" rounds that to a whole pixel
+            as OpenAI's and open_clip's do, "floor" cuts half a pixel off it as transformers does.
         mean, std: of each of red, green and blue, in [0, 1].
 
     Raises:
@@ -49,6 +53,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = PIXEL_MEAN
     std: tuple[float, float, float] = PIXEL_STD
+    corner: str = CORNERS[0]
 
     def __post_init__(self) -> None:
         _require(
@@ -59,6 +64,8 @@ class Preprocessing:
             raise unknown("view", str(self.view), VIEWS)
         if self.interpolation not in list(INTERPOLATIONS):
             raise unknown("interpolation", str(self.interpolation), INTERPOLATIONS)
+        if self.corner not in CORNERS:
+            raise unknown("corner", str(self.corner), CORNERS)
         for name in ("mean", "std"):
             values = getattr(self, name)
             _require(
@@ -83,7 +90,11 @@ class Preprocessing:
             return self._resize(image, self.size)
         # the middle first: the resized whole of a 20,000 × 1 image would not fit in memory
         image = _middle(image, longest_aspect=_LONGEST_ASPECT)
-        return T.CenterCrop(self.size)(self._resize(image, max(self.size)))
+        image = self._resize(image, max(self.size))
+        if self.corner == "floor":
+            left, top = (image.width - self.size[1]) // 2, (image.height - self.size[0]) // 2
+            return image.crop((left, top, left + self.size[1], top + self.size[0]))
+        return T.CenterCrop(self.size)(image)
 
     def uncut(self, image: Image.Image, *, multiple: int) -> Tensor:
         """The pixels (3, H, W) of all of an image, at the scale that the model sees it at.
@@ -107,7 +118,10 @@ class Preprocessing:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.corner == CORNERS[0]:  # stays as it was written before there was a choice
+            del values["corner"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

@@ -203,6 +203,7 @@ def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preproc
         return Preprocessing(
             size=(side, side),
             view="center" if clip else "whole",
+            corner="floor",
             mean=PIXEL_MEAN if clip else (0.5,) * 3,
             std=PIXEL_STD if clip else (0.5,) * 3,
         )
@@ -220,6 +221,7 @@ def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preproc
         {
             "size": [int(cut["height"]), int(cut["width"])],
             "view": "center" if crops else "whole",
+            "corner": "floor",
             "interpolation": {0: "nearest", 2: "bilinear", 3: "bicubic"}[int(theirs.resample)],
             "mean": list(map(float, theirs.image_mean)),
             "std": list(map(float, theirs.image_std)),

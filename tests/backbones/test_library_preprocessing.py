@@ -1,0 +1,62 @@
+"""Images prepared here are what the library's own preprocessing makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tai_dpt.backbones import load_backbone
+from tai_dpt.io.images import as_image
+
+import library_models
+
+open_clip = pytest.importorskip("open_clip")
+transformers = pytest.importorskip("transformers")
+
+SIZES = [(48, 48), (49, 48), (640, 480), (333, 500), (51, 97), (7, 5), (48, 51), (200, 31)]
+MODES = ["RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "I;16"]
+
+
+def photos():
+    """Images of every size, in every mode, as RGB: what is read has been made that already."""
+    generator = np.random.default_rng(0)
+    for number, (width, height) in enumerate(SIZES):
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels).resize((width, height))
+        yield image
+        yield as_image(_in_mode(image, MODES[number]))
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 8)
+    return image.convert(mode)
+
+
+def assert_alike(ours, theirs) -> None:
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_open_clips(tmp_path, monkeypatch, mode, interpolation):
+    changed = library_models.PREPROCESS | {"resize_mode": mode, "interpolation": interpolation}
+    monkeypatch.setattr(library_models, "PREPROCESS", changed)
+    folder = library_models.save_open_clip(tmp_path, "vit_gelu")
+    _, _, theirs = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    ours = load_backbone(f"hf-hub:{folder}").preprocessing
+    for image in photos():
+        assert_alike(ours(image), theirs(image))
+
+
+@pytest.mark.parametrize("kind", ["clip_gelu", "siglip"])
+def test_transformers(tmp_path, kind):
+    library_models.save_transformers(tmp_path, kind)
+    theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    ours = load_backbone(f"transformers:{tmp_path}").preprocessing
+    for image in photos():
+        expected = theirs(images=image, return_tensors="np")["pixel_values"][0]
+        assert_alike(ours(image), torch.from_numpy(expected))
