@@ -7,7 +7,7 @@
 #   b job        the whole job              g precision   lower precision
 #   c encoding   encoding captions          h evaluation  an epoch's test, image files
 #   d nouns      the noun filter            i store       reading the feature store
-#   e losses     loss and metric
+#   e losses     loss and metric             j images     encoding images
 #
 # A part goes by its name or its letter. Runs in .venv, which it makes where there is none; PYTHON
 # names another interpreter.
@@ -16,8 +16,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-names=(step job encoding nouns losses memory precision evaluation store)
-letters=abcdefghi
+names=(step job encoding nouns losses memory precision evaluation store images)
+letters=abcdefghij
 quick=()
 labelled=""
 parts=()
@@ -32,7 +32,7 @@ while (($#)); do
         done
         if [[ -z $part ]]; then
             valid=$(printf '%s, ' "${names[@]}")
-            echo "unknown part or option '$1'; valid: ${valid%, } (a … i), --quick, --labelled FILE" >&2
+            echo "unknown part or option '$1'; valid: ${valid%, } (a … j), --quick, --labelled FILE" >&2
             exit 2
         fi
         parts+=("$part")

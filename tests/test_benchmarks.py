@@ -21,6 +21,7 @@ EXPECTED = {
     "precision": "largest relative error",
     "evaluation": "both, 2 workers",
     "store": "safetensors",
+    "images": "open_clip",
 }
 
 
@@ -75,8 +76,9 @@ def call(*words):
 def test_an_unknown_part_is_refused():
     ended = call("x")
     assert ended.returncode == 2
-    assert "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store (a" in (
-        ended.stderr
+    assert (
+        "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store, images"
+        in (ended.stderr)
     )
 
 
