@@ -64,7 +64,7 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
     resize = T.Resize(size, mode, antialias=True)
     crop = T.RandomResizedCrop(size, tuple(cfg.INPUT.RRCROP_SCALE), interpolation=mode)
     cut = T.Compose([resize, Cutout(cfg.INPUT.CUTOUT_FACTOR)])
-    steps: list[Callable] = []
+    steps: list[Callable[[Any], Any]] = []
     if "random_resized_crop" in chosen:
         steps.append(OneOf(crop, cut) if "cutout" in chosen else crop)
     else:
@@ -79,7 +79,8 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
     steps.append(T.ToTensor())
     if "normalize" in chosen:
         steps.append(T.Normalize(preprocessing.mean, preprocessing.std))
-    return T.Compose(steps)
+    view: Transform = T.Compose(steps)
+    return view
 
 
 def _mixed_policy() -> T.AutoAugment:
@@ -153,7 +154,7 @@ class Cutout:
 class OneOf:
     """One of several transforms, each as likely."""
 
-    def __init__(self, *transforms: Callable) -> None:
+    def __init__(self, *transforms: Callable[[Image.Image], Image.Image]) -> None:
         self.transforms = transforms
 
     def __call__(self, image: Image.Image) -> Image.Image:

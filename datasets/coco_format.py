@@ -21,7 +21,8 @@ from tai_dpt.datasets.base import (
 from tai_dpt.datasets.coco_json import CocoFile, CocoObject, read_coco
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.image_names import locate
-from tai_dpt.labels.vocabulary import Vocabulary, normalise
+from tai_dpt.labels.spelling import normalise
+from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
 CROWD = ("count", "leave_out", "paper")

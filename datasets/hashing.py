@@ -17,7 +17,8 @@ def uniform_hash(seed: int, rows: Sequence[str], columns: Sequence[str]) -> NDAr
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)) * 2.0**-53
+    numbers: NDArray[np.float64] = (mixed >> np.uint64(11)) * 2.0**-53
+    return numbers
 
 
 def _hash64(seed: int, kind: str, names: Sequence[str]) -> NDArray[np.uint64]:

@@ -65,7 +65,7 @@ def _with(own: Preprocessing, key: str, **change: Any) -> Preprocessing:
         raise InputError(f"{key}: {error}") from None
 
 
-class _ImageFiles(Dataset):
+class _ImageFiles(Dataset[Any]):
     """Pixels of image files; the error's message for one that cannot be read.
 
     A message, because an exception raised in a worker process arrives wrapped in a traceback.
@@ -139,7 +139,7 @@ def _probe(path: str) -> None:
 
 def _read_ahead(
     items: Sequence[Any], read: Callable[[Any], Any], batches: Sequence[list[int]], workers: int
-) -> DataLoader:
+) -> DataLoader[Any]:
     return DataLoader(
         _ImageFiles(items, read),
         batch_sampler=batches,

@@ -9,13 +9,17 @@ import mmap
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tai_dpt.datasets import nuswide, voc2007
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.class_lists import load_vocabulary
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,14 @@ def _voc2007(root: Path) -> list[Part]:
     parts = []
     for name, official in (("trainval", 5_011), ("test", 4_952)):
         lists = f"{place}/ImageSets/Main"
-        ids, problem = _attempt(lambda name=name: voc2007.image_ids(home, name))
+        ids, problem = _attempt(partial(voc2007.image_ids, home, name))
         there = None if ids is None else len(ids)
         parts.append(Part(f"{name} list", f"{lists}/{name}.txt", there, official, problem))
         files = [voc2007.label_file(home, c, name) for c in classes.dataset_names]
         count = sum(file.is_file() for file in files)
         problem = ""
         if ids is not None and count == len(files):
-            _, problem = _attempt(lambda name=name: voc2007.voc_split(home, name, classes))
+            _, problem = _attempt(partial(voc2007.voc_split, home, name, classes))
         parts.append(
             Part(f"{name} labels", f"{lists}/*_{name}.txt", count or None, len(files), problem)
         )
@@ -85,7 +89,7 @@ def _nuswide(root: Path) -> list[Part]:
     concepts = nuswide.place(home, "Concepts81.txt")
     parts = [Part("concepts", shown(concepts), _lines(concepts), 81)]
     for name, official in (("Train", 161_789), ("Test", 107_859)):
-        ids, problem = _attempt(lambda name=name: nuswide.image_ids(home, name))
+        ids, problem = _attempt(partial(nuswide.image_ids, home, name))
         there = None if ids is None else len(ids)
         listing = f"NUSWIDE/ImageList/{name}Imagelist.txt"
         parts.append(Part(f"{name.lower()} list", listing, there, official, problem))
@@ -93,7 +97,7 @@ def _nuswide(root: Path) -> list[Part]:
         count = sum(file.is_file() for file in files)
         problem = ""
         if ids is not None and count == len(files):
-            _, problem = _attempt(lambda name=name: nuswide.nuswide_split(home, name, classes))
+            _, problem = _attempt(partial(nuswide.nuswide_split, home, name, classes))
         pattern = f"{shown(nuswide.place(home, 'TrainTestLabels'))}/*_{name}.txt"
         parts.append(Part(f"{name.lower()} labels", pattern, count or None, len(files), problem))
         images = [home / "Flickr" / i for i in ids or ()]
@@ -213,7 +217,7 @@ def _images(what: str, place: str, listed: Sequence[Path], official: int) -> Par
     return Part(what, place, found or None, official, note)
 
 
-def _attempt(read: Callable) -> tuple:
+def _attempt(read: Callable[[], T]) -> tuple[T | None, str]:
     """The value and "", or None and what is wrong; a missing file is nothing wrong here."""
     try:
         return read(), ""

@@ -139,4 +139,5 @@ def _zeros_and_ones(path: Path) -> NDArray[np.bool_]:
             if line.strip(" \t") not in ("", "0", "1")
         )
         raise InputError(f"{path}, line {bad[0]}: a label is 0 or 1, not '{bad[1].strip()[:40]}'")
-    return values == _ONE
+    labels: NDArray[np.bool_] = values == _ONE
+    return labels

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,7 +214,7 @@ def _check_shape(path: Path, given: tuple[int, ...], wanted: tuple[int, ...]) ->
         )
 
 
-def _as_mask(values: NDArray, path: str | os.PathLike[str]) -> NDArray[np.bool_]:
+def _as_mask(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     if values.dtype != bool and not np.isin(values, (0, 1)).all():
         raise InputError(f"{path}: a mask holds 0 (unknown) and 1 (known) only")
     return values.astype(bool)

@@ -243,7 +243,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         cfg.USE_CUDA, cfg.FEATURES = self.cfg.USE_CUDA, self.cfg.FEATURES.clone()
         cfg.TEST.SPLIT, cfg.TEST.NO_TEST = split, False
         cfg.freeze()
-        trainer = build_trainer(cfg)
+        trainer: MultiLabelTrainer = build_trainer(cfg)
         trainer.load_model(str(folder), epoch=self._epoch)
         return trainer
 

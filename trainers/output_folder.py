@@ -96,12 +96,15 @@ def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = F
 def config_in(folder: Path) -> dict[str, Any] | None:
     """The config of the run in a folder, finished or not; None where there is none to be read."""
     with suppress(InputError):
-        return whole_results(folder / RESULTS_FILE)["config"]
+        config: dict[str, Any] = whole_results(folder / RESULTS_FILE)["config"]
+        return config
     for pointer in sorted(folder.glob(f"*/{LATEST}")):
         with suppress(InputError):
             path = latest_checkpoint(pointer.parent)
-            if path is not None and (config := load_checkpoint(path).get("config")):
-                return config  # version 0.1 kept none
+            if path is not None:
+                kept: dict[str, Any] | None = load_checkpoint(path).get("config")
+                if kept:  # version 0.1 kept none
+                    return kept
     return None
 
 

@@ -61,7 +61,7 @@ class TaIDPT(CaptionTrainer):
         return parts
 
     def score_scale(self) -> float:
-        return self.options.SCALE
+        return float(self.options.SCALE)
 
     def concept_constants(self, learned: Mapping[str, Tensor]) -> dict[str, float | Tensor]:
         return {"scale": self.options.SCALE, "sharpness": self.options.SHARPNESS_IMAGE}

@@ -41,7 +41,8 @@ class LabelledCorpus:
     @property
     def per_class_counts(self) -> NDArray[np.int64]:
         """(C,) captions of each class."""
-        return self.labels.sum(axis=0, dtype=np.int64)
+        counts: NDArray[np.int64] = self.labels.sum(axis=0, dtype=np.int64)
+        return counts
 
     def of_classes(self, columns: Sequence[int]) -> LabelledCorpus:
         """With labels of the classes at ``columns`` alone, and the captions that name one."""

@@ -134,7 +134,8 @@ class LibraryText(_Frozen):
 
     def _encode(self, ids: Tensor) -> Tensor:
         output = self._run(ids)
-        return output[0] if isinstance(output, tuple) else output
+        features: Tensor = output[0] if isinstance(output, tuple) else output
+        return features
 
 
 class LibraryImage(_Frozen):
@@ -221,8 +222,8 @@ def _value_path(pool: Any, x: Tensor) -> Tensor:
     if hasattr(pool, "attention"):  # transformers' SigLIP
         attention = pool.attention
         weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
-        x = attention.out_proj(F.linear(x, weight, bias))
-        return x + pool.mlp(pool.layernorm(x))
-    x = x if pool.pos_embed is None else x + pool.pos_embed  # timm's
-    x = pool.proj(pool.kv(x)[..., width:])
-    return x if pool.mlp is None else x + pool.mlp(pool.norm(x))
+        x, norm = attention.out_proj(F.linear(x, weight, bias)), pool.layernorm
+    else:  # timm's
+        x = x if pool.pos_embed is None else x + pool.pos_embed
+        x, norm = pool.proj(pool.kv(x)[..., width:]), pool.norm
+    return x if pool.mlp is None else x + pool.mlp(norm(x))

@@ -54,7 +54,8 @@ def build_clip(state: Mapping[str, Tensor], *, source: str = "state dict") -> nn
     state = {**{key: torch.tensor(0) for key in counters}, **state}
     _check(expected, state, source)
     model.load_state_dict(state, assign=True)
-    return model.requires_grad_(False).eval()
+    frozen: nn.Module = model.requires_grad_(False).eval()
+    return frozen
 
 
 def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from torch import Tensor
+
 from tai_dpt.backbones.backbone import Backbone
 from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.backbones.download import NAMES, file_of
@@ -111,7 +113,7 @@ def described(backbone: Backbone) -> dict[str, str]:
     }
 
 
-def _tensors(part: object) -> Iterator:
+def _tensors(part: object) -> Iterator[Tensor]:
     yield from part.parameters()  # type: ignore[attr-defined]
     yield from part.buffers()  # type: ignore[attr-defined]
 

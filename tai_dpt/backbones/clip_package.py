@@ -50,7 +50,8 @@ def _cannot_import(error: ImportError) -> str:
 
 def clip_class() -> type[Any]:
     """``clip.model.CLIP``."""
-    return _submodule("model").CLIP
+    found: type[Any] = _submodule("model").CLIP
+    return found
 
 
 @lru_cache(maxsize=1)

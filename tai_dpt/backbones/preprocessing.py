@@ -94,7 +94,8 @@ class Preprocessing:
         if self.corner == "floor":
             left, top = (image.width - self.size[1]) // 2, (image.height - self.size[0]) // 2
             return image.crop((left, top, left + self.size[1], top + self.size[0]))
-        return T.CenterCrop(self.size)(image)
+        middle: Image.Image = T.CenterCrop(self.size)(image)
+        return middle
 
     def uncut(self, image: Image.Image, *, multiple: int) -> Tensor:
         """The pixels (3, H, W) of all of an image, at the scale that the model sees it at.
@@ -140,10 +141,12 @@ class Preprocessing:
 
     def _resize(self, image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
         mode = INTERPOLATIONS[self.interpolation]
-        return T.Resize(size, mode, antialias=True)(image)
+        resized: Image.Image = T.Resize(size, mode, antialias=True)(image)
+        return resized
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        return T.Normalize(self.mean, self.std)(T.ToTensor()(image))
+        pixels: Tensor = T.Normalize(self.mean, self.std)(T.ToTensor()(image))
+        return pixels
 
 
 def _numbers(values: Any, count: int, kind: Any) -> bool:

@@ -77,7 +77,8 @@ class DenseResNet(nn.Module):
         x = F.avg_pool2d(x, 2)
         for block in self.blocks:
             x = block(x)
-        return self.pool(x, position_embedding=position_embedding)
+        features: tuple[Tensor, Tensor] = self.pool(x, position_embedding=position_embedding)
+        return features
 
 
 class _Convolution(nn.Module):
@@ -125,7 +126,8 @@ class _Bottleneck(nn.Module):
         inside = second(first(x).relu_()).relu_()
         if self.stride > 1:
             inside, x = F.avg_pool2d(inside, self.stride), F.avg_pool2d(x, self.stride)
-        return third(inside).add_(x if self.around is None else self.around(x)).relu_()
+        added: Tensor = third(inside).add_(x if self.around is None else self.around(x))
+        return added.relu_()
 
 
 class _AttentionPool(nn.Module):

@@ -182,4 +182,6 @@ def _spread(rows: NDArray[np.integer], count: int) -> NDArray[np.integer]:
     """``count`` of ``rows``, evenly over the whole corpus."""
     if len(rows) <= count:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+    chosen = np.linspace(0, len(rows) - 1, count).round().astype(np.int64)
+    spread: NDArray[np.integer] = rows[chosen]
+    return spread

@@ -77,7 +77,8 @@ class _Commands(click.Group):
         if not _is_installed(cmd_name):
             raise InputError(f"'{cmd_name}' is left out of installed packages: run a checkout's")
         module, name, _ = COMMANDS[cmd_name]
-        return getattr(importlib.import_module(module), name)
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

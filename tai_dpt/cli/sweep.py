@@ -26,16 +26,9 @@ from tai_dpt.sweeps.driver import (
 from tai_dpt.sweeps.plans import PLANS, USUAL_RECIPE, Recipe, Run
 
 
-class _Words(click.ParamType):
-    """Words between blanks or commas."""
-
-    name = "words"
-
-    def convert(self, value: object, *_: object) -> tuple[str, ...]:
-        return tuple(value) if isinstance(value, tuple) else tuple(re.split(r"[\s,]+", str(value)))
-
-
-_WORDS = _Words()
+def words(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """An option's value: words between blanks or commas."""
+    return value if isinstance(value, tuple) else tuple(re.split(r"[\s,]+", value))
 
 
 def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
@@ -56,14 +49,14 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")
 @click.option("--dry-run", is_flag=True, help="list what would run, and how")
 @_option("--data", help="folder the datasets are in; emoji_scenes has its own")
-@_option("--seeds", type=_WORDS, default="1 2 3")
+@_option("--seeds", type=words, default="1 2 3")
 @_option("--jobs", type=click.IntRange(1), default=1, help="runs at once")
 @_option("--out", type=click.Path(path_type=Path), default="output", help="folder of all runs")
 @_option("--text-config", default="rn50", help="of ZSCLIP and TaIDPT")
 @_option("--image-config", default="", help="of the others  [default: rn101; figure6: rn50]")
-@_option("--proportions", type=_WORDS, help="table2: known labels, above 0 to 1")
-@_option("--shots", type=_WORDS, help="figure6: labelled images of each class")
-@_option("--captions", type=_WORDS, help="figure7: number of captions; 0: all")
+@_option("--proportions", type=words, help="table2: known labels, above 0 to 1")
+@_option("--shots", type=words, help="figure6: labelled images of each class")
+@_option("--captions", type=words, help="figure7: number of captions; 0: all")
 @_option("--train", help="the command that starts a run  [default: tai-dpt train]")
 def sweep(
     name: str,
@@ -115,8 +108,8 @@ def sweep(
             "--config-file": _short(config),
             "--output-dir": run.folder,
         }
-        words = [str(word) for pair in flags.items() for word in pair]
-        return [*launcher, *words, *run.options, *extra]
+        given = [str(word) for pair in flags.items() for word in pair]
+        return [*launcher, *given, *run.options, *extra]
 
     if dry_run:
         _list(runs, command, extra)

@@ -196,7 +196,7 @@ def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
             )
 
 
-class _Sink(contextlib.AbstractContextManager):
+class _Sink(contextlib.AbstractContextManager[TextIO]):
     """Where the lines go: stdout, or a ``.part`` file that gets its name when it is whole.
 
     A hidden file beside it says what made it, so that nothing else is added to it later, and is

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
@@ -111,7 +111,7 @@ def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
     return done, "".join(kept)
 
 
-def _json_line(record: dict) -> str:
+def _json_line(record: dict[str, Any]) -> str:
     text = json.dumps(record, ensure_ascii=False)
     try:
         text.encode()

@@ -75,4 +75,5 @@ def encode_text(model: Any, tokens: Tensor, ends: Tensor) -> Tensor:
         x = x + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
         x = x + block.mlp(block.ln_2(x))
     x = model.ln_final(x.permute(1, 0, 2))
-    return x[torch.arange(len(x), device=x.device), ends] @ model.text_projection
+    embeddings: Tensor = x[torch.arange(len(x), device=x.device), ends] @ model.text_projection
+    return embeddings

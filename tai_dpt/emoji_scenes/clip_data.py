@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.backbones import PIXEL_MEAN, PIXEL_STD
@@ -25,12 +26,14 @@ _TEMPLATE_SHARE = 0.08  # captions that are an ImageNet template around one clas
 _STREAM_TEMPLATE = 7  # the random stream that decides it
 
 
-def _draw(sprites: Path, seed: int, start: int, stop: int) -> np.ndarray:
+def _draw(sprites: Path, seed: int, start: int, stop: int) -> NDArray[np.uint8]:
     loaded = load_sprites(sprites)
     return np.stack([render(make_scene(seed, i), loaded)[0] for i in range(start, stop)])
 
 
-def render_scenes(work: Path, sprites: Path, *, seed: int, count: int, workers: int) -> np.ndarray:
+def render_scenes(
+    work: Path, sprites: Path, *, seed: int, count: int, workers: int
+) -> NDArray[np.uint8]:
     """Draw the training scenes once into `work`; (count, SIZE, SIZE, 3) uint8, memory-mapped."""
     path = work / f"scenes-{seed}-{count}.npy"
     if not path.exists():
@@ -46,7 +49,8 @@ def render_scenes(work: Path, sprites: Path, *, seed: int, count: int, workers: 
                 log.info("drew %d of %d scenes", stop - first, count)
         with atomic_write(path) as stream:
             np.save(stream, pictures)
-    return np.load(path, mmap_mode="r")
+    drawn: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return drawn
 
 
 class Captioner:

@@ -59,7 +59,7 @@ class SafetensorsFile:
         self.path.stat()  # its own complaint, where the file cannot be had
         try:
             with safe_open(self.path, "pt") as content:
-                record = json.loads((content.metadata() or {})["record"])
+                record: dict[str, Any] = json.loads((content.metadata() or {})["record"])
                 expected = dict(zip(("local", "global"), record["rows"], strict=True))
                 for name, count in expected.items():
                     if not count:
@@ -93,7 +93,7 @@ class BareFile:
 
     def record(self) -> dict[str, Any]:
         with self.path.open("rb") as stream:
-            record = json.loads(stream.read(_PAGE))
+            record: dict[str, Any] = json.loads(stream.read(_PAGE))
         itemsize = PRECISIONS[record["precision"]].itemsize
         size = _PAGE + sum(record["rows"]) * record["embed_dim"] * itemsize
         found = self.path.stat().st_size

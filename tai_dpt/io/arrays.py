@@ -138,4 +138,5 @@ def as_array(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values
     values = values.detach().cpu()
-    return (values.float() if values.is_floating_point() else values).numpy()
+    array: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
+    return array

@@ -14,7 +14,9 @@ _LONGEST_NAME = 200  # bytes of the temporary name; systems allow 255
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any) -> Iterator[IO]:
+def atomic_write(
+    path: str | os.PathLike[str], mode: str = "wb", **kwargs: Any
+) -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path``; rename it to ``path`` when the block ends well.
 
     Missing parent folders are made. An exception in the block removes the temporary file and

@@ -36,7 +36,7 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-def bar(*, quiet: bool, **options: Any) -> tqdm:
+def bar(*, quiet: bool, **options: Any) -> tqdm[Any]:
     """A progress bar on stderr where that is a terminal, else nothing."""
     return tqdm(disable=quiet or not sys.stderr.isatty(), file=sys.stderr, **options)
 

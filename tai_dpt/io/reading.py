@@ -12,7 +12,8 @@ import json
 import math
 import os
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -108,7 +109,10 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # -- YAML ----------------------------------------------------------------------------------------
 
 # libyaml's parser where PyYAML has it: the vocabularies that ship are long
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _SafeLoader
+else:  # libyaml's is ten times as fast, but not in every build
+    _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
@@ -152,7 +156,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
 class _Loader(_SafeLoader):
     """YAML in which a key that occurs twice is an error, not silently the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":

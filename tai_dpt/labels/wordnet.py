@@ -14,7 +14,8 @@ def _nltk() -> ModuleType:
         import nltk
     except ImportError:
         raise InputError("NLTK is not installed: pip install nltk") from None
-    return nltk
+    module: ModuleType = nltk
+    return module
 
 
 #: all that is read of NLTK's data
@@ -67,13 +68,13 @@ def pos_lemmatizer() -> Callable[[str, str], str]:
 
 def tokenizer() -> Callable[[str], list[str]]:
     """NLTK's ``word_tokenize``."""
-    tokenize = _nltk().word_tokenize
+    tokenize: Callable[[str], list[str]] = _nltk().word_tokenize
     _needs(lambda: tokenize("a b"), "punkt_tab", "the tokenizer")
     return tokenize
 
 
 def tagger() -> Callable[[list[str]], list[tuple[str, str]]]:
     """NLTK's ``pos_tag``: tokens in, (token, Penn Treebank tag) out."""
-    tag = _nltk().pos_tag
+    tag: Callable[[list[str]], list[tuple[str, str]]] = _nltk().pos_tag
     _needs(lambda: tag(["a"]), "averaged_perceptron_tagger_eng", "the tagger")
     return tag

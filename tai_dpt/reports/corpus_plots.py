@@ -20,7 +20,8 @@ _MOST_CLASSES = 100  # more of them cannot be read in one picture
 def co_occurrence(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Captions that name both classes, (C, C); the diagonal is the captions of each class."""
     wide = labels.astype(np.float32)  # counts below 2^24 are exact
-    return (wide.T @ wide).astype(np.int64)
+    counts: NDArray[np.int64] = (wide.T @ wide).astype(np.int64)
+    return counts
 
 
 #: what ``draw_corpus`` writes

@@ -85,7 +85,7 @@ def _dataset_name(results: dict[str, Any]) -> str:
     coco = results["config"].get("DATASET", {}).get("COCO", {}).get("TEST") or ()
     if results["dataset"] == "CocoFormat" and coco:
         return str(coco[0]).split("/")[0]
-    return results["dataset"]
+    return str(results["dataset"])
 
 
 def _tiles(results: dict[str, Any], table: ScoreTable) -> list[dict[str, str]]:

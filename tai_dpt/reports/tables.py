@@ -256,7 +256,9 @@ def expected_seeds(groups: Sequence[Group]) -> int:
 @functools.cache
 def paper() -> Mapping[str, Any]:
     """The paper's figures, from ``configs/paper_tables.yaml``."""
-    return yaml.safe_load(config_path("paper_tables.yaml").read_text(encoding="utf-8"))
+    text = config_path("paper_tables.yaml").read_text(encoding="utf-8")
+    tables: Mapping[str, Any] = yaml.safe_load(text)
+    return tables
 
 
 def nothing_for(kind: str) -> str:

@@ -89,7 +89,8 @@ class Calibration:
         if self.standardised:
             scores = _standardised(scores)
         logits = self.slope * scores + np.asarray(self.offsets)
-        return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+        found: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+        return found
 
     def account(self, class_names: Sequence[str]) -> str:
         """A few lines for people: from what, how well, and what to be wary of."""
@@ -200,8 +201,9 @@ class Calibration:
 
 def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each sample's scores (n, C) with mean 0 and standard deviation 1 over its classes."""
-    spread = scores.std(axis=1, keepdims=True)
-    return (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+    spread = np.maximum(scores.std(axis=1, keepdims=True), 1e-9)
+    result: NDArray[np.float64] = (scores - scores.mean(axis=1, keepdims=True)) / spread
+    return result
 
 
 def calibrate_on_captions(scores: Array, labels: Array) -> tuple[Calibration, Calibration]:

@@ -25,7 +25,8 @@ def conditional_frequencies(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     together = named.T @ named
     counts = together.diagonal().copy()
     np.fill_diagonal(together, 0.0)
-    return together / np.maximum(counts, 1)[:, None]
+    shares: NDArray[np.float64] = together / np.maximum(counts, 1)[:, None]
+    return shares
 
 
 def companions(frequencies: NDArray[np.float64], *, at_least: float, most: int) -> list[list[int]]:

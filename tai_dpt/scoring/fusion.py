@@ -90,7 +90,8 @@ def fuse_all(
     if len(shapes) > 1:
         raise InputError(f"scores of shape {' and '.join(map(str, shapes))} cannot be fused")
     parts = [w * normalise(m, normalisation) for w, m in zip(weights, matrices, strict=True)]
-    return np.sum(parts, axis=0)
+    fused: NDArray[np.float64] = np.sum(parts, axis=0)
+    return fused
 
 
 def check_weights(weights: Sequence[float], count: int) -> None:
@@ -143,8 +144,9 @@ def learn_weights(
 def _moved(weights: NDArray[np.float64], k: int, step: float) -> NDArray[np.float64]:
     """``weights`` a step towards run ``k`` (or away from it), on the simplex."""
     vertex = np.eye(len(weights))[k]
-    moved = np.clip(weights + step * (vertex - weights), 0, None)
-    return moved / moved.sum()
+    moved: NDArray[np.float64] = np.clip(weights + step * (vertex - weights), 0, None)
+    moved /= moved.sum()
+    return moved
 
 
 def check_weight(weight: float) -> None:

@@ -84,7 +84,7 @@ def average_precision(scores: Array, labels: Array) -> float:
     return float(100 * (np.diff(found, prepend=0) * precision).sum() / found[-1])
 
 
-def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = None) -> NDArray:
+def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = None) -> Array:
     """Average precision of every class, (C,); NaN for a class without positives.
 
     >>> scores = np.array([[0.9, 0.1], [0.2, 0.3]])
@@ -255,7 +255,7 @@ class MultiLabelResult:
     f1_top3: F1
     threshold: float
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values, the dictionary that ``results.json`` holds."""
         return asdict(self)
 

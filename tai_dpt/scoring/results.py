@@ -62,7 +62,9 @@ class ScoreTable:
 
     def of(self, prediction: str) -> NDArray[np.float32]:
         """The scores called ``merged``, ``global`` or ``local``."""
-        return getattr(self, "global_" if prediction == "global" else prediction)
+        name = "global_" if prediction == "global" else prediction
+        scores: NDArray[np.float32] = getattr(self, name)
+        return scores
 
     def save(self, path: str | os.PathLike[str]) -> None:
         parts: dict[str, Any] = {
@@ -204,7 +206,7 @@ def load_results(
     """
     if not os.path.lexists(path):
         raise InputError(f"{path}: no such file; an evaluation writes it")
-    content = read_json(path, remedy=_AGAIN)
+    content: dict[str, Any] = read_json(path, remedy=_AGAIN)
     if of_fusion and isinstance(content, dict) and "fusion" in content:
         kind = of_fusion
     checked(kind, content, where=str(path), remedy=_AGAIN)

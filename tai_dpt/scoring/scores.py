@@ -45,7 +45,8 @@ class Scores:
 
     def of(self, kind: str) -> Tensor:
         """The scores of one of ``KINDS``."""
-        return getattr(self, "global_" if kind == "global" else kind)
+        scores: Tensor = getattr(self, "global_" if kind == "global" else kind)
+        return scores
 
 
 def global_scores(global_: Tensor, embeddings: Tensor, *, scale: float | Tensor) -> Tensor:

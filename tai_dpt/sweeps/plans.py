@@ -95,7 +95,7 @@ def choose_config(trainer: str, bases: Sequence[str], recipe: str) -> str:
         raise InputError(f"{folder} holds no config: the trainer {trainer} is not there")
     plain = recipe == USUAL_RECIPE or trainer in _OF_ANY_BENCHMARK
     for base in bases:
-        for stem in (f"{base}_{recipe}", recipe, *((base,) if plain else ())):
+        for stem in (f"{base}_{recipe}", recipe, *([base] if plain else [])):
             if stem in present:
                 return stem
     wanted = bases[-1] if plain else f"{bases[-1]}_{recipe}"

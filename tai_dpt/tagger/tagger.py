@@ -223,7 +223,9 @@ class PromptTagger:
         )
         return Scores(scores.global_.cpu(), scores.local.cpu())
 
-    def caption_scores(self, captions: Sequence[str], *, kind: str = "merged") -> NDArray:
+    def caption_scores(
+        self, captions: Sequence[str], *, kind: str = "merged"
+    ) -> NDArray[np.float32]:
         """Class scores (n, C) of captions, as in training."""
         if kind not in KINDS:
             raise unknown("kind of score", kind, KINDS)
