@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from yacs.config import CfgNode
@@ -46,9 +46,11 @@ class PlainCaptions(MultiLabelDataset):
         *,
         vocabulary: Vocabulary | None = None,
         captions: Sequence[str] | None = None,
+        report: Callable[[str], None] = print,
     ) -> None:
         super().__init__(cfg, vocabulary=vocabulary or vocabulary_from_config(cfg))
         self._captions = captions
+        self._report = report
 
     @property
     def written(self) -> bool:
@@ -59,7 +61,9 @@ class PlainCaptions(MultiLabelDataset):
     def corpus(self) -> LabelledCorpus:
         """The labelled captions, then the template texts of every class."""
         if self._corpus is None and not self.written:
-            self._corpus = corpus_from_config(self.cfg, self.vocabulary, captions=self._captions)
+            self._corpus = corpus_from_config(
+                self.cfg, self.vocabulary, captions=self._captions, report=self._report
+            )
         elif self._corpus is None:
             for line in self.vocabulary.remarks():
                 warnings.warn(line, stacklevel=2)

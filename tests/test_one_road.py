@@ -26,7 +26,7 @@ from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.reports.reopened_run import _tagger_of as tagger_of_run
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.tagger.tagger import PromptTagger
-from tai_dpt.toolbox import get_cfg_default
+from tai_dpt.toolbox import TRAINER_REGISTRY, get_cfg_default
 from tai_dpt.trainers import extend_cfg
 from tai_dpt.trainers.config_files import merge_pairs
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
@@ -205,13 +205,46 @@ def test_a_trainer_takes_its_data_as_objects(tmp_path):
         corpus=LabelledCorpus(["a dog", "a car"], np.eye(2, dtype=np.uint8)),
         test=ImageSplit(("one",), (str(image),), np.array([[1, -1]], np.int8)),
     )
-    lines: list[str] = []
-    trainer = TaIDPT(cfg, dataset=dataset, report=lines.append)
+    trainer = TaIDPT(cfg, dataset=dataset)
     trainer.train()
     table = ScoreTable.load(tmp_path / "run/scores.npz")
     assert table.class_names == ("hound", "car") and table.ids == ("one",)
     assert trainer.dataset.corpus.texts == ["a dog", "a car"]
-    assert lines and all(line.startswith("captions: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "trainer, items",
+    [
+        ("TaIDPT", {"captions", "images"}),
+        ("Concepts", {"captions", "images"}),
+        ("DualCoOp", {"images"}),
+    ],
+)
+def test_what_is_encoded_is_reported_in_one_way(tmp_path, capsys, trainer, items):
+    root = worlds.write_world(tmp_path / "world")
+    cfg = setup_cfg(build_parser().parse_args(worlds.arguments(root, trainer, tmp_path / "run")))
+    base = TRAINER_REGISTRY.get(trainer)
+    lines: list[str] = []
+    heard = type("Heard", (base,), {"report": lambda self, line: lines.append(line)})(cfg)
+    heard.train()
+    assert {line.split(":")[0] for line in lines} == items
+    printed = capsys.readouterr().out.splitlines()
+    assert not [
+        line for line in printed if line.split(":")[0] in ("captions", "images") and "encod" in line
+    ]
+
+
+def test_without_an_output_folder_a_run_writes_nothing(tmp_path, monkeypatch):
+    root = worlds.write_world(tmp_path / "world")
+    argv = worlds.arguments(root, "DualCoOp", tmp_path / "run", "OUTPUT_DIR", "")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    trainer = run(setup_cfg(build_parser().parse_args(argv)))
+    assert trainer.model_record() == {"epoch": 2, "checkpoint": None}
+    assert list((tmp_path / "here").iterdir()) == [] and not (tmp_path / "run").exists()
+    argv += ["TEST.FINAL_MODEL", "best_val"]
+    with pytest.raises(InputError, match=r"best_val keeps a model .* OUTPUT_DIR is empty"):
+        run(setup_cfg(build_parser().parse_args(argv)))
 
 
 def test_a_size_the_model_cannot_take_is_refused_before_training(tmp_path):

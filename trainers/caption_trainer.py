@@ -24,7 +24,7 @@ def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
     """Batches of the corpus's captions, in an order that ``SEED`` decides."""
     corpus = trainer.dataset.corpus
     if not trainer.backbone.text.every_token:
-        print(
+        trainer.report(
             f"{trainer.backbone.name} has no feature for every word of a caption (its text tower "
             "is not CLIP's causal one): what is learned is global (TaI), and serves for the local "
             "scores, too"

@@ -14,7 +14,7 @@ from tai_dpt.datasets.base import MultiLabelDataset
 from tai_dpt.errors import InputError
 from tai_dpt.labels.class_lists import imagenet_templates
 from tai_dpt.scoring.concepts import class_concepts
-from tai_dpt.trainers.features import caption_store
+from tai_dpt.trainers.features import Report, caption_store
 
 IMAGENET = "imagenet"  # as a template: the 80 published with CLIP
 _ROWS_AT_ONCE = 4096
@@ -49,29 +49,31 @@ def text_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     return torch.cat(parts)
 
 
-def caption_concepts(cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset) -> Tensor:
+def caption_concepts(
+    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, report: Report
+) -> Tensor:
     """The concepts (C, D) of the corpus's captions; a class without any has its templates'."""
     fallback = template_embeddings(backbone, dataset.classnames, IMAGENET)
-    return class_concepts(_captions(cfg, backbone, dataset), fallback=fallback)
+    return class_concepts(_captions(cfg, backbone, dataset, report), fallback=fallback)
 
 
 def caption_features(
-    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, most: int
+    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, most: int, report: Report
 ) -> Tensor:
     """The global features of the corpus's captions (M, D), of ``most`` drawn by ``SEED``."""
     corpus = dataset.corpus
     count = len(corpus) - corpus.templates
     generator = torch.Generator().manual_seed(max(cfg.SEED, 0))
     rows = torch.randperm(count, generator=generator)[:most].sort().values
-    store = caption_store(cfg, backbone, corpus.texts)
+    store = caption_store(cfg, backbone, corpus.texts, report=report)
     return store.global_features(rows).to(backbone.device)
 
 
 def _captions(
-    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset
+    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, report: Report
 ) -> Iterator[tuple[Tensor, Tensor]]:
     corpus = dataset.corpus
-    store = caption_store(cfg, backbone, corpus.texts)
+    store = caption_store(cfg, backbone, corpus.texts, report=report)
     for rows in torch.arange(len(corpus) - corpus.templates).split(_ROWS_AT_ONCE):
         yield store.global_features(rows), torch.from_numpy(corpus.labels[rows.numpy()])
 

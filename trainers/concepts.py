@@ -44,11 +44,11 @@ class Concepts(UntrainedTrainer):
             raise InputError(f"{key}.TABLE is {options.TABLE}; at least 8 captions")
 
     def build_model(self) -> None:
-        options = self.options
-        self.concepts = caption_concepts(self.cfg, self.backbone, self.dataset)
+        options, given = self.options, (self.backbone, self.dataset)
+        self.concepts = caption_concepts(self.cfg, *given, report=self.report)
         self.table = None
         if options.CONTEXT_GUIDED:
-            features = caption_features(self.cfg, self.backbone, self.dataset, most=options.TABLE)
+            features = caption_features(self.cfg, *given, most=options.TABLE, report=self.report)
             self.table = ContextTable.of(features, seed=max(self.cfg.SEED, 0))
 
     def training_cardinality(self) -> float:

@@ -82,6 +82,8 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
         options = cfg.TRAINER.TAIDPTENSEMBLE
+        if not cfg.OUTPUT_DIR:
+            raise InputError("TaIDPTEnsemble needs OUTPUT_DIR, for the runs it makes")
         if cfg.TEST.RECTIFY != "none":
             raise InputError(
                 "TEST.RECTIFY is for the runs that are fused: give it to them (TEXT_OPTS, "

@@ -33,6 +33,8 @@ from tai_dpt.trainers.tokens import cached_tokens
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ON_BAD_IMAGE = ("error", "skip")
 
+Report = Callable[[str], None]
+
 
 def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> Backbone:
     """What ``MODEL.BACKBONE`` names: a published model, or a weight file (also under DATASET.ROOT).
@@ -55,7 +57,7 @@ def caption_store(
     backbone: Backbone,
     texts: Sequence[str],
     *,
-    report: Callable[[str], None] = print,
+    report: Report,
 ) -> FeatureStore:
     """The features of the training captions; ``report`` takes lines about their encoding."""
     digest = _digest(texts)
@@ -82,6 +84,7 @@ def image_store(
     *,
     preprocessing: Preprocessing,
     position_embedding: bool,
+    report: Report,
 ) -> FeatureStore:
     """The features of a split's images; all of them must be readable."""
     workers = cfg.DATALOADER.NUM_WORKERS
@@ -90,6 +93,7 @@ def image_store(
         backbone,
         split,
         position_embedding=position_embedding,
+        report=report,
         preparation=preprocessing.identity,
         count=len(split),
         load=lambda batches: image_batches(split.paths, preprocessing, batches, workers=workers),
@@ -103,6 +107,7 @@ def view_store(
     *,
     preprocessing: Preprocessing,
     position_embedding: bool,
+    report: Report,
 ) -> FeatureStore:
     """The features of ``INPUT.VIEWS`` augmented views of each image; view v is item v · n + i."""
     views = [(path, view) for view in range(cfg.INPUT.VIEWS) for path in split.paths]
@@ -113,6 +118,7 @@ def view_store(
         backbone,
         split,
         position_embedding=position_embedding,
+        report=report,
         preparation=(
             f"{augmentation_identity(cfg, preprocessing)}; "
             f"{cfg.INPUT.VIEWS} views of seed {cfg.INPUT.VIEWS_SEED}"
@@ -131,6 +137,7 @@ def _pixel_store(
     preparation: str,
     count: int,
     load: Load,
+    report: Report,
 ) -> FeatureStore:
     stats = [os.stat(path) for path in split.paths]
     files = [
@@ -153,6 +160,7 @@ def _pixel_store(
         batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
         name="images",
         about={"backbone": backbone.name, "folder": os.path.dirname(split.paths[0])},
+        progress=report,
         **_options(cfg),
     )
 

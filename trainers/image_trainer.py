@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from tai_dpt import distributed
 from tai_dpt.backbones import Backbone
 from tai_dpt.datasets.augment import ViewReader, augments, train_transform
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
@@ -77,7 +76,7 @@ class ImageTrainer(PromptTrainer):
             "shuffle_seed": max(cfg.SEED, 0),
         }
         where: dict[str, Any] = {"position_embedding": self.position_embedding}
-        prepared = {"preprocessing": self.preprocessing, **where}
+        prepared = {"preprocessing": self.preprocessing, "report": self.report, **where}
         if not augments(cfg):
             return FeatureLoader(
                 lambda: image_store(cfg, self.backbone, self.train_images, **prepared),
@@ -110,10 +109,10 @@ class ImageTrainer(PromptTrainer):
                 f"{self.cfg.TRAINER.NAME} learns from images"
             )
         mask = mask_of(self.train_images, self.dataset.classnames)
-        if distributed.is_main():
+        if self.keeps_files:
             mask.save(os.path.join(self.output_dir, MASK_FILE))
         known = mask.known.mean()
-        print(f"Training images: {len(self.train_images):,}, {known:.1%} of their labels known")
+        self.log(f"Training images: {len(self.train_images):,}, {known:.1%} of their labels known")
         super().before_train()
 
     def extra_results(self) -> dict[str, Any]:

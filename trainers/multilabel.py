@@ -59,15 +59,12 @@ class MultiLabelTrainer(TrainerX):
         cfg: CfgNode,
         *,
         dataset: MultiLabelDataset | None = None,
-        report: Callable[[str], None] = print,
     ) -> None:
         """
         Args:
             dataset: classes, captions and images, in place of those that ``cfg`` names.
-            report: takes lines about the encoding of captions: size, how far it is, rate.
         """
         self._given_dataset = dataset
-        self.report = report
         super().__init__(cfg)
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             raise InputError(
@@ -75,6 +72,10 @@ class MultiLabelTrainer(TrainerX):
                 "it out, or set MultiLabelEvaluator"
             )
         self.evaluator.ignore_unknown = self.dataset.ignores_unknown
+
+    def report(self, line: str) -> None:
+        """Say what takes long before training: which features are encoded, how far it is."""
+        self.log(line)
 
     @property
     def options(self) -> CfgNode:
@@ -178,6 +179,7 @@ class MultiLabelTrainer(TrainerX):
                 split,
                 preprocessing=self.preprocessing,
                 position_embedding=self.position_embedding,
+                report=self.report,
             ),
             torch.from_numpy(split.labels),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
@@ -225,15 +227,9 @@ class MultiLabelTrainer(TrainerX):
         return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:
-        """As the toolbox does, on rank 0; the others go on once it is written."""
-        if distributed.is_main():
-            super().save_model(*args, **kwargs)
+        """As the toolbox does; the other ranks go on once rank 0 has written it."""
+        super().save_model(*args, **kwargs)
         distributed.barrier()
-
-    def init_writer(self, log_dir: str) -> None:
-        """As the toolbox does, on rank 0."""
-        if distributed.is_main():
-            super().init_writer(log_dir)
 
     # -- testing -------------------------------------------------------------------------------
 
@@ -273,10 +269,10 @@ class MultiLabelTrainer(TrainerX):
         self.set_model_mode("eval")
         scorer = self.rectified_scorer()
         self.evaluator.reset()
-        print(f"Evaluate on the *{split}* set")
+        self.log(f"Evaluate on the *{split}* set")
         if self.model_record()["epoch"] == 0:
             start = "those of MODEL.INIT_WEIGHTS" if self.cfg.MODEL.INIT_WEIGHTS else "untrained"
-            print(f"Note: no checkpoint of this run was loaded; the prompts are {start}")
+            self.log(f"Note: no checkpoint of this run was loaded; the prompts are {start}")
         self.evaluator.process(
             self._checked(score_all(scorer, loader), self.images[split]), loader.labels
         )
@@ -323,7 +319,7 @@ class MultiLabelTrainer(TrainerX):
         return cardinality_threshold(self.evaluator.scores(prediction), self.training_cardinality())
 
     def _write(self, split: str, *, threshold_source: str) -> None:
-        if not distributed.is_main():
+        if not self.keeps_files:
             return
         images, evaluator = self.images[split], self.evaluator
         table = ScoreTable(

@@ -37,6 +37,8 @@ def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
     Raises:
         InputError: the folder holds a run with other options.
     """
+    if not cfg.OUTPUT_DIR:
+        return
     folder = Path(cfg.OUTPUT_DIR)
     there = config_in(folder)
     if overwrite:
@@ -74,7 +76,7 @@ def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = F
         InputError: there is the record of another model, or of other options.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    if overwrite or not (folder / RESULTS_FILE).is_file():
+    if overwrite or not cfg.OUTPUT_DIR or not (folder / RESULTS_FILE).is_file():
         return
     try:
         record = whole_results(folder / RESULTS_FILE)

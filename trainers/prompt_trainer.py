@@ -166,7 +166,7 @@ class PromptTrainer(MultiLabelTrainer):
 
     @cached_property
     def _concepts(self) -> Tensor:
-        return caption_concepts(self.cfg, self.backbone, self.dataset)
+        return caption_concepts(self.cfg, self.backbone, self.dataset, report=self.report)
 
     @contextmanager
     def _others_untouched(self, draw: ClassDraw | None) -> Iterator[None]:
@@ -195,17 +195,17 @@ class PromptTrainer(MultiLabelTrainer):
 
     def _start_from(self, checkpoint: str) -> None:
         """Take over what another run learned, as far as it is of these classes."""
-        content = load_checkpoint(checkpoint)
+        content = load_checkpoint(checkpoint, report=self.log)
         if "state_dict" not in content:
             raise InputError(f"{checkpoint} has no 'state_dict'; it holds: {', '.join(content)}")
         try:
             fresh = load_contexts(self.model, content["state_dict"])
         except InputError as error:
             raise InputError(f"MODEL.INIT_WEIGHTS {checkpoint}: {error}") from error
-        print(f"Contexts start from {checkpoint}")
+        self.log(f"Contexts start from {checkpoint}")
         if fresh:
             shown = first_few(fresh)
-            print(f"{len(fresh)} of {self.num_classes} classes are not in it, start anew: {shown}")
+            self.log(f"{len(fresh)} of {self.num_classes} classes not in it start anew: {shown}")
 
     def _prompt_learner(self) -> PromptLearner:
         """Its start is drawn from ``SEED`` alone: the same on every device and toolbox."""

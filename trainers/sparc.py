@@ -73,7 +73,7 @@ class SPARC(UntrainedTrainer):
                 f"{len(self.pairs):,} pairs of classes are too many (at most {_MOST_PAIRS:,}): "
                 f"raise {self.options_key(self.cfg)}.FREQUENCY, with PAIRS captions"
             )
-        print(f"{len(self.pairs):,} pairs of classes")
+        self.log(f"{len(self.pairs):,} pairs of classes")
         compounds = [PAIR_TEMPLATE.format(names[a], names[b]) for a, b in self.pairs]
         self.embeddings = template_embeddings(self.backbone, [*names, *compounds], options.TEMPLATE)
         self._fusions: dict[str, RankFusion] = {}

@@ -10,6 +10,6 @@ class UntrainedTrainer(MultiLabelTrainer):
 
     def train(self) -> None:
         """There is nothing to train: test."""
-        print(f"{self.cfg.TRAINER.NAME}: nothing to train")
+        self.log(f"{self.cfg.TRAINER.NAME}: nothing to train")
         if not self.cfg.TEST.NO_TEST:
             self.test()

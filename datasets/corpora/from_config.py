@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ def corpus_from_config(
     *,
     captions: Sequence[str] | None = None,
     columns: Sequence[int] | None = None,
+    report: Callable[[str], None] = print,
 ) -> LabelledCorpus:
     """The labelled captions of ``DATASET.CORPUS``, then the template texts of every class.
 
@@ -32,6 +33,7 @@ def corpus_from_config(
         vocabulary: what captions are labelled with.
         captions: in place of ``FILES``; labelled and limited as theirs are.
         columns: the classes of it that are learned; all when None.
+        report: takes a line about what ``GROW`` added for each class.
 
     Raises:
         InputError: no files are named, one cannot be read, or no caption names a class.
@@ -43,7 +45,7 @@ def corpus_from_config(
             "DATASET.ROOT"
         )
     if options.PRESET == "default":
-        vocabulary = with_growth(vocabulary, wanted=options.GROW, report=print)
+        vocabulary = with_growth(vocabulary, wanted=options.GROW, report=report)
     noun_filter = NounFilter(
         vocabulary=vocabulary,
         preset=options.PRESET,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +23,7 @@ from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
 from tai_dpt.scoring.scores import Scoring
 from tai_dpt.tagger.tagger import PromptTagger
-from tai_dpt.toolbox import get_cfg_default, logging_to
+from tai_dpt.toolbox import get_cfg_default, open_log
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
 from tai_dpt.trainers.multilabel import plain_config
@@ -67,28 +65,30 @@ class Progress:
     line: Callable[[str], None] = lambda text: None
     step: Callable[[int, int, float], None] = lambda done, total, loss: None
 
-    def on(self, console: TextIO) -> Progress:
-        """The same, with what the functions print going to ``console``."""
-
-        def bound(function: Callable[..., None]) -> Callable[..., None]:
-            def call(*args: Any) -> None:
-                with contextlib.redirect_stdout(console):
-                    function(*args)
-
-            return call
-
-        return Progress(bound(self.line), bound(self.step))
-
 
 class _Fitting(TaIDPT):
-    """The trainer, watched, with captions held out and as many epochs as the corpus needs."""
+    """The trainer, watched, with captions held out and as many epochs as the corpus needs.
+
+    What a run says of itself goes to ``log_file`` alone, or nowhere: the console is the caller's.
+    """
 
     dataset: PlainCaptions
 
-    def __init__(self, cfg: CfgNode, dataset: PlainCaptions, progress: Progress) -> None:
+    def __init__(
+        self, cfg: CfgNode, dataset: PlainCaptions, progress: Progress, log_file: TextIO | None
+    ) -> None:
         self.progress = progress
+        self.log_file = log_file
         self.losses: list[float] = []
-        super().__init__(cfg, dataset=dataset, report=progress.line)
+        super().__init__(cfg, dataset=dataset)
+
+    def log(self, line: str) -> None:
+        if self.log_file is not None:
+            print(line, file=self.log_file)
+
+    def report(self, line: str) -> None:
+        self.log(line)
+        self.progress.line(line)
 
     def build_train_loader(self) -> Any:
         self.held_out: LabelledCorpus = self.dataset.hold_out()
@@ -99,7 +99,7 @@ class _Fitting(TaIDPT):
             self.cfg.OPTIM.MAX_EPOCH = 1 + max(-(-STEPS // len(loader)), 3)
             self.cfg.freeze()
             self.max_epoch = self.cfg.OPTIM.MAX_EPOCH
-        self.progress.line(
+        self.report(
             f"learning from {len(loader.labels):,} texts for {self.num_classes} classes, "
             f"{self.max_epoch} epochs of {len(loader)} steps"
         )
@@ -153,7 +153,7 @@ class Tagger(PromptTagger):
         Raises:
             InputError: no classes, no caption that names one, an unknown backbone or option.
         """
-        progress = (progress or Progress()).on(sys.stdout)
+        progress = progress or Progress()
         vocabulary = _vocabulary(classes)
         texts: list[str] | None = None
         files: list[str] = []
@@ -161,18 +161,12 @@ class Tagger(PromptTagger):
             files = [_caption_file(captions)]
         elif captions is not None:
             texts = _texts(captions)
-        with contextlib.ExitStack() as stack:
-            if log_folder is None:
-                log_folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tai-dpt-"))
-            cfg = _configuration(files, backbone, config, options, seed, log_folder)
-            # the console is the caller's: what a run prints goes to its log alone
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-            stack.enter_context(logging_to(log_folder))
-            dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts)
-            trainer = _Fitting(cfg, dataset, progress)
+        cfg = _configuration(files, backbone, config, options, seed, log_folder or "")
+        dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts, report=progress.line)
+        with open_log(log_folder) if log_folder else nullcontext() as log_file:
+            trainer = _Fitting(cfg, dataset, progress, log_file)
             trainer.train()
-            return _tagger(cls, trainer)
+        return _tagger(cls, trainer)
 
 
 def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:

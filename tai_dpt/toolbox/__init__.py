@@ -17,7 +17,7 @@ from tai_dpt.toolbox.building import Builders
 from tai_dpt.toolbox.checkpoint import load_checkpoint, resume_from_checkpoint, save_checkpoint
 from tai_dpt.toolbox.choice import choose_toolbox
 from tai_dpt.toolbox.environment import collect_env_info, set_random_seed
-from tai_dpt.toolbox.logger import logging_to, setup_logger
+from tai_dpt.toolbox.logger import logging_to, open_log, setup_logger
 from tai_dpt.toolbox.schedule import build_lr_scheduler
 
 TOOLBOX = choose_toolbox()
@@ -72,6 +72,7 @@ __all__ = [
     "get_cfg_default",
     "load_checkpoint",
     "logging_to",
+    "open_log",
     "resume_from_checkpoint",
     "save_checkpoint",
     "set_random_seed",

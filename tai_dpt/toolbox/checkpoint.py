@@ -11,7 +11,7 @@ import os
 import pickle
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ EPOCH_PREFIX = "model.pth.tar-"
 LATEST = "checkpoint"  # the text file that names the last one written
 
 PathLike = str | os.PathLike[str]
+Report = Callable[[str], None]
 
 # what a module, an optimizer or a generator lets out for a state of another form
 _UNFIT = (ValueError, KeyError, TypeError, AttributeError)
@@ -44,12 +45,13 @@ def save_checkpoint(
     is_best: bool = False,
     remove_module_from_keys: bool = True,
     model_name: str = "",
-) -> None:
+) -> list[Path]:
     """Write ``state`` (``state_dict``, ``epoch``, …) to ``save_dir`` and name it as the latest.
 
     ``model_name`` defaults to ``model.pth.tar-<epoch>``; ``is_best`` also writes
-    ``model-best.pth.tar``. ``remove_module_from_keys`` drops DataParallel's prefix. Raises
-    TypeError for a value that is neither plain nor a tensor, InputError if it cannot be written.
+    ``model-best.pth.tar``. ``remove_module_from_keys`` drops DataParallel's prefix. Returns
+    the files. Raises TypeError for a value that is neither plain nor a tensor, InputError if it
+    cannot be written.
     """
     plain = {key: to_plain(value, where=key) for key, value in state.items()}
     if remove_module_from_keys:
@@ -63,27 +65,28 @@ def save_checkpoint(
         for name in names:
             with atomic_write(folder / name) as stream:
                 torch.save(plain, stream)
-            print(f"Checkpoint saved to {folder / name}")
         with atomic_write(folder / LATEST, "w", encoding="utf-8") as stream:
             stream.write(f"{names[0]}\n")
     except OSError as error:
         raise InputError(
             f"cannot write a checkpoint to {folder} ({error.strerror or error})"
         ) from error
+    return [folder / name for name in names]
 
 
-def load_checkpoint(path: PathLike) -> dict[str, Any]:
+def load_checkpoint(path: PathLike, *, report: Report = print) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running any code that it holds.
 
     Objects in files written by Dassl or by the public code (a pickled scheduler, a numpy
-    ``val_result``) are left out, and so is each top-level entry that contains one. Raises
-    CheckpointNotFound, or InputError for a file that is truncated or no checkpoint.
+    ``val_result``) are left out, and so is each top-level entry that contains one; ``report``
+    takes a line that names them. Raises CheckpointNotFound, or InputError for a file
+    that is truncated or no checkpoint.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointNotFound(f"no checkpoint at {path}{_what_exists(path.parent)}")
     try:
-        return _load(path)
+        return _load(path, report)
     except InputError as error:
         whole = next((p for p in _by_epoch(path.parent) if p != path and _is_whole(p)), None)
         way_out = "copy or write it again"
@@ -92,7 +95,7 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
         raise type(error)(f"{error}; {way_out}") from error
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, report: Report) -> dict[str, Any]:
     """As ``load_checkpoint``, without advice."""
     try:
         with path.open("rb") as stream:
@@ -102,7 +105,7 @@ def _load(path: Path) -> dict[str, Any]:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            content = _load_without_objects(path)
+            content = _load_without_objects(path, report)
     except (*DAMAGED, pickle.UnpicklingError) as error:
         raise InputError(
             f"{path} cannot be read as a checkpoint ({first_line(error)}): it is damaged, cut "
@@ -119,6 +122,10 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
+def _nothing(line: str) -> None:
+    """Report to nobody."""
+
+
 def _by_epoch(folder: Path) -> Iterator[Path]:
     """The checkpoints of ``folder``, the last epoch first."""
     for epoch in reversed(saved_epochs(folder)):
@@ -127,7 +134,7 @@ def _by_epoch(folder: Path) -> Iterator[Path]:
 
 def _is_whole(path: Path) -> bool:
     try:
-        return "state_dict" in _load(path)
+        return "state_dict" in _load(path, report=_nothing)
     except InputError:
         return False
 
@@ -199,11 +206,11 @@ def load_weights(
         ) from error
 
 
-def latest_checkpoint(folder: PathLike) -> Path | None:
+def latest_checkpoint(folder: PathLike, *, report: Report = print) -> Path | None:
     """The checkpoint that ``folder``/checkpoint names, or None where there is no such file.
 
     Where it names none that is there (a crash left it empty, or the user removed a damaged one),
-    the newest whole one.
+    the newest whole one, of which ``report`` takes a line.
     """
     pointer = Path(folder) / LATEST
     if not pointer.is_file():
@@ -216,7 +223,7 @@ def latest_checkpoint(folder: PathLike) -> Path | None:
         raise CheckpointNotFound(
             f"{pointer} names no checkpoint{_what_exists(pointer.parent)}: remove it to start anew"
         )
-    print(f"{pointer} names no checkpoint that is there: taking the newest whole one, {newest}")
+    report(f"{pointer} names no checkpoint that is there: taking the newest whole one, {newest}")
     return newest
 
 
@@ -227,7 +234,7 @@ def saved_epochs(folder: PathLike) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def find_checkpoint(folder: PathLike, epoch: int | None = None) -> Path:
+def find_checkpoint(folder: PathLike, epoch: int | None = None, *, report: Report = print) -> Path:
     """The checkpoint to evaluate: that of ``epoch``, else the best one, else the latest one.
 
     Raises CheckpointNotFound, listing the epochs that exist.
@@ -238,7 +245,7 @@ def find_checkpoint(folder: PathLike, epoch: int | None = None) -> Path:
     elif (folder / BEST).is_file():
         path = folder / BEST
     else:
-        path = latest_checkpoint(folder)
+        path = latest_checkpoint(folder, report=report)
     if path is None or not path.is_file():
         wanted = path or f"{folder / BEST}, and no file '{LATEST}' there names one"
         raise CheckpointNotFound(f"no checkpoint at {wanted}{_what_exists(folder)}")
@@ -322,7 +329,7 @@ class _Unread:
         """Take any state and forget it."""
 
 
-def _load_without_objects(path: Path) -> Any:
+def _load_without_objects(path: Path, report: Report) -> Any:
     """A safe load in which each unknown class is replaced by one that does nothing."""
     names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     with torch.serialization.safe_globals([(_Unread, name) for name in names]):
@@ -330,7 +337,7 @@ def _load_without_objects(path: Path) -> Any:
     if not isinstance(content, dict):
         return content
     unread = [key for key, value in content.items() if _holds_unread(value)]
-    print(f"{path}: left out {', '.join(unread)} (objects that are not loaded for safety)")
+    report(f"{path}: left out {', '.join(unread)} (objects that are not loaded for safety)")
     return {key: value for key, value in content.items() if key not in unread}
 
 

@@ -83,18 +83,22 @@ def setup_logger(output: str | os.PathLike[str] | None = None, *, echo: bool = T
     """
     if not output:
         return None if echo else _install(Tee(sys.stdout, None, echo=False))
+    return _install(Tee(sys.stdout, open_log(output), echo=echo))
+
+
+def open_log(output: str | os.PathLike[str]) -> TextIO:
+    """A new log file ``output``/log.txt (or ``output`` itself), named as by ``setup_logger``."""
     path = Path(output)
     if path.suffix not in (".txt", ".log"):
         path = path / "log.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log = _open_new(path)
+        return _open_new(path)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
             f"cannot write the log {path} ({reason}): choose another --output-dir"
         ) from error
-    return _install(Tee(sys.stdout, log, echo=echo))
 
 
 def _install(tee: Tee) -> Tee:

@@ -61,12 +61,26 @@ class RunMixin(_Loop):
             raise unknown("final model (TEST.FINAL_MODEL)", cfg.TEST.FINAL_MODEL, FINAL_MODELS)
         if cfg.TEST.SPLIT not in SPLITS:
             raise unknown("split (TEST.SPLIT)", cfg.TEST.SPLIT, SPLITS)
+        if cfg.TEST.FINAL_MODEL != "last_step" and not cfg.OUTPUT_DIR:
+            raise InputError(
+                f"TEST.FINAL_MODEL {cfg.TEST.FINAL_MODEL} keeps a model to come back to, and "
+                "OUTPUT_DIR is empty: name a folder, or use last_step"
+            )
         super().__init__(cfg)
         self.best_result = -math.inf
         if cfg.TEST.FINAL_MODEL == "best_val":
             self._require_val("TEST.FINAL_MODEL best_val")
         if cfg.TEST.SPLIT == "val":
             self._require_val("TEST.SPLIT val")
+
+    def log(self, line: str) -> None:
+        """Say a line about the run. It goes to stdout, which ``train.py`` copies into the log."""
+        print(line)
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether this process writes checkpoints and records: with an ``OUTPUT_DIR``, rank 0."""
+        return bool(self.cfg.OUTPUT_DIR) and distributed.is_main()
 
     def _require_val(self, wish: str) -> None:
         if self.val_loader is None:
@@ -103,9 +117,11 @@ class RunMixin(_Loop):
         model_name: str = "",
     ) -> None:
         """Write every registered model, with what resuming needs, after ``epoch`` (from 0)."""
+        if not self.keeps_files:
+            return
         for name in self.get_model_names():
             optimizer, scheduler = self._optims[name], self._scheds[name]
-            ckpt.save_checkpoint(
+            written = ckpt.save_checkpoint(
                 {
                     "state_dict": self._models[name].state_dict(),
                     "epoch": epoch + 1,
@@ -120,21 +136,25 @@ class RunMixin(_Loop):
                 is_best=is_best,
                 model_name=model_name,
             )
+            for path in written:
+                self.log(f"Checkpoint saved to {path}")
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue from the last checkpoint in ``directory``; returns the epochs it had run.
 
         Restores models, optimizers, schedules and the random generators, so that the rest of
-        the run is what it would have been. No checkpoint: prints so and returns 0.
+        the run is what it would have been. No checkpoint: says so and returns 0.
         """
+        if not directory:
+            return 0
         names = self.get_model_names()
-        paths = [ckpt.latest_checkpoint(Path(directory) / name) for name in names]
+        paths = [ckpt.latest_checkpoint(Path(directory) / n, report=self.log) for n in names]
         found = [path for path in paths if path is not None]
         if not found or len(found) < len(names):
-            print("No checkpoint found, train from scratch")
+            self.log("No checkpoint found, train from scratch")
             return 0
-        print(f"Found checkpoint at {directory} (will resume training)")
-        contents = [ckpt.load_checkpoint(path) for path in found]
+        self.log(f"Found checkpoint at {directory} (will resume training)")
+        contents = [ckpt.load_checkpoint(path, report=self.log) for path in found]
         for path, content in zip(found, contents, strict=True):
             if "epoch" not in content:
                 raise InputError(f"{path} does not say its epoch: training cannot go on from it")
@@ -142,7 +162,7 @@ class RunMixin(_Loop):
         if len(epochs) > 1:  # stopped between two models of one epoch: step back to the earlier
             shared = min(epochs)
             found = [path.with_name(f"{ckpt.EPOCH_PREFIX}{shared}") for path in found]
-            contents = [ckpt.load_checkpoint(path) for path in found]
+            contents = [ckpt.load_checkpoint(path, report=self.log) for path in found]
         for name, path, content in zip(names, found, contents, strict=True):
             content["state_dict"] = self.adapt_state_dict(name, content["state_dict"])
             ckpt.restore(
@@ -152,7 +172,7 @@ class RunMixin(_Loop):
                 optimizer=self._optims[name],
                 scheduler=self._scheds[name],
             )
-            print(f"Loaded {path} (epoch={content['epoch']})")
+            self.log(f"Loaded {path} (epoch={content['epoch']})")
         last = contents[-1]
         if "generators" in last:
             ckpt.set_generator_states(last["generators"], path=found[-1])
@@ -169,18 +189,20 @@ class RunMixin(_Loop):
         InputError), listing the epochs that exist.
         """
         if not directory:
-            print("No model directory given: nothing loaded, the model is evaluated as built")
+            self.log("No model directory given: nothing loaded, the model is evaluated as built")
             return
         for name in self.get_model_names():
             place = Path(directory)
-            path = place if place.is_file() else ckpt.find_checkpoint(place / name, epoch)
-            content = ckpt.load_checkpoint(path)
+            path = place
+            if not place.is_file():
+                path = ckpt.find_checkpoint(place / name, epoch, report=self.log)
+            content = ckpt.load_checkpoint(path, report=self.log)
             if "state_dict" in content:
                 content["state_dict"] = self.adapt_state_dict(name, content["state_dict"])
             ckpt.load_weights(content, path=path, model=self._models[name], name=name)
             result = content.get("val_result")
             shown = "" if result is None else f", val_result={result:.1f}"
-            print(f"Load {path} to {name} (epoch={content.get('epoch', 'unknown')}{shown})")
+            self.log(f"Load {path} to {name} (epoch={content.get('epoch', 'unknown')}{shown})")
             trained = content.get("epoch")
             self.model_state = ModelState(None if trained is None else int(trained), path)
 
@@ -192,14 +214,16 @@ class RunMixin(_Loop):
 
     def init_writer(self, log_dir: str) -> None:
         """Write scalars to ``log_dir`` for tensorboard, where tensorboard is installed."""
-        if self._writer is not None:
+        if self._writer is not None or not self.keeps_files:
             return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            print("tensorboard is not installed: scalars are not written (pip install tensorboard)")
+            self.log(
+                "tensorboard is not installed (pip install tensorboard): no scalars are written"
+            )
             return
-        print(f"Initialize tensorboard (log_dir={log_dir})")
+        self.log(f"Initialize tensorboard (log_dir={log_dir})")
         self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
@@ -218,9 +242,9 @@ class RunMixin(_Loop):
         self.start_epoch = self.resume_model_if_exist(resume or self.cfg.OUTPUT_DIR)
         self.epoch = max(self.start_epoch - 1, 0)  # where no epoch is left to run
         if self.cfg.TEST.FINAL_MODEL == "best_test":
-            print("Note: the final model is selected on TEST data (TEST.FINAL_MODEL best_test)")
+            self.log("Note: the final model is selected on TEST data (TEST.FINAL_MODEL best_test)")
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
-        if distributed.is_main():
+        if self.keeps_files:
             self._history = History(self.output_dir, epochs_done=self.start_epoch, source=resume)
         self.time_start = time.time()
 
@@ -242,7 +266,7 @@ class RunMixin(_Loop):
             if done % frequency == 0 or self.num_batches < frequency:
                 left = (self.max_epoch - self.epoch) * self.num_batches - done
                 eta = datetime.timedelta(seconds=int(batch_time.average * left))
-                print(
+                self.log(
                     f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{self.num_batches}] "
                     f"time {batch_time.value:.3f} ({batch_time.average:.3f}) "
                     f"data {data_time.value:.3f} ({data_time.average:.3f}) "
@@ -299,7 +323,7 @@ class RunMixin(_Loop):
                 )
         if number == self.max_epoch or (frequency > 0 and number % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
-            if names := self.get_model_names():
+            if self.output_dir and (names := self.get_model_names()):
                 place = Path(self.output_dir) / names[-1] / f"{ckpt.EPOCH_PREFIX}{number}"
                 self.model_state = ModelState(number, place)
 
@@ -308,13 +332,15 @@ class RunMixin(_Loop):
         if self._history is not None:
             self._history.close()
             self._history = None
-        print("Finish training")
+        self.log("Finish training")
         if not self.cfg.TEST.NO_TEST:
             final = self.cfg.TEST.FINAL_MODEL
             if final == "last_step":
-                print("Deploy the last-epoch model")
+                self.log("Deploy the last-epoch model")
             else:
-                print(f"Deploy the model with the best {final.removeprefix('best_')} performance")
+                self.log(
+                    f"Deploy the model with the best {final.removeprefix('best_')} performance"
+                )
                 if not self._best_is_saved():
                     raise InputError(
                         f"{final}: {self.output_dir} holds no {ckpt.BEST}, as no epoch was left "
@@ -323,7 +349,7 @@ class RunMixin(_Loop):
                 self.load_model(self.output_dir)
             self.test()
         seconds = round(time.time() - self.time_start)
-        print(f"Elapsed: {datetime.timedelta(seconds=seconds)}")
+        self.log(f"Elapsed: {datetime.timedelta(seconds=seconds)}")
         self.close_writer()
 
     @torch.no_grad()
@@ -334,7 +360,7 @@ class RunMixin(_Loop):
             self._require_val("evaluating on 'val'")
         self.set_model_mode("eval")
         self.evaluator.reset()
-        print(f"Evaluate on the *{split}* set")
+        self.log(f"Evaluate on the *{split}* set")
         for batch in self.val_loader if split == "val" else self.test_loader:
             inputs, labels = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(inputs), labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -316,10 +317,40 @@ def test_only_what_is_reported_reaches_the_console(tmp_path, capsys) -> None:
         progress=Progress(line=print),
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("learning from ")
-    assert lines[1:] and all(line.startswith("captions: ") for line in lines[1:])
+    assert [line for line in lines if not line.startswith("captions: ")] == [
+        next(line for line in lines if line.startswith("learning from "))
+    ]
+    log = (tmp_path / "log/log.txt").read_text()
+    assert "epoch [2/2]" in log and "Checkpoint saved to" in log and "learning from" in log
     assert {path.suffix for path in tmp_path.rglob("*")}.isdisjoint({".yaml", ".csv"})
-    assert (tmp_path / "log/log.txt").is_file()
+
+
+def test_fitting_leaves_stdout_alone_and_writes_no_file(tmp_path, monkeypatch, capfd) -> None:
+    """Another thread of the caller may print while prompts are learned."""
+    from tai_dpt.tagger.fitting import Progress
+
+    backbone = weight_file(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    monkeypatch.setattr(tempfile, "tempdir", str(empty))
+    before, seen = sys.stdout, set()
+    found: list[str] = []
+
+    def step(*_: float) -> None:
+        seen.add(id(sys.stdout))
+        found.extend(path.name for path in empty.rglob("*"))
+
+    Tagger.from_captions(
+        classes=CLASSES,
+        captions=["a dog and a car", "a traffic light"] * 30,
+        backbone=backbone,
+        options=OPTIONS,
+        progress=Progress(step=step),
+    )
+    assert seen == {id(before)}
+    assert found == [] and list(empty.iterdir()) == []
+    assert capfd.readouterr().out == ""
 
 
 def test_fitting_without_captions_writes_some(tmp_path) -> None:
