@@ -7,6 +7,7 @@ returns at once. All ranks must make the same calls in the same order.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -22,19 +23,33 @@ T = TypeVar("T")
 # A rank may have hours of features to encode while another waits for it; where a process dies,
 # torchrun ends the others at once.
 _PATIENCE = timedelta(days=7)
+# what a launcher says beside WORLD_SIZE
+_MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def setup(*, cuda: bool) -> None:
     """Join the processes that the environment (``WORLD_SIZE``, ``RANK``, …) speaks of, if any.
+
+    A platform may set ``WORLD_SIZE`` for purposes of its own: where it says neither which of the
+    processes this is nor where they meet, this one works alone, and says so.
 
     Args:
         cuda: whether to compute on GPUs where there are any: rank ``LOCAL_RANK`` on each machine
             takes the GPU of that number.
 
     Raises:
-        InputError: a machine has more processes than GPUs, or a variable is no number.
+        InputError: a machine has more processes than GPUs, a variable is no number, or the
+            processes cannot meet.
     """
     if whole_number(os.environ, "WORLD_SIZE", 1) < 2 or dist.is_initialized():
+        return
+    missing = [name for name in _MEETING if not os.environ.get(name, "").strip()]
+    if missing:
+        print(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} in the environment, without "
+            f"{', '.join(missing)}: not started by torchrun, so one process trains alone",
+            file=sys.stderr,
+        )
         return
     cuda = cuda and torch.cuda.is_available()
     if cuda:
@@ -45,7 +60,17 @@ def setup(*, cuda: bool) -> None:
                 "GPUs: lower torchrun's --nproc_per_node, or set USE_CUDA False"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    size, own = (whole_number(os.environ, name, 0) for name in ("WORLD_SIZE", "RANK"))
+    if own >= size:
+        raise InputError(f"RANK is {own} and WORLD_SIZE {size} in the environment: ranks go from 0")
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(
+            f"the {size} processes that WORLD_SIZE speaks of cannot meet at {place} "
+            f"({str(error).splitlines()[0]}); to train in one process, unset WORLD_SIZE"
+        ) from None
 
 
 def shutdown() -> None:

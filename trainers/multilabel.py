@@ -18,6 +18,7 @@ from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.images import preprocessing_from_config
+from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
@@ -59,12 +60,14 @@ class MultiLabelTrainer(TrainerX):
         cfg: CfgNode,
         *,
         dataset: MultiLabelDataset | None = None,
+        device: torch.device | str = "auto",
     ) -> None:
         """
         Args:
             dataset: classes, captions and images, in place of those that ``cfg`` names.
+            device: as for ``choose_device``; the CPU where ``cfg.USE_CUDA`` is off.
         """
-        self._given_dataset = dataset
+        self._given_dataset, self._asked_device = dataset, device
         super().__init__(cfg)
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             raise InputError(
@@ -150,6 +153,7 @@ class MultiLabelTrainer(TrainerX):
         return dataset
 
     def build_data_loader(self) -> None:
+        self.device = self._choose_device()
         dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
@@ -167,6 +171,13 @@ class MultiLabelTrainer(TrainerX):
         }
         self.val_loader = self.image_loader(self.images["val"])
         self.test_loader = self.image_loader(self.images["test"])
+
+    def _choose_device(self) -> torch.device:
+        """The same on both toolboxes; stock Dassl's own choice knows CUDA and the CPU alone."""
+        chosen = choose_device(self._asked_device if self.cfg.USE_CUDA else "cpu")
+        # several processes talk by gloo where there is no CUDA, and it knows the CPU alone
+        alone = distributed.world() == 1
+        return chosen if alone or chosen.type == "cuda" else torch.device("cpu")
 
     def image_loader(self, split: ImageSplit) -> FeatureLoader | None:
         """Features of images in their order; None where there are none."""

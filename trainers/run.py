@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,27 @@ from tai_dpt.trainers.public_names import refuse_public_names
 PathLike = str | os.PathLike[str]
 
 
+class _LastCounts(argparse.Action):
+    """The last of a flag given twice counts, as in CoOp, whose scripts override by it; it is said."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) != self.default:
+            print(f"warning: {option_string} was given twice: the last counts", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The flags of CoOp's ``train.py``."""
     parser = argparse.ArgumentParser(
         prog="train.py", description="Train or evaluate a trainer on a dataset, as in CoOp."
     )
+    parser.register("action", None, _LastCounts)
     add = parser.add_argument
     add("--root", default="", help="folder the datasets are in")
     add("--output-dir", default="", help="folder for the log, checkpoints and results")

@@ -17,6 +17,7 @@ from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.towers import Towers, towers_of
 from tai_dpt.backbones.transformers_models import load_transformers
 from tai_dpt.backbones.weights import read_state_dict
+from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
 
@@ -78,7 +79,7 @@ class Backbone:
         self.logit_scale = towers.logit_scale
         self.tokenizer = towers.tokenizer
         self.library = towers.library
-        self.device = torch.device(device)
+        self.device = choose_device(device)
         self.dtype = dtype
         self.text = towers.text.to(self.device, dtype).requires_grad_(False).eval()
         self.image = towers.image.to(self.device, dtype).requires_grad_(False).eval()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from tai_dpt.cli.command import command
 
-@click.command()
+
+@command()
 @click.argument("name", required=False)
 @click.option("--dense", default=None, help="With a NAME: as MODEL.BACKBONE.DENSE.")
 def backbones(name: str | None, dense: str | None) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.cache import cache_root
-from tai_dpt.io.console import CONTEXT, quiet_option, say
+from tai_dpt.io.console import quiet_option, say
 
 _DAY = 86_400.0  # seconds: a temporary file that old belongs to nobody
 
@@ -31,7 +32,7 @@ class Entry:
     written: float  # seconds since the epoch
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--clear", is_flag=True, help="Remove them: all, or those named.")
 @click.option("--json", "as_json", is_flag=True, help="The list as JSON.")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import (
-    CONTEXT,
     backbone_file_option,
     bar,
+    device_option,
     one_line_warnings,
     quiet_option,
     say,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.option(
     "--labelled",
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--captions",
+    multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Other captions than those held out when it was fitted.",
+    help="Other captions than those held out when it was fitted; again for more files.",
 )
 @click.option(
     "--images",
@@ -63,17 +65,19 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would come out.")
 @click.option("--json", "as_json", is_flag=True, help="The calibration as JSON.")
+@device_option
 @backbone_file_option
 @quiet_option
 def calibrate(
     tagger: Path,
     labelled: Path | None,
     per_class: bool,
-    captions: Path | None,
+    captions: tuple[Path, ...],
     images: tuple[str, ...],
     expect: float | None,
     dry_run: bool,
     as_json: bool,
+    device: str,
     backbone: str | None,
     quiet: bool,
 ) -> None:
@@ -91,7 +95,7 @@ def calibrate(
     captions then say how the scores of classes that are there and those that are not differ, and
     how many classes to expect, and the images say where their scores lie.
     """
-    if labelled is None and captions is None and not images:
+    if labelled is None and not captions and not images:
         raise InputError("give --labelled, --images or --captions")
     if labelled is not None and (images or captions):
         raise InputError("--labelled needs neither --images nor --captions: leave them out")
@@ -105,7 +109,7 @@ def calibrate(
     from tai_dpt.tagger import folder as tagger_folder
 
     with one_line_warnings():
-        loaded = load_tagger(tagger, backbone=backbone)
+        loaded = load_tagger(tagger, device=device, backbone=backbone)
         if labelled is not None:
             result = _on_labelled_images(loaded, labelled, per_class, quiet)
         else:
@@ -145,7 +149,7 @@ def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) 
 
 def _on_captions(
     tagger: Any,
-    path: Path | None,
+    paths: tuple[Path, ...],
     images: tuple[str, ...],
     expect: float | None,
     quiet: bool,
@@ -154,7 +158,7 @@ def _on_captions(
     from tai_dpt.labels import NounFilter
     from tai_dpt.scoring.calibration import Calibration, calibrate_on_captions
 
-    if path is None:
+    if not paths:
         kept = tagger.provenance.get("calibration_on_captions")
         if kept is None:
             raise InputError(
@@ -165,7 +169,7 @@ def _on_captions(
         with warnings.catch_warnings():
             # that a class has no caption is said by the account
             warnings.filterwarnings("ignore", message=".*classes have no caption")
-            corpus = load_corpus([path], NounFilter(vocabulary=_vocabulary(tagger)))
+            corpus = load_corpus(paths, NounFilter(vocabulary=_vocabulary(tagger)))
         scores = tagger.caption_scores(corpus.texts)
         usable, to_align = calibrate_on_captions(scores, corpus.labels)
         share = len(corpus) / (len(corpus) + corpus.dropped)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, first_few, unknown
-from tai_dpt.io.console import CONTEXT, one_line_warnings
+from tai_dpt.io.console import one_line_warnings
 
 if TYPE_CHECKING:
     from tai_dpt.datasets.inventory import Part
@@ -20,7 +21,7 @@ INCOMPLETE = 1  # exit code
 _HEADERS = ("data", "what", "where", "found", "expected", "")
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="The data folder.")
 @click.option(
     "--dataset-config-file",

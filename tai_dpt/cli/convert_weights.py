@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from tai_dpt.io.console import CONTEXT, quiet_option, say
+from tai_dpt.cli.command import command
+from tai_dpt.io.console import quiet_option, say
 from tai_dpt.io.output import check_output
 
 
-@click.command("convert-weights", context_settings=CONTEXT)
+@command("convert-weights")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")

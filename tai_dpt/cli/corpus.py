@@ -10,8 +10,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, first_few, unknown
-from tai_dpt.io.console import CONTEXT, one_line_warnings
+from tai_dpt.io.console import one_line_warnings
 from tai_dpt.io.output import check_output_folder, overwrite_option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tai_dpt.labels.vocabulary import Vocabulary
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.option("--dataset-config-file", "config", type=click.Path(path_type=Path))
 @click.option("--root", type=click.Path(path_type=Path), help="The data folder of the config.")
 @click.option(

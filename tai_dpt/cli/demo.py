@@ -9,6 +9,7 @@ import click
 import numpy as np
 from tabulate import tabulate
 
+from tai_dpt.cli.command import command
 from tai_dpt.io.shipped import config_path, shipped_data
 
 # the paper's row -> the trainer and which of its scores
@@ -20,7 +21,7 @@ ROWS = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("output/demo"))
 @click.option("--seed", "seeds", type=click.IntRange(0, 2**32 - 1), multiple=True, default=(1,))
 @click.option("--epochs", type=click.IntRange(1), help="instead of the config's number")

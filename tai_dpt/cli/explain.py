@@ -10,10 +10,11 @@ import click
 import numpy as np
 from tabulate import tabulate
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.console import (
-    CONTEXT,
     backbone_file_option,
+    device_option,
     one_line_warnings,
     quiet_option,
     say,
@@ -29,7 +30,7 @@ _SHIFTS = 4
 _LIKELIEST = 3
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option(
@@ -42,6 +43,7 @@ _LIKELIEST = 3
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .html.")
 @click.option("--json", "as_json", is_flag=True, help="The numbers, on stdout.")
 @overwrite_option
+@device_option
 @backbone_file_option
 @quiet_option
 def explain(
@@ -52,6 +54,7 @@ def explain(
     out: Path | None,
     as_json: bool,
     overwrite: bool,
+    device: str,
     backbone: str | None,
     quiet: bool,
 ) -> None:
@@ -78,7 +81,7 @@ def explain(
     from tai_dpt.cli.loading import load_tagger
 
     with one_line_warnings():
-        loaded = load_tagger(tagger, backbone=backbone)
+        loaded = load_tagger(tagger, device=device, backbone=backbone)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
     seen = [explain_image(loaded, path, classes) for path in images]
     read = [explain_caption(loaded, caption, classes) for caption in captions]

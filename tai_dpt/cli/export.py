@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import (
-    CONTEXT,
     backbone_file_option,
     one_line_warnings,
     quiet_option,
@@ -39,7 +39,7 @@ ONNX_FILE = "image.onnx"
 _OPSET = 18
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder.")
 @click.option("--onnx", is_flag=True, help="The image side too, as ONNX (extra 'onnx').")
@@ -68,7 +68,7 @@ def export(
     from tai_dpt.cli.loading import load_tagger
 
     with one_line_warnings():
-        loaded = load_tagger(tagger, backbone=backbone)
+        loaded = load_tagger(tagger, device="cpu", backbone=backbone)
     tensors = {k: v.cpu().contiguous() for k, v in loaded.embeddings.items()}
     with atomic_write(out / EMBEDDINGS_FILE) as stream:
         stream.write(save(tensors))

@@ -10,15 +10,16 @@ from typing import Any
 import click
 from tabulate import tabulate
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import CONTEXT, bar, one_line_warnings, quiet_option, say
+from tai_dpt.io.console import bar, device_option, one_line_warnings, quiet_option, say
 from tai_dpt.io.shipped import shipped_data
 
 #: the backbone that ships, by the name of its small world
 SHIPPED = "emoji_scenes"
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.option(
     "--classes",
     required=True,
@@ -27,9 +28,10 @@ SHIPPED = "emoji_scenes"
 )
 @click.option(
     "--captions",
+    multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Captions, one a line (or COCO, JSON lines, CSV, Flickr). Left out: written from "
-    "templates for the class names.",
+    help="Captions, one a line (or COCO, JSON lines, CSV, Flickr); again for more files. Left "
+    "out: written from templates for the class names.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The tagger's folder, new."
@@ -54,12 +56,13 @@ SHIPPED = "emoji_scenes"
     show_default="included unless published",
     help="Whether the folder contains the backbone's weights.",
 )
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="The account as JSON.")
 @quiet_option
 @click.argument("options", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
     classes: str,
-    captions: Path | None,
+    captions: tuple[Path, ...],
     out: Path,
     backbone: str,
     epochs: int | None,
@@ -67,6 +70,7 @@ def fit(
     seed: int,
     overwrite: bool,
     include_backbone: bool | None,
+    device: str,
     as_json: bool,
     quiet: bool,
     options: tuple[str, ...],
@@ -87,12 +91,12 @@ def fit(
     from tai_dpt.tagger import folder as tagger_folder
     from tai_dpt.tagger.fitting import Progress, Tagger
 
-    given = [path for path in (classes, captions, backbone, config) if path]
+    given = [path for path in (classes, *captions, backbone, config) if path]
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
     if backbone == SHIPPED:
         backbone = os.fspath(shipped_data() / "emoji_scenes" / "clip.safetensors")
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
-    if captions is None:
+    if not captions:
         say(
             "no --captions: learning from captions that are written from templates for the "
             "class names; real ones make a better tagger",
@@ -107,7 +111,8 @@ def fit(
 
         tagger = Tagger.from_captions(
             classes=classes,
-            captions=captions,
+            captions=captions or None,
+            device=device,
             backbone=backbone,
             config=config,
             options=[*pairs, *options],

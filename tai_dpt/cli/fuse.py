@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.output import check_output, check_output_folder, overwrite_option
 
@@ -22,7 +23,7 @@ _RECTIFICATIONS = click.Choice(["none", "centre", "standardise", "softmax"])
 _WEIGHT = 0.9  # λ of the public code, for two runs
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--weight", type=float, metavar="λ", help=f"Of two runs, the second's.  [default: {_WEIGHT}]"

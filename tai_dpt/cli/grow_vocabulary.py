@@ -10,6 +10,7 @@ from typing import Any
 import click
 import yaml
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.reading import parse_json, parse_yaml
@@ -20,7 +21,7 @@ from tai_dpt.labels.grow import grow
 from tai_dpt.labels.vocabulary import Vocabulary
 
 
-@click.command("grow-vocabulary")
+@command("grow-vocabulary")
 @click.argument("vocabulary")
 @click.option("--out", type=click.Path(path_type=Path), help="The YAML file to write.")
 @click.option(
@@ -32,14 +33,12 @@ from tai_dpt.labels.vocabulary import Vocabulary
 @click.option(
     "--evidence-classes",
     default="coco2014",
-    show_default=True,
     help="The vocabulary whose indices the evidence's labels are.",
 )
 @click.option(
     "--half",
     type=click.Choice(["even", "odd", "all"]),
     default="even",
-    show_default=True,
     help="The images of the evidence that count, so that the others can be measured on.",
 )
 def grow_vocabulary(

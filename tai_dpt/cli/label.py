@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from tai_dpt.cli.command import command
 from tai_dpt.datasets.corpora import (
     FORMATS,
     ON_BAD_LINE,
@@ -30,25 +31,24 @@ from tai_dpt.labels.vocabulary import NAME_STYLES
 _LONG = 50_000  # captions that take more than a moment
 
 
-@click.command()
+@command()
 @click.argument("captions")
 @click.option(
     "--vocabulary", required=True, help="voc2007, coco2014, nuswide, or your class list's file."
 )
-@click.option("--names", type=click.Choice(NAME_STYLES), default="paper", show_default=True)
-@click.option("--preset", type=click.Choice(PRESETS), default="default", show_default=True)
+@click.option("--names", type=click.Choice(NAME_STYLES), default="paper")
+@click.option("--preset", type=click.Choice(PRESETS), default="default")
 @click.option(
     "--lemmatizer", type=click.Choice(LEMMATIZERS), help="Left out: what the preset needs."
 )
 @click.option(
     "--grow/--no-grow",
     default=False,
-    show_default=True,
     help="Find more words for your own classes in NLTK's WordNet.",
 )
 @click.option("--format", "format_", type=click.Choice(["auto", *FORMATS]), default="auto")
 @click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
-@click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error", show_default=True)
+@click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error")
 @click.option("--out", type=click.Path(path_type=Path), help="Left out: standard output.")
 @overwrite_option
 def label(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from tai_dpt.io.console import CONTEXT, one_line_warnings, quiet_option, say
+from tai_dpt.cli.command import command
+from tai_dpt.io.console import one_line_warnings, quiet_option, say
 from tai_dpt.io.output import check_output, overwrite_option
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="[default: report.html in RUN]")
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.output import check_output
 from tai_dpt.reports.render import FORMATS, render
@@ -20,7 +21,7 @@ from tai_dpt.reports.tables import (
 from tai_dpt.scoring.results import run_files
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command()
 @click.argument("places", nargs=-1, metavar="[FOLDER|PATTERN]...")
 @click.option("--table", type=click.Choice(["1", "2", "3"]), help="this table of the paper only")
 @click.option("--figure", type=click.Choice(["6", "7"]), help="the figures of this plot only")

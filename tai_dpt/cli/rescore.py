@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from tai_dpt.cli.command import command
 from tai_dpt.io.output import check_output_folder, overwrite_option
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--rectify",

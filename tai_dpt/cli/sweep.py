@@ -13,6 +13,7 @@ from typing import Any
 import click
 import yaml
 
+from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.shipped import config_path, shipped_data
 from tai_dpt.sweeps.driver import (
@@ -37,13 +38,8 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(name, envvar=variable, show_envvar=True, **settings)
 
 
-@click.command(
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "show_default": True,
-        "ignore_unknown_options": True,  # an option's value may be a negative number
-    }
-)
+# an option's value may be a negative number
+@command(ignore_unknown_options=True)
 @click.argument("name", type=click.Choice(list(PLANS)), metavar="|".join(PLANS))
 @click.argument("dataset")
 @click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
+from tai_dpt.cli.command import command
 from tai_dpt.cli.loading import load_tagger
 from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import (
-    CONTEXT,
     backbone_file_option,
     bar,
+    device_option,
     one_line_warnings,
     quiet_option,
     say,
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 SOME_UNREADABLE = 3  # exit code
 _WIDEST_NAME = 60
+# of --out, and the format each says
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".txt": "table"}
 
 
-@click.command(context_settings=CONTEXT)
+@command()
 @click.argument("tagger", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
 @click.option(
@@ -55,15 +58,21 @@ _WIDEST_NAME = 60
     help="Probability from which on a class counts.  [default: the calibrated one; none with "
     "--top]",
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="[default: table]")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="[default: as --out ends, else table]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write to: .csv, .jsonl or .txt.",
+)
 @click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
 @click.option("--view", type=click.Choice(("center", "whole")), help="See help text.")
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
-@click.option("--device", default="cpu", help="cpu or cuda.")
+@device_option
 @backbone_file_option
 @quiet_option
 def tag(
@@ -177,8 +186,20 @@ def _batch_lines(
 
 
 def _format_of(out: Path | None) -> str:
-    endings = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
-    return "table" if out is None else endings.get(out.suffix.lower(), "table")
+    """The format that a file's ending says.
+
+    Raises:
+        InputError: it says none, as .xlsx does.
+    """
+    if out is None:
+        return "table"
+    if out.suffix.lower() not in _ENDINGS:
+        known = ", ".join(_ENDINGS)
+        raise InputError(
+            f"--out {out}: the ending says no format that can be written; take one of {known}, or "
+            f"add --format {'|'.join(FORMATS)}"
+        )
+    return _ENDINGS[out.suffix.lower()]
 
 
 def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:

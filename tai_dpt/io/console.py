@@ -16,6 +16,12 @@ from tqdm import tqdm
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Nothing but the result.")
+device_option = click.option(
+    "--device",
+    default="auto",
+    metavar="auto|cpu|gpu|cuda|cuda:N|mps",
+    help="Where to compute; auto takes CUDA, else MPS, else the CPU.",
+)
 backbone_file_option = click.option(
     "--backbone",
     metavar="FILE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 from tai_dpt.backbones import has_name
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
+from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -75,12 +76,17 @@ class _Fitting(TaIDPT):
     dataset: PlainCaptions
 
     def __init__(
-        self, cfg: CfgNode, dataset: PlainCaptions, progress: Progress, log_file: TextIO | None
+        self,
+        cfg: CfgNode,
+        dataset: PlainCaptions,
+        progress: Progress,
+        log_file: TextIO | None,
+        device: torch.device,
     ) -> None:
         self.progress = progress
         self.log_file = log_file
         self.losses: list[float] = []
-        super().__init__(cfg, dataset=dataset)
+        super().__init__(cfg, dataset=dataset, device=device)
 
     def log(self, line: str) -> None:
         if self.log_file is not None:
@@ -128,20 +134,22 @@ class Tagger(PromptTagger):
         cls,
         *,
         classes: Vocabulary | Mapping[str, Sequence[str]] | Sequence[str] | PathLike,
-        captions: Sequence[str] | PathLike | None = None,
+        captions: Sequence[str] | Sequence[Path] | PathLike | None = None,
         backbone: PathLike = "RN50",
         config: PathLike | None = None,
         options: Sequence[Any] = (),
         seed: int = 1,
         log_folder: PathLike | None = None,
         progress: Progress | None = None,
+        device: torch.device | str = "auto",
     ) -> Tagger:
         """Learn prompts from captions (``TaIDPT``), then calibrate on captions held out.
 
         Args:
             classes: names; or names and their synonyms; or a class list's file (see
                 ``Vocabulary.from_file``); or the name of a vocabulary that ships.
-            captions: texts, or the path of a caption file; None writes them from templates.
+            captions: texts; or the path of a caption file, or ``Path``s of several; None writes
+                them from templates.
             backbone: a published CLIP's name, or a weight file.
             config: a trainer's yaml file, to replace the recipe for short runs; the
                 published one is ``configs/trainers/TaIDPT/rn50.yaml``.
@@ -149,22 +157,25 @@ class Tagger(PromptTagger):
             seed: of the start and the order of captions.
             log_folder: where the trainer's log and checkpoint are kept; nowhere by default.
             progress: takes what is to be told of it while it runs.
+            device: where to compute, as for ``load``.
 
         Raises:
             InputError: no classes, no caption that names one, an unknown backbone or option.
         """
-        progress = progress or Progress()
+        progress, device = progress or Progress(), choose_device(device)
         vocabulary = _vocabulary(classes)
         texts: list[str] | None = None
         files: list[str] = []
         if isinstance(captions, str | os.PathLike):
             files = [_caption_file(captions)]
+        elif captions and all(isinstance(path, os.PathLike) for path in captions):
+            files = [_caption_file(path) for path in captions]
         elif captions is not None:
             texts = _texts(captions)
         cfg = _configuration(files, backbone, config, options, seed, log_folder or "")
         dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts, report=progress.line)
         with open_log(log_folder) if log_folder else nullcontext() as log_file:
-            trainer = _Fitting(cfg, dataset, progress, log_file)
+            trainer = _Fitting(cfg, dataset, progress, log_file, device)
             trainer.train()
         return _tagger(cls, trainer)
 
@@ -267,7 +278,7 @@ def _vocabulary(classes: Any) -> Vocabulary:
     return Vocabulary.from_names(classes)
 
 
-def _texts(captions: Sequence[str]) -> list[str]:
+def _texts(captions: Iterable[object]) -> list[str]:
     """Captions given as values, each in one line."""
     texts = [" ".join(str(text).split()) for text in captions]
     if not any(texts):

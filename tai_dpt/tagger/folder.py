@@ -20,6 +20,7 @@ import tai_dpt
 from tai_dpt.backbones import Backbone, has_name, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.weights import convert_weights
+from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
@@ -193,11 +194,12 @@ def write_calibration(folder: str | os.PathLike[str], calibration: Calibration) 
 def load(
     folder: str | os.PathLike[str],
     *,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     backbone: Backbone | str | os.PathLike[str] | None = None,
 ) -> TaggerParts:
     """What the folder holds; errors as in ``PromptTagger.load``."""
     folder = Path(folder)
+    device = choose_device(device)
     content = _read_about(folder)
     where = str(folder / ABOUT_FILE)
     about = checked(_TaggerRecord, content, where=where, remedy=_COPY)

@@ -350,18 +350,20 @@ class PromptTagger:
         cls: type[_Self],
         folder: str | os.PathLike[str],
         *,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "auto",
         backbone: Backbone | str | os.PathLike[str] | None = None,
     ) -> _Self:
         """Read a tagger's folder.
 
         Args:
+            device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``gpu``, ``cuda``,
+                ``cuda:N`` or ``mps``.
             backbone: where the weights are, for a folder that does not contain them and whose
                 backbone is none of the published ones. Checked to be the right ones.
 
         Raises:
-            InputError: no tagger there, a file missing or damaged, written by a newer version,
-                or another backbone than the one the prompts were learned for.
+            InputError: no such device, no tagger there, a file missing or damaged, written by a
+                newer version, or another backbone than the one the prompts were learned for.
         """
         parts = tagger_folder.load(folder, device=device, backbone=backbone)
         return cls(**{field.name: getattr(parts, field.name) for field in fields(parts)})

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from tai_dpt.device import choose_device
 from tai_dpt.toolbox.building import NameRegistry
 
 
@@ -39,8 +40,7 @@ class EpochLoop:
         self._scheds: dict[str, Any] = {}
         self._writer: Any = None
         self.check_cfg(cfg)
-        cuda = torch.cuda.is_available() and cfg.USE_CUDA
-        self.device = torch.device("cuda" if cuda else "cpu")
+        self.device = choose_device("auto" if cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch: int = cfg.OPTIM.MAX_EPOCH
         self.output_dir: str = cfg.OUTPUT_DIR

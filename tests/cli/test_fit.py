@@ -174,3 +174,34 @@ def test_calibrate_names_the_image_of_a_score_that_is_not_finite(desk, tmp_path,
     assert "scores are not finite, the first is nan, of image" in err
     assert "0.png', class 'dog'" in err
     assert (out / "tagger.json").read_text() == before
+
+
+def test_several_caption_files_are_read_together(desk, tmp_path) -> None:
+    (tmp_path / "more.txt").write_text("a dog\n" * 50 + "the sea\n" * 7)
+    files = ("--captions", desk / "corpus.txt", "--captions", tmp_path / "more.txt")
+    code, out, err = fit(desk, tmp_path / "mine", *files, "--json")
+    assert code == 0, err
+    counts = json.loads(out)["captions"]
+    assert counts["learned_from"] + counts["held_out"] >= 200 + 50
+    assert counts["naming_no_class"] == 40 + 7
+    one = json.loads(run("calibrate", tmp_path / "mine", *files[:2], "--json")[1])
+    both = json.loads(run("calibrate", tmp_path / "mine", *files, "--json")[1])
+    assert both["positives"] == [one["positives"][0] + 50, *one["positives"][1:]]
+
+
+@pytest.mark.parametrize("command", ["fit", "calibrate", "explain", "tag"])
+def test_a_device_that_is_not_there_is_one_line(command, desk, tmp_path) -> None:
+    out = tmp_path / "mine"
+    assert fit(desk, out, "--device", "CPU", "--quiet")[0] == 0
+    arguments = {
+        "fit": ("--classes", desk / "classes.txt", "--out", tmp_path / "other", *OPTIONS),
+        "calibrate": (out, "--images", desk / "photos"),
+        "explain": (out, "--text", "a dog"),
+        "tag": (out, desk / "photos"),
+    }[command]
+    small = ("--backbone", desk / "tiny.safetensors")
+    for asked, message in (("cuda:99", "device 'cuda:99'"), ("cdua", "did you mean 'cuda'?")):
+        code, _, err = run(command, *arguments, *small, "--device", asked)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+    assert run(command, *arguments, *small, "--device", "auto")[0] == 0

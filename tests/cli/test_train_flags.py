@@ -179,7 +179,7 @@ def test_a_run_from_python(flags: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--trainer=FlagToy"], "'FlagToy'; did you mean 'FlagsToy'?"),
+        (["TRAINER.NAME", "FlagToy"], "'FlagToy'; did you mean 'FlagsToy'?"),
         (["DATASET.NAME", "FlagsToyDat"], "did you mean 'FlagsToyData'?"),
         (["TEST.EVALUATOR", "nothing"], "unknown evaluator"),
         (["OPTIM.LRR", "1"], "KEY VALUE options: unknown config key 'OPTIM.LRR'; did you mean"),

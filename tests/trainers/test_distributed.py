@@ -13,6 +13,7 @@ import torch
 
 from tai_dpt import distributed
 from tai_dpt.cli.train import main
+from tai_dpt.errors import InputError
 from tai_dpt.scoring.results import ScoreTable
 
 import worlds
@@ -98,3 +99,25 @@ def test_alone_nothing_is_done():
     assert distributed.gather("value") == ["value"]
     assert distributed.gather_classes(value, [3]) is value
     assert distributed.weighted_sum({"loss": torch.tensor(2.0)}, 1.0) == {"loss": 2.0}
+
+
+def test_a_world_size_that_no_launcher_set_means_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    distributed.setup(cuda=False)
+    assert distributed.world() == 1
+    said = capsys.readouterr().err
+    assert "WORLD_SIZE is 4 in the environment, without RANK, MASTER_ADDR, MASTER_PORT" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rank", "port", "message"),
+    [("4", "1", "ranks go from 0"), ("0", "x", "cannot meet at localhost:x")],
+)
+def test_processes_that_cannot_meet_are_told_in_one_line(rank, port, message, monkeypatch):
+    settings = {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        distributed.setup(cuda=False)
