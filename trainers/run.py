@@ -38,7 +38,7 @@ PathLike = str | os.PathLike[str]
 
 
 class _LastCounts(argparse.Action):
-    """The last of a flag given twice counts, as in CoOp, whose scripts override by it; it is said."""
+    """Of a flag given twice the last counts, as CoOp's scripts expect, and a line says so."""
 
     def __call__(
         self,

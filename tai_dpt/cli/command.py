@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -30,7 +31,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
-def command(name: str | None = None, **context: Any) -> Any:
+def command(name: str | None = None, **context: Any) -> Callable[[Callable[..., Any]], Command]:
     """``@command()``: as ``click.command``, with this project's manners.
 
     Args:
