@@ -126,10 +126,14 @@ def calibrate(
 
 
 def _vocabulary(tagger: Any) -> Any:
-    from tai_dpt.labels.vocabulary import Vocabulary
+    from tai_dpt.labels.vocabulary import ENGLISH, Vocabulary
 
-    names = tagger.classes_.tolist()
-    return Vocabulary(tuple(names), tuple(map(tuple, tagger.provenance.get("synonyms", ()))))
+    about = tagger.provenance
+    return Vocabulary(
+        tuple(tagger.classes_.tolist()),
+        tuple(map(tuple, about.get("synonyms", ()))),
+        language=about.get("language", ENGLISH),
+    )
 
 
 def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) -> Calibration:

@@ -10,10 +10,12 @@ from tai_dpt.errors import InputError, unknown
 from tai_dpt.labels.default import DefaultMatcher
 from tai_dpt.labels.lemmas import singular
 from tai_dpt.labels.paper import PaperMatcher
+from tai_dpt.labels.plain_words import PlainMatcher
 from tai_dpt.labels.vocabulary import Vocabulary
 
 PRESETS = ("default", "paper")
 LEMMATIZERS = ("builtin", "nltk")
+_NO_LEMMATIZER = "none"  # of a vocabulary in another language than English
 
 # raise it whenever labels of the same captions and vocabulary may change: caches are keyed by it
 VERSION = 3
@@ -37,10 +39,14 @@ class NounFilter:
         max_tokens: read only so many words and marks of a caption; the public code reads 77 of
             each OpenImages narrative and all of a COCO caption.
 
+    All of this is about English. Words of a vocabulary in another language are found as they
+    stand (``PlainMatcher``).
+
     What a user should know of the names (``Vocabulary.remarks``) is warned about.
 
     Raises:
-        InputError: unknown preset or lemmatiser, or NLTK or its data are missing.
+        InputError: unknown preset or lemmatiser, or one that is of English for a vocabulary that
+            is not, or NLTK or its data are missing.
     """
 
     def __init__(
@@ -55,9 +61,11 @@ class NounFilter:
             raise unknown("preset of the noun filter", preset, PRESETS)
         if max_tokens is not None and max_tokens < 1:
             raise InputError(f"max_tokens must be at least 1, got {max_tokens}")
-        if lemmatizer is None:
+        if not vocabulary.english:
+            lemmatizer = _of_any_language(vocabulary, preset, lemmatizer)
+        elif lemmatizer is None:
             lemmatizer = "nltk" if preset == "paper" else "builtin"
-        if isinstance(lemmatizer, str) and lemmatizer not in LEMMATIZERS:
+        if vocabulary.english and isinstance(lemmatizer, str) and lemmatizer not in LEMMATIZERS:
             raise unknown("lemmatizer", lemmatizer, LEMMATIZERS)
         for line in vocabulary.remarks():
             warnings.warn(line, stacklevel=2)
@@ -66,7 +74,13 @@ class NounFilter:
         self.lemmatizer = lemmatizer
         self.max_tokens = max_tokens
         self._match: Callable[[str], tuple[int, ...]]
-        if preset == "paper":
+        if not vocabulary.english:
+            self._match = PlainMatcher(
+                vocabulary,
+                lemma=None if isinstance(lemmatizer, str) else lemmatizer,
+                max_tokens=max_tokens,
+            )
+        elif preset == "paper":
             if lemmatizer != "nltk":
                 warnings.warn(
                     "the preset 'paper' gives the public pipeline's labels only with the "
@@ -100,6 +114,21 @@ class NounFilter:
             raise InputError("labels of a lemmatizer function cannot be cached; give it by name")
         parts = (VERSION, self.vocabulary.fingerprint(), self.preset, self.lemmatizer)
         return hashlib.sha256(repr((*parts, self.max_tokens)).encode()).hexdigest()
+
+
+def _of_any_language(
+    vocabulary: Vocabulary, preset: str, lemmatizer: str | Callable[[str], str] | None
+) -> str | Callable[[str], str]:
+    """The lemmatiser for a vocabulary that is not English: the user's own, or none."""
+    where = f"{vocabulary.source}: " if vocabulary.source else ""
+    given = [f"the preset '{preset}'"] if preset != "default" else []
+    given += [f"the lemmatizer '{lemmatizer}'"] if isinstance(lemmatizer, str) else []
+    if given:
+        raise InputError(
+            f"{where}the language is '{vocabulary.language}', and {given[0]} is of English: leave "
+            "it out"
+        )
+    return lemmatizer if callable(lemmatizer) else _NO_LEMMATIZER
 
 
 def _word_function(lemmatizer: str | Callable[[str], str]) -> Callable[[str], str]:

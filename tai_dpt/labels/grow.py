@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tai_dpt.errors import InputError
 from tai_dpt.labels.default import FUNCTION_WORDS
 from tai_dpt.labels.lemmas import singular
 from tai_dpt.labels.lexicon import Lexicon, lemma_names, present_participles
@@ -42,8 +43,15 @@ def grow(vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None)
         report: called with a line for each class: its sense, what it means, how many words.
 
     Raises:
-        InputError: NLTK or its WordNet is missing, or a sense that WordNet does not have.
+        InputError: the vocabulary is not English, NLTK or its WordNet is missing, or a sense that
+            WordNet does not have.
     """
+    if not vocabulary.english:
+        where = f"{vocabulary.source}: " if vocabulary.source else ""
+        raise InputError(
+            f"{where}the language is '{vocabulary.language}', and WordNet is English: give the "
+            "classes synonyms instead of growing them (no --grow, DATASET.CORPUS.GROW False)"
+        )
     return _Growth(Lexicon(), vocabulary).result(report or (lambda line: None))
 
 
@@ -65,6 +73,9 @@ def with_growth(
         return vocabulary
     if wanted:
         return grow(vocabulary, report=report)
+    if not vocabulary.english:
+        report(f"captions ('{vocabulary.language}'): names and synonyms are read as they stand")
+        return vocabulary
     report(
         "captions: classes are read off their names, synonyms and plurals alone; --grow (for "
         "training DATASET.CORPUS.GROW True) adds the kinds of each that WordNet knows"

@@ -52,6 +52,22 @@ def class_lines(path: Path) -> list[str]:
     return [text for _, text in listed]
 
 
+def stated_language(path: Path) -> str:
+    """What a comment ``# language: de`` in the file says; "" where there is none.
+
+    Raises:
+        InputError: two such comments say different things.
+    """
+    said = {
+        match[1]
+        for _, line in read_lines(path)
+        if (match := re.fullmatch(r"#\s+language:\s*(.*\S)", line.strip(), re.IGNORECASE))
+    }
+    if len(said) > 1:
+        raise InputError(f"{path}: several languages: {', '.join(sorted(said))}; state one")
+    return said.pop() if said else ""
+
+
 _Lines = list[tuple[int, str]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import unicodedata
 import warnings
 from collections import Counter
@@ -15,12 +16,14 @@ from typing import Any
 
 from tai_dpt.errors import InputError, first_few, shorten, unknown
 from tai_dpt.io.reading import read_yaml
-from tai_dpt.labels.name_lines import class_lines
+from tai_dpt.labels.name_lines import class_lines, stated_language
 from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
 
 NAME_STYLES = ("paper", "readable")
 YAML_ENDINGS = (".yaml", ".yml", ".json")  # JSON is YAML
 _LONGEST = 200  # characters of a name or synonym
+ENGLISH = "en"
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
 # the fields that have an entry for each class
@@ -46,6 +49,8 @@ class Vocabulary:
         senses: the WordNet sense of each class ("kite.n.03") from which ``grown`` comes; ""
             for the first sense of its name, "none" to grow nothing.
         stop: words of each class that ``grown`` must not have.
+        language: of the captions, as "de" or "pt-br". Of English the noun filter knows plurals
+            and more; in any other language it finds the words as they stand.
 
     Names and synonyms are compared by ``normalise``. What else captions may say for a name is
     one of its synonyms too: "kite" for "kite (bird of prey)", either word of "Monitor/TV"
@@ -69,6 +74,7 @@ class Vocabulary:
     verbs: tuple[str, ...] = ()
     senses: tuple[str, ...] = ()
     stop: tuple[tuple[str, ...], ...] = ()
+    language: str = ENGLISH
     source: str = field(default="", compare=False)  # the file, for messages
 
     def __post_init__(self) -> None:
@@ -103,6 +109,19 @@ class Vocabulary:
             put(self, attribute, tuple(getattr(self, attribute)))
         put(self, "synonyms", _settle(self.names, self.synonyms or ((),) * len(self.names), where))
 
+        put(self, "language", _language(self.language, where))
+        for attribute in ("modifiers", "verbs"):
+            if getattr(self, attribute) and not self.english:
+                raise InputError(
+                    f"{where}{attribute} are for rules of English, and the language is "
+                    f"'{self.language}': leave them out"
+                )
+
+    @property
+    def english(self) -> bool:
+        """Whether its words are English ones."""
+        return self.language.split("-")[0] == ENGLISH
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -118,6 +137,8 @@ class Vocabulary:
     def fingerprint(self) -> str:
         """A hash of everything that decides labels: equal vocabularies, equal fingerprints."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
+        if self.english:  # version 0.1 knew no other: the same vocabulary, the same hash
+            del values["language"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def index_by_any_name(self) -> Names:
@@ -152,10 +173,11 @@ class Vocabulary:
                 f"captions are not likely to name the class '{name}': {reason}; give it synonyms"
             )
         foreign = [name for name in self.names if not english_letters(name)]
-        if foreign:
+        if foreign and self.english:
             lines.append(
                 f"OpenAI's CLIP reads English: it knows little of {first_few(foreign)}; better "
-                "give English names, and these as their synonyms"
+                "give English names, and these as their synonyms; or say `language:` for a "
+                "multilingual backbone"
             )
         return lines
 
@@ -174,8 +196,9 @@ class Vocabulary:
 
         ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``;
         a mapping from name to synonyms; or a mapping with such a list under ``classes`` beside
-        ``blocked``, ``modifiers`` and ``verbs``. Any other file: one name a line (see
-        ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped.
+        ``language``, ``blocked``, ``modifiers`` and ``verbs``. Any other file: one name a line
+        (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped, but
+        for ``# language: de``.
 
         Args:
             names: "paper" takes each class's ``name``, "readable" its ``readable`` where given.
@@ -188,7 +211,11 @@ class Vocabulary:
         path = Path(path)
         if path.suffix.lower() in YAML_ENDINGS:
             return _from_yaml(path, names)
-        return cls(tuple(class_lines(path)), source=str(path))
+        return cls(
+            tuple(class_lines(path)),
+            language=stated_language(path) or ENGLISH,
+            source=str(path),
+        )
 
 
 def _check_text(value: Any, where: str, needs: str) -> None:
@@ -205,6 +232,14 @@ def _check_text(value: Any, where: str, needs: str) -> None:
             f"{where}: '{shorten(value)}' has {len(value):,} characters, more than {_LONGEST}: no "
             "name of a class; write one name a line"
         )
+
+
+def _language(code: Any, where: str) -> str:
+    """The code of a language in lower case; raises InputError unless it is one."""
+    if not isinstance(code, str) or not _LANGUAGE.fullmatch(code.strip().lower()):
+        hint = "; quote it in YAML, where a bare no is false" if code is False else ""
+        raise InputError(f"{where}language is {code!r}; give a code like de or pt-br{hint}")
+    return code.strip().lower()
 
 
 def _check_distinct(names: Sequence[str], what: str, where: str) -> None:
@@ -268,19 +303,20 @@ def _settle(
 
 
 _CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "implied", "stop")
-_FILE_KEYS = ("blocked", "modifiers", "verbs")
+_PHRASE_KEYS = ("blocked", "modifiers", "verbs")
+_FILE_KEYS = ("language", *_PHRASE_KEYS)
 
 
 def _from_yaml(path: Path, style: str) -> Vocabulary:
     content = read_yaml(path)
-    extra: dict[str, tuple[str, ...]] = {}
+    extra: dict[str, Any] = {}
     if isinstance(content, dict) and isinstance(content.get("classes"), list):
         for key, value in content.items():
             if key == "classes":
                 continue
             if key not in _FILE_KEYS:
                 raise InputError(f"{path}: {unknown('key', str(key), ['classes', *_FILE_KEYS])}")
-            extra[key] = _phrases(value, f"{path}: {key}")
+            extra[key] = _phrases(value, f"{path}: {key}") if key in _PHRASE_KEYS else value
         content = content["classes"]
     if isinstance(content, dict):
         content = [{"name": name, "synonyms": words or []} for name, words in content.items()]

@@ -204,6 +204,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
         ),
         preprocessing=trainer.preprocessing,
         provenance={
+            "language": vocabulary.language,
             "synonyms": [list(words) for words in vocabulary.synonyms],
             "captions": {
                 "written_from_templates": trainer.dataset.written,

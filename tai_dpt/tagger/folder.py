@@ -26,6 +26,7 @@ from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
 from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
+from tai_dpt.labels.vocabulary import ENGLISH
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.scores import Scoring
 
@@ -54,8 +55,9 @@ class _BackboneRecord(Record):
 
 
 class _AboutRecord(OpenRecord):
-    """What the tagger tells of its making; these two are read again by ``calibrate``."""
+    """What the tagger tells of its making; these are read again by ``calibrate``."""
 
+    language: str = ENGLISH
     synonyms: tuple[tuple[str, ...], ...] = ()
     calibration_on_captions: dict[str, Any] | None = None
 

@@ -124,8 +124,12 @@ def test_a_dense_option_is_refused_for_a_resnet(world, tmp_path):
 def test_a_multilingual_tagger_is_learned_kept_and_used(multilingual, tmp_path):
     """Classes and captions in another language, from fitting to a folder and back."""
     captions = ["ein Hund vor einem Auto", "zwei Autos", "der Hund", "eine Katze"] * 20
+    classes = tmp_path / "klassen.yaml"
+    classes.write_text(
+        "language: de\nclasses:\n- Hund\n- {name: Auto, synonyms: [Autos]}\n- Katze\n"
+    )
     tagger = Tagger.from_captions(
-        classes={"Hund": ["Hund"], "Auto": ["Auto", "Autos"], "Katze": ["Katze"]},
+        classes=classes,
         captions=captions,
         backbone=multilingual,
         options=["OPTIM.MAX_EPOCH", 2, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory"],
