@@ -13,7 +13,7 @@ import os
 import posixpath
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,11 @@ _UNKNOWN = {"", "nan"}
 _ROW_NUMBERS = re.compile(r"|unnamed: \d+")
 
 
+def config_key(option: str) -> str:
+    """What a configuration calls an option of ``read_label_file``."""
+    return f"DATASET.IMAGE_LIST.{option.upper()}"
+
+
 class LabelFile(NamedTuple):
     """Images as their file calls them, and their labels."""
 
@@ -53,6 +58,7 @@ def read_label_file(
     zero: str = "",
     skip_columns: Sequence[str] = (),
     present_from: float = 0.0,
+    called: Callable[[str], str] = config_key,
 ) -> LabelFile:
     """Read a label file; UTF-8, with or without BOM, with LF or CRLF.
 
@@ -69,6 +75,7 @@ def read_label_file(
         skip_columns: columns that are no classes.
         present_from: soft labels are allowed, numbers from 0 to 1, and say that a class is there
             from this one on, and absent below; 0: there are none.
+        called: what the user sets each of these options by, for messages.
 
     Raises:
         InputError: anything in it that is not as described, with the line and the valid values.
@@ -78,13 +85,13 @@ def read_label_file(
     if ending not in ENDINGS:
         raise InputError(f"{path}: a label file ends in {', '.join(ENDINGS)}, not in '{ending}'")
     if zero and zero not in ZEROS:
-        raise unknown("meaning of 0 (DATASET.IMAGE_LIST.ZERO)", zero, ZEROS)
+        raise unknown(f"meaning of 0 ({called('zero')})", zero, ZEROS)
     if not 0 <= present_from <= 1:
         raise InputError(
-            f"DATASET.IMAGE_LIST.PRESENT_FROM is {present_from}; it must lie between 0 (no soft "
+            f"{called('present_from')} is {present_from}; it must lie between 0 (no soft "
             "labels) and 1"
         )
-    reader = _Reader(path, vocabulary, separator, zero, skip_columns, present_from)
+    reader = _Reader(path, vocabulary, separator, zero, skip_columns, present_from, called)
     if ending in (".jsonl", ".ndjson"):
         reader.json_lines()
     else:
@@ -105,6 +112,7 @@ class _Reader:
         zero: str,
         skip_columns: Sequence[str],
         present_from: float,
+        called: Callable[[str], str],
     ) -> None:
         self.path = path
         self.vocabulary = vocabulary
@@ -112,6 +120,7 @@ class _Reader:
         self.zero = zero
         self.skip = {normalise(name) for name in skip_columns}
         self.present_from = present_from
+        self.called = called
         self.class_of = vocabulary.index_by_any_name()
         self.line_of: dict[str, int] = {}
         self.first_line: dict[str, int] = {}  # of each image, its name in one spelling
@@ -190,7 +199,7 @@ class _Reader:
             if index is None:
                 raise InputError(
                     f"{self.path}: column {unknown('class', name, self.vocabulary.names)}; "
-                    "DATASET.IMAGE_LIST.SKIP_COLUMNS names the columns that are no classes"
+                    f"{self.called('skip_columns')} names the columns that are no classes"
                 )
             if index in columns.values():
                 first = header[next(p for p, i in columns.items() if i == index)]
@@ -231,7 +240,7 @@ class _Reader:
                 if len(seen) == 2 and not self.zero:
                     raise self._bad(
                         max(seen.values()),
-                        "the file has both 0 and -1; say with DATASET.IMAGE_LIST.ZERO what a 0 "
+                        f"the file has both 0 and -1; say with {self.called('zero')} what a 0 "
                         "is: absent (then -1 is unknown) or unknown (then -1 is absent)",
                     )
                 unknown_value = {"absent": -1, "unknown": 0}.get(self.zero)
@@ -250,7 +259,7 @@ class _Reader:
             raise self._bad(
                 number,
                 f"'{cell}' in column '{column}' is a soft label; say with "
-                "DATASET.IMAGE_LIST.PRESENT_FROM from which number on a class is there, or write "
+                f"{self.called('present_from')} from which number on a class is there, or write "
                 "1, 0, -1 or nothing",
             )
         return 1 if value >= self.present_from else -1

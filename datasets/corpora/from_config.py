@@ -67,12 +67,19 @@ def corpus_from_config(
         )
     if columns is not None:
         corpus, vocabulary = corpus.of_classes(columns), vocabulary.subset(columns)
+    corpus = limited(cfg, corpus)
+    return with_templates(corpus, vocabulary) if options.TEMPLATES else corpus
+
+
+def limited(cfg: CfgNode, corpus: LabelledCorpus) -> LabelledCorpus:
+    """The captions that ``PER_CLASS_LIMIT`` and ``MAX_CAPTIONS`` let in."""
+    options = cfg.DATASET.CORPUS
     if options.PER_CLASS_LIMIT:
         corpus = limit_per_class(corpus, options.PER_CLASS_LIMIT)
     if 0 < options.MAX_CAPTIONS < len(corpus):
         draw = np.random.default_rng(max(cfg.SEED, 0)).permutation(len(corpus))
         corpus = corpus.subset(np.sort(draw[: options.MAX_CAPTIONS]))
-    return with_templates(corpus, vocabulary) if options.TEMPLATES else corpus
+    return corpus
 
 
 def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCorpus:

@@ -43,6 +43,28 @@ if TYPE_CHECKING:
     "all others.",
 )
 @click.option(
+    "--zero",
+    metavar="absent|unknown",
+    help="With --labelled: what a 0 is in a file that has -1 too.",
+)
+@click.option(
+    "--present-from",
+    type=float,
+    metavar="P",
+    help="With --labelled, for soft labels: the number from 0 to 1 from which on a class is there.",
+)
+@click.option(
+    "--separator",
+    metavar="CHARACTERS",
+    help="With --labelled: any of these parts the names in a column 'labels'.  [default: ;|,]",
+)
+@click.option(
+    "--skip-columns",
+    multiple=True,
+    metavar="NAME",
+    help="With --labelled: a column that is no class; again for more.",
+)
+@click.option(
     "--captions",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
@@ -72,6 +94,10 @@ def calibrate(
     tagger: Path,
     labelled: Path | None,
     per_class: bool,
+    zero: str | None,
+    present_from: float | None,
+    separator: str | None,
+    skip_columns: tuple[str, ...],
     captions: tuple[Path, ...],
     images: tuple[str, ...],
     expect: float | None,
@@ -103,6 +129,17 @@ def calibrate(
         raise InputError(
             "--per-class goes with --labelled: only labels say where a class's own threshold lies"
         )
+    options = {
+        "zero": zero,
+        "present_from": present_from,
+        "separator": separator,
+        "skip_columns": skip_columns or None,
+    }
+    reading = {name: value for name, value in options.items() if value is not None}
+    if reading and labelled is None:
+        raise InputError(
+            f"{_flag(next(iter(reading)))} goes with --labelled: it says how to read that file"
+        )
     if expect is not None and not images:
         raise InputError("--expect goes with --images")
     from tai_dpt.cli.loading import load_tagger
@@ -111,7 +148,7 @@ def calibrate(
     with one_line_warnings():
         loaded = load_tagger(tagger, device=device, backbone=backbone)
         if labelled is not None:
-            result = _on_labelled_images(loaded, labelled, per_class, quiet)
+            result = _on_labelled_images(loaded, labelled, reading, per_class, quiet)
         else:
             result = _on_captions(loaded, captions, images, expect, quiet)
     if not dry_run:
@@ -136,12 +173,19 @@ def _vocabulary(tagger: Any) -> Any:
     )
 
 
-def _on_labelled_images(tagger: Any, table: Path, per_class: bool, quiet: bool) -> Calibration:
+def _flag(option: str) -> str:
+    """The switch of an option."""
+    return f"--{option.replace('_', '-')}"
+
+
+def _on_labelled_images(
+    tagger: Any, table: Path, reading: dict[str, Any], per_class: bool, quiet: bool
+) -> Calibration:
     from tai_dpt.datasets.label_files import read_label_file
     from tai_dpt.scoring.calibration import SOURCES
     from tai_dpt.scoring.calibration import calibrate as fit
 
-    names, labels = read_label_file(table, _vocabulary(tagger))
+    names, labels = read_label_file(table, _vocabulary(tagger), called=_flag, **reading)
     paths = [table.parent / name for name in locate(names, table.parent)]
     for path in paths:
         if not path.is_file():

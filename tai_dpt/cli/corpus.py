@@ -74,13 +74,15 @@ def corpus(
     with one_line_warnings():
         classes = _vocabulary(cfg)
         index = None if class_name is None else _class_index(classes, class_name)
-        everything, used = _read(cfg, classes)
+        # read once: a file may be a pipe. What names no class is in no labelled corpus.
+        texts = _captions(cfg) if dropped else None
+        everything, used = _read(cfg, classes, texts)
         for line in _summary(everything, used, classes):
             click.echo(line)
         if index is not None:
             _show_class(used, classes, index, examples)
-        if dropped:
-            _show_dropped(cfg, everything, examples)
+        if texts is not None:
+            _show_dropped(texts, everything, examples)
         if out is not None:
             from tai_dpt.reports.corpus_plots import draw_corpus
 
@@ -103,17 +105,28 @@ def _class_index(vocabulary: Vocabulary, name: str) -> int:
     return found
 
 
-def _read(cfg: CfgNode, vocabulary: Vocabulary) -> tuple[LabelledCorpus, LabelledCorpus]:
-    """All captions that name a class, and those of them that training would use."""
-    from tai_dpt.datasets.corpora.from_config import corpus_from_config
+def _captions(cfg: CfgNode) -> list[str]:
+    from tai_dpt.cli.dataset_cfg import captions_of
+
+    return [text for file in cfg.DATASET.CORPUS.FILES for text in captions_of(cfg, file)]
+
+
+def _read(
+    cfg: CfgNode, vocabulary: Vocabulary, captions: list[str] | None
+) -> tuple[LabelledCorpus, LabelledCorpus]:
+    """All captions that name a class, and those of them that training would use.
+
+    ``captions`` are those of the config's files; they are read here when None.
+    """
+    from tai_dpt.datasets.corpora.from_config import corpus_from_config, limited
 
     options = cfg.DATASET.CORPUS
     options.TEMPLATES = False
     limits = options.PER_CLASS_LIMIT, options.MAX_CAPTIONS
     options.PER_CLASS_LIMIT = options.MAX_CAPTIONS = 0
-    everything = corpus_from_config(cfg, vocabulary)
+    everything = corpus_from_config(cfg, vocabulary, captions=captions)
     options.PER_CLASS_LIMIT, options.MAX_CAPTIONS = limits
-    return everything, corpus_from_config(cfg, vocabulary) if any(limits) else everything
+    return everything, limited(cfg, everything)
 
 
 def _summary(
@@ -168,12 +181,9 @@ def _show_class(corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, coun
         click.echo(f"  {corpus.texts[row]}  [{named}]")
 
 
-def _show_dropped(cfg: CfgNode, everything: LabelledCorpus, count: int) -> None:
-    from tai_dpt.cli.dataset_cfg import captions_of
-
+def _show_dropped(captions: list[str], everything: LabelledCorpus, count: int) -> None:
     named = set(everything.texts)
-    files = cfg.DATASET.CORPUS.FILES
-    dropped = [text for file in files for text in captions_of(cfg, file) if text not in named]
+    dropped = [text for text in captions if text not in named]
     click.echo(f"\n{len(dropped):,} captions name no class" + (", such as" if dropped else ""))
     for row in _spread(np.arange(len(dropped)), count):
         click.echo(f"  {dropped[row]}")

@@ -79,6 +79,7 @@ def sweep(
     recipe = Recipe(
         dataset=dataset,
         recipe=_recipe(dataset_config),
+        published_coco=_is_published_coco(dataset_config),
         seeds=list(dict.fromkeys(map(_seed, seeds))),
         out=out,
         text_config=text_config,
@@ -173,10 +174,25 @@ def _dataset_config(dataset: str) -> Path:
     return path
 
 
+def _dataset_options(dataset_config: Path) -> dict[str, Any]:
+    """What a dataset's yaml file sets under ``DATASET``."""
+    content = yaml.safe_load(dataset_config.read_text(encoding="utf-8")) or {}
+    return content.get("DATASET") or {}
+
+
+def _is_published_coco(dataset_config: Path) -> bool:
+    """Whether the data are COCO as the public code has it, and nobody chose otherwise of crowds."""
+    options = _dataset_options(dataset_config)
+    return (
+        options.get("NAME") == "CocoFormat"
+        and (options.get("CORPUS") or {}).get("PRESET") == "paper"
+        and "CROWD" not in (options.get("COCO") or {})
+    )
+
+
 def _recipe(dataset_config: Path) -> str:
     """The recipe that a dataset's yaml file names; the usual one, said openly, where none is."""
-    content = yaml.safe_load(dataset_config.read_text(encoding="utf-8")) or {}
-    if name := (content.get("DATASET") or {}).get("RECIPE"):
+    if name := _dataset_options(dataset_config).get("RECIPE"):
         return str(name)
     click.echo(
         f"{dataset_config.name} names no recipe (DATASET.RECIPE): the one published for VOC2007 "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -163,3 +165,25 @@ def test_co_occurrence_counts_pairs(rows):
     for i in range(3):
         for j in range(3):
             assert pairs[i, j] == sum(row[i] and row[j] for row in rows)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize(
+    "options, shown",
+    [
+        (["--dropped"], "the blue sky"),
+        (["--class", "dog"], "4 captions name it"),
+        (["DATASET.CORPUS.PER_CLASS_LIMIT", "1"], "are over the config's limits"),
+        (["DATASET.CORPUS.MAX_CAPTIONS", "2", "--dropped"], "2 are learned from"),
+    ],
+)
+def test_captions_from_a_pipe_are_read_once(folder, options, shown):
+    """As ``--captions <(zcat corpus.gz)`` gives them."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(CAPTIONS,), daemon=True)
+    writer.start()
+    result = run("--captions", pipe, "--vocabulary", folder / "classes.txt", *options)
+    writer.join(timeout=10)
+    assert result.exit_code == 0 and shown in result.output
+    assert result.output == of_folder(folder, *options).output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,57 @@ def test_calibrate_on_labelled_images(desk, tmp_path) -> None:
         code, _, err = run("calibrate", out, "--labelled", desk / "bad.csv")
         assert code == 2
         assert message in err
+
+
+def test_labels_of_every_form_calibrate_once_they_are_explained(desk, tmp_path) -> None:
+    out, table = tmp_path / "mine", desk / "forms.csv"
+    fit(desk, out, "--captions", desk / "corpus.txt", "--quiet")
+
+    def written(header: str, cells: list[str]) -> None:
+        rows = [f"photos/{i}.png,{cells[i % len(cells)]}" for i in range(12)]
+        table.write_text(f"file,{header}\n" + "\n".join(rows) + "\n")
+
+    def positives(*options: object) -> list[int]:
+        code, said, err = run("calibrate", out, "--labelled", table, "--json", *options)
+        assert code == 0, err
+        return json.loads(said)["positives"]
+
+    def refusal(*options: object) -> str:
+        code, _, err = run("calibrate", out, "--labelled", table, *options)
+        assert code == 2 and "DATASET." not in err
+        return err
+
+    names = "dog,car,traffic light"
+    written(names, ["0.9,0.2,0.6", "0.1,0.7,0.4"])
+    assert "--present-from" in refusal()
+    assert positives("--present-from", 0.5) == [6, 6, 6]
+    assert positives("--present-from", 0.8) == [6, 0, 0]
+    assert "--present-from is 3.0; it must lie" in refusal("--present-from", 3)
+    written(names, ["1,0,-1", "0,1,1"])
+    assert "say with --zero what a 0 is" in refusal()
+    assert positives("--zero", "unknown") == positives("--zero", "absent") == [6, 6, 6]
+    assert "unknown meaning of 0 (--zero) 'none'" in refusal("--zero", "none")
+    written(f"{names},weather", ["1,0,0,sun", "0,1,1,rain"])
+    assert "--skip-columns names the columns" in refusal()
+    assert positives("--skip-columns", "weather") == [6, 6, 6]
+    written("labels", ["dog + car", "traffic light"])
+    assert positives("--separator", "+") == [6, 6, 6]
+    code, _, err = run("calibrate", out, "--images", desk / "photos", "--zero", "absent")
+    assert (code, "--zero goes with --labelled" in err) == (2, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_fit_reads_captions_from_a_pipe(desk, tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = (desk / "corpus.txt").read_text()
+    writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+    writer.start()
+    code, _, err = fit(desk, tmp_path / "piped", "--captions", pipe, "--quiet")
+    assert code == 0, err
+    fit(desk, tmp_path / "read", "--captions", desk / "corpus.txt", "--quiet")
+    piped, read = (Tagger.load(tmp_path / name) for name in ("piped", "read"))
+    assert piped.provenance["captions"] == read.provenance["captions"]
 
 
 def test_every_command_has_help_with_examples() -> None:

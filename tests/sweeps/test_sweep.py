@@ -299,6 +299,21 @@ def test_every_sweep_takes_the_recipe_that_the_data_set_names(
     assert "names no recipe" not in result.output
 
 
+@pytest.mark.parametrize("name, crowds", [("table1", False), ("table2", True)])
+def test_published_coco_leaves_crowds_out_of_table_2_alone(
+    tmp_path: Path, name: str, crowds: bool
+) -> None:
+    """One labelling for all runs of a table: an ensemble fuses scores of the same labels."""
+    lines = [
+        each
+        for each in dry_run(name, "coco2014_paper", tmp_path).output.splitlines()
+        if "--trainer" in each
+    ]
+    assert len(lines) > 1 and {"DATASET.COCO.CROWD paper" in line for line in lines} == {crowds}
+    for other in ("coco2014", "voc2007_paper"):
+        assert "COCO.CROWD" not in dry_run("table2", other, tmp_path).output
+
+
 def test_a_data_set_without_a_recipe_says_so(tmp_path: Path) -> None:
     result = dry_run("table1", "own_data", tmp_path)
     assert "own_data.yaml names no recipe (DATASET.RECIPE)" in result.output
