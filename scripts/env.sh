@@ -6,7 +6,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=$PWD/.venv/bin/python
-"$PYTHON" -m pip --version > /dev/null 2>&1 || "${PYTHON3:-python3}" -m venv --clear .venv
+if ! "$PYTHON" -m pip --version > /dev/null 2>&1; then # not there, or half made
+    if ! said=$("${PYTHON3:-python3}" -m venv --clear .venv 2>&1); then
+        echo "$said" >&2
+        echo "${PYTHON3:-python3} cannot make .venv; on Debian and Ubuntu: apt install python3-venv" >&2
+        exit 1
+    fi
+fi
 
 # Install again when what is to be installed changed, or more of it is asked for. The installation
 # is a tree of links, a file each, so that editors and type checkers resolve every import

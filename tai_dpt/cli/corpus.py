@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--captions", multiple=True, metavar="FILE", help="Instead of a config: caption files,"
 )
-@click.option("--vocabulary", help="and voc2007, coco2014, nuswide or a class list's file.")
+@click.option(
+    "--classes",
+    "--vocabulary",
+    "vocabulary",
+    help="and voc2007, coco2014, nuswide or a class list's file.",
+)
 @click.option("--class", "class_name", metavar="NAME", help="Show captions of this class.")
 @click.option("--dropped", is_flag=True, help="Show captions that name no class.")
 @click.option("--examples", type=click.IntRange(1), default=10, help="How many of them.")
@@ -55,16 +60,16 @@ def corpus(
     \b
     Examples:
       tai-dpt corpus --root DATA --dataset-config-file configs/datasets/voc2007.yaml
-      tai-dpt corpus --captions captions.txt --vocabulary my-classes.txt --out images
-      tai-dpt corpus --captions captions.txt --vocabulary coco2014 --class dog
-      tai-dpt corpus --captions captions.txt --vocabulary coco2014 DATASET.CORPUS.PRESET paper
+      tai-dpt corpus --captions captions.txt --classes my-classes.txt --out images
+      tai-dpt corpus --captions captions.txt --classes coco2014 --class dog
+      tai-dpt corpus --captions captions.txt --classes coco2014 DATASET.CORPUS.PRESET paper
     """
     from tai_dpt.cli.dataset_cfg import dataset_cfg
 
     if bool(config) == bool(captions):
-        raise InputError("give --dataset-config-file, or --captions and --vocabulary")
+        raise InputError("give --dataset-config-file, or --captions and --classes")
     if bool(captions) != bool(vocabulary):
-        raise InputError("--captions and --vocabulary go together")
+        raise InputError("--captions and --classes go together")
     if out is not None:
         from tai_dpt.reports.corpus_plots import FILES
 

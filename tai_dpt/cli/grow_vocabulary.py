@@ -13,6 +13,7 @@ import yaml
 from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.output import check_output, overwrite_option
 from tai_dpt.io.reading import parse_json, parse_yaml
 from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
@@ -41,8 +42,14 @@ from tai_dpt.labels.vocabulary import Vocabulary
     default="even",
     help="The images of the evidence that count, so that the others can be measured on.",
 )
+@overwrite_option
 def grow_vocabulary(
-    vocabulary: str, out: Path | None, evidence: Path | None, evidence_classes: str, half: str
+    vocabulary: str,
+    out: Path | None,
+    evidence: Path | None,
+    evidence_classes: str,
+    half: str,
+    overwrite: bool,
 ) -> None:
     """Grow VOCABULARY (a built-in name or a class list) and write it as YAML.
 
@@ -50,6 +57,9 @@ def grow_vocabulary(
     class list ('sense: none' grows nothing). Needs NLTK and its WordNet.
     """
     source = vocabulary_file(vocabulary)
+    if out is not None:
+        read = [source, *([evidence] if evidence else [])]
+        check_output(out, overwrite=overwrite, inputs=read)
     given = load_vocabulary(vocabulary)
     grown = grow(given, report=click.echo)
     if evidence is not None:

@@ -34,7 +34,11 @@ _LONG = 50_000  # captions that take more than a moment
 @command()
 @click.argument("captions")
 @click.option(
-    "--vocabulary", required=True, help="voc2007, coco2014, nuswide, or your class list's file."
+    "--classes",
+    "--vocabulary",
+    "vocabulary",
+    required=True,
+    help="voc2007, coco2014, nuswide, or your class list's file.",
 )
 @click.option("--names", type=click.Choice(NAME_STYLES), default="paper")
 @click.option("--preset", type=click.Choice(PRESETS), default="default")

@@ -67,6 +67,16 @@ def _is_installed(command: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from tai_dpt.cli.versions import in_use  # here: torch comes with it
+
+        click.echo(f"tai-dpt {tai_dpt.__version__}")
+        for name, found in in_use().items():
+            click.echo(f"{name}: {found}")
+        ctx.exit()
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in COMMANDS if _is_installed(name)]
@@ -86,7 +96,14 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(tai_dpt.__version__, prog_name="tai-dpt")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="This version, and the toolbox, clip and torch in use.",
+)
 def cli() -> None:
     """Prompts learned from captions that recognise many objects in images (TaI-DPT).
 

@@ -137,8 +137,8 @@ def test_classes_of_the_data_set_itself(tmp_path, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give --dataset-config-file, or --captions and --vocabulary"),
-        (("--captions", "captions.txt"), "--captions and --vocabulary go together"),
+        ((), "give --dataset-config-file, or --captions and --classes"),
+        (("--captions", "captions.txt"), "--captions and --classes go together"),
         (("--captions", "no.txt", "--vocabulary", "classes.txt"), "no such caption file"),
         (("--captions", "captions.txt", "--vocabulary", "voc"), "unknown vocabulary 'voc'"),
         (
