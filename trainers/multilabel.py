@@ -46,6 +46,7 @@ class MultiLabelTrainer(TrainerX):
 
     default_options: ClassVar[Mapping[str, Any]]
     position_embedding = False  # of a ResNet's attention pool
+    needs_places = False  # whether it makes no sense where places in an image have no features
 
     cfg: CfgNode
     dataset: MultiLabelDataset
@@ -157,6 +158,13 @@ class MultiLabelTrainer(TrainerX):
         dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
+        if self.needs_places:
+            self.backbone.need_places(f"{self.cfg.TRAINER.NAME} needs")
+        elif not self.backbone.image.has_places:
+            print(
+                f"{self.backbone.name} has no features of places in an image: local scores are "
+                "those of its one feature"
+            )
         self.preprocessing = preprocessing_from_config(self.cfg, self.backbone.preprocessing)
         self.backbone.check_size(*self.preprocessing.size)
         self.dm = None

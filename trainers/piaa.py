@@ -30,6 +30,7 @@ class PIAA(UntrainedTrainer):
         "POOL": "train",  # whose images, without their labels, the classifier learns from
     }
     position_embedding = True
+    needs_places = True
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)

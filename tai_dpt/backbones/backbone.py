@@ -135,6 +135,24 @@ class Backbone:
         """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS."""
         return self.text.encode(token_ids)
 
+    def need_places(self, what: str) -> None:
+        """Raise InputError unless local image features are of places; ``what`` needs them."""
+        if not self.image.has_places:
+            raise InputError(
+                f"{what} features of places in an image, and {self.name} has none (its image tower "
+                "gives one feature for all of it): take another backbone ('tai-dpt backbones' says "
+                "what each can)"
+            )
+
+    def need_words(self, what: str) -> None:
+        """Raise InputError unless every word of a text has a feature; ``what`` needs them."""
+        if not self.text.every_token:
+            raise InputError(
+                f"{what} a feature of every word of a caption, and {self.name} has none (its text "
+                "tower is not CLIP's causal one): take another backbone ('tai-dpt backbones' says "
+                "what each can)"
+            )
+
     def check_size(self, height: int, width: int) -> None:
         """Raise InputError for a size of images that the image tower cannot take."""
         self.image.check_size(height, width)

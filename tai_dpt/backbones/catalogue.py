@@ -78,7 +78,6 @@ def described(backbone: Backbone) -> dict[str, str]:
     """All that there is to say about a backbone, as lines of a name and a value."""
     text, image, seen = backbone.text, backbone.image, backbone.preprocessing
     weights = sum(value.numel() for part in (text, image) for value in _tensors(part))
-    places = getattr(image, "has_places", True)
     return {
         "name": backbone.name,
         "library": backbone.library,
@@ -97,7 +96,9 @@ def described(backbone: Backbone) -> dict[str, str]:
         ),
         "image tower": type(image).__name__,
         "local features": (
-            f"of places of {backbone.cell}×{backbone.cell} pixels" if places else "none of places"
+            f"of places of {backbone.cell}×{backbone.cell} pixels"
+            if image.has_places
+            else "none of places"
         ),
         "dense options": ", ".join(image.dense_options) or "none: there is one way",
         "text tower": f"{type(text).__name__}, {'causal' if text.causal else 'not causal'}",

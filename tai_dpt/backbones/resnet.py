@@ -24,6 +24,7 @@ class DenseResNet(nn.Module):
     dense_options: tuple[str, ...] = ()  # its local features come about in one way only
     dense: str | None = None
     any_size = True
+    has_places = True
     cell = _STRIDE
 
     def __init__(self, state: State, *, heads: int) -> None:

@@ -66,6 +66,7 @@ class DenseViT(nn.Module):
 
     dense_options = DENSE_OPTIONS
     any_size = True
+    has_places = True
     class_embedding: Tensor  # (W,)
     patch_weight: Tensor  # (W, 3, patch, patch)
     ln_pre_weight: Tensor

@@ -41,6 +41,11 @@ class RunResult:
     options: Mapping[str, Any]  # the config, flat: DATASET.NAME, …
 
     @property
+    def backbone(self) -> str:
+        """As ``MODEL.BACKBONE.NAME`` has it: a name or a file; "" where nothing is known."""
+        return str(self.options.get("MODEL.BACKBONE.NAME", ""))
+
+    @property
     def proportion(self) -> float:
         return float(self.options.get("DATASET.PARTIAL.PROPORTION", 1.0))
 

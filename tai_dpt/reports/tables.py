@@ -6,6 +6,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -126,6 +127,7 @@ def table1(groups: Sequence[Group], expected: int) -> list[Table]:
                     )
                 )
             rows += _published_table1(method, datasets, groups, remarks)
+        rows += _of_other_papers(datasets, groups, remarks)
         alone = datasets[0] if len(datasets) == 1 else ""
         tables.append(Table("table 1", alone, "", tuple(datasets), tuple(rows), tuple(remarks)))
     return tables
@@ -138,7 +140,7 @@ def table2(groups: Sequence[Group], expected: int) -> list[Table]:
     tables = []
     for dataset in _datasets(trained):
         remarks: list[str] = []
-        benchmark = _benchmark(dataset, groups, remarks)
+        (benchmark,) = _benchmarks(paper()["table2"]["backbone"], [dataset], trained, remarks)
         published = paper()["table2"].get(benchmark, {}) if benchmark else {}
         found = {g.first.proportion for g in trained if g.first.dataset == dataset}
         points = sorted(found | ({t / 10 for t in range(1, 10)} if published else set()))
@@ -383,11 +385,45 @@ def _benchmark(dataset: str, groups: Sequence[Group], remarks: list[str]) -> str
     return name
 
 
+def _benchmarks(
+    backbone: str, datasets: Sequence[str], groups: Sequence[Group], remarks: list[str]
+) -> list[str | None]:
+    """The paper's benchmark of each data set, where one of its runs has this backbone: figures
+    are set beneath those of the same backbone alone."""
+    ran_on = {(g.first.dataset, _file_name(g.first.backbone)) for g in groups}
+    return [
+        _benchmark(dataset, groups, remarks) if (dataset, _file_name(backbone)) in ran_on else None
+        for dataset in datasets
+    ]
+
+
+def _file_name(backbone: str) -> str:
+    """A published model's name as its file has it, and a file's without folder and ending."""
+    if backbone.endswith((".pt", ".safetensors")):
+        return PurePath(backbone).stem
+    return backbone.replace("/", "-").replace("@", "-")
+
+
+def _of_other_papers(
+    datasets: Sequence[str], groups: Sequence[Group], remarks: list[str]
+) -> list[Row]:
+    """What other papers print for the backbones of these runs."""
+    several = len({_file_name(group.first.backbone) for group in groups}) > 1
+    rows = []
+    for backbone, figures in paper()["other_papers"].items():
+        benchmarks = _benchmarks(backbone, datasets, groups, remarks)
+        for name, values in figures.items():
+            known = dict(zip(paper()["table1"]["columns"], values, strict=True))
+            label = f"{name} [{backbone}] (published)" if several else f"{name} (published)"
+            rows.append(Row(label, tuple(_one(known.get(b)) for b in benchmarks), published=True))
+    return [row for row in rows if any(row.cells)]
+
+
 def _published_table1(
     method: Method, datasets: Sequence[str], groups: Sequence[Group], remarks: list[str]
 ) -> list[Row]:
     table = paper()["table1"]
-    benchmarks = [_benchmark(dataset, groups, remarks) for dataset in datasets]
+    benchmarks = _benchmarks(table["backbone"], datasets, groups, remarks)
     figures = dict(zip(table["columns"], table["rows"][method.name], strict=True))
     rows = [Row(method.name + PAPER, tuple(_one(figures.get(b)) for b in benchmarks), True)]
     if logs := table["public_training_logs"].get(method.name):

@@ -285,6 +285,12 @@ class PromptTagger:
             full_size: resized to the image's own height and width, not one value a cell.
         """
         columns = self.class_indices(classes)
+        self.backbone.need_places("a heat map needs")
+        if not self.backbone.image.any_size:
+            raise InputError(
+                "a heat map is of the whole image at its own shape, and "
+                f"{self.backbone.name} takes images of one size only: take another backbone"
+            )
         whole = as_image(image)
         cell = self.backbone.cell
         pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
@@ -307,6 +313,7 @@ class PromptTagger:
             caption's (k,), which is the similarity at its end.
         """
         columns = self.class_indices(classes)
+        self.backbone.need_words("to explain a caption needs")
         (tokens,) = self.backbone.tokenize([caption])
         features = self.backbone.encode_texts([tokens])
         values = heat_map(features, self.embeddings["local"][columns])[0].cpu().numpy()  # (N, k)

@@ -56,6 +56,7 @@ def partial_runs(out: Path, dataset: str, proportion: float, seeds: tuple[int, .
             mean_ap=(0.0, 90.0 + 10 * proportion + seed, 0.0),
             DATASET__PARTIAL__PROPORTION=proportion,
             DATASET__PARTIAL__SEED=seed,
+            MODEL__BACKBONE__NAME="RN101",
         )
         write_run(
             out / dataset / f"TaIDPTEnsemble/rn101/partial{proportion}/seed{seed}",
@@ -85,8 +86,40 @@ def test_table1_in_the_papers_shape(tmp_path: Path) -> None:
         "TaI-DPT 87.5 ± 0.7 (n=2) 88.0 ± 1.0",
         "TaI-DPT (paper) 88.3 65.1",
         "TaI-DPT (public code's logs) 88.4 ± 0.4 65.3 ± 0.1",
+        "ZSCLIP, 80 templates (published) 79.7 53.0",
+        "SPARC (published) 89.2 65.7",
+        "TaI-DPT + SPARC (published) 90.3 68.2",
+        "CoMC (published) 68.8",
         "- n: seeds so far, of 3",
     ]
+
+
+@pytest.mark.parametrize("backbone", ["ViT-B/16", "weights/ViT-B-16.pt"])
+def test_published_figures_are_those_of_the_same_backbone(tmp_path: Path, backbone: str) -> None:
+    folder = tmp_path / "voc2007/TaIDPT/vit_b16/default/seed1"
+    write_run(folder, MODEL__BACKBONE__NAME=backbone)
+    lines = rows(ask(tmp_path, "--table", 1))
+    assert lines[3:] == [
+        "TaI 86.0",
+        "TaI-DPT 88.0",
+        "ZSCLIP, 80 templates (published) 79.9",
+        "SPARC (published) 88.7",
+        "TagCLIP (published) 92.8",
+        "PIAA (published) 91.7",
+    ]
+    table1_runs(tmp_path, "coco2014")  # on RN50
+    lines = rows(ask(tmp_path, "--table", 1))
+    assert "TaI-DPT (paper) 65.1" in lines
+    assert "SPARC [RN50] (published) 65.7" in lines
+    assert "SPARC [ViT-B/16] (published) 88.7" in lines
+
+
+def test_nothing_is_published_for_a_backbone_of_ones_own(tmp_path: Path) -> None:
+    for name in ("open_clip:ViT-B-16/laion2b_s34b_b88k", "RN50x4", "mine.pt"):
+        write_run(tmp_path / name.replace("/", "-") / "seed1", MODEL__BACKBONE__NAME=name)
+    printed = ask(tmp_path, "--table", 1).output
+    assert "TaI-DPT [RN50x4]" in printed
+    assert "(paper)" not in printed and "published" not in printed
 
 
 def test_the_shipped_world_is_never_set_beside_the_paper(tmp_path: Path) -> None:

@@ -96,6 +96,38 @@ def test_tai_learns_the_global_prompt_where_words_have_no_features(
     assert not np.array_equal(table.local, table.global_)  # the places of an image do differ
 
 
+@pytest.fixture(scope="module")
+def placeless(tmp_path_factory):
+    """An image tower that gives one feature for all of an image."""
+    folder = tmp_path_factory.mktemp("average")
+    return f"hf-hub:{library_models.save_open_clip(folder, 'vit_average')}"
+
+
+def test_a_method_that_needs_places_says_so_before_it_works(world, tmp_path, placeless):
+    options = ("MODEL.BACKBONE.NAME", placeless, "INPUT.SIZE", "[48, 48]")
+    with pytest.raises(InputError, match=r"PIAA needs features of places in an image, and .* none"):
+        trained(world, tmp_path, "PIAA", *options)
+
+
+def test_no_heat_map_by_a_tower_of_one_size(siglip):
+    tagger = Tagger.from_captions(
+        classes=["dog", "car"],
+        captions=["a dog", "a car", "a dog in a car"] * 20,
+        backbone=siglip,
+        options=["OPTIM.MAX_EPOCH", 1, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory"],
+    )
+    with pytest.raises(InputError, match=r"a heat map is of the whole image.*one size only"):
+        tagger.heatmap(np.zeros((60, 80, 3), np.uint8), "dog")
+
+
+def test_others_say_what_their_local_scores_are(world, tmp_path, placeless, capsys):
+    options = ("MODEL.BACKBONE.NAME", placeless, "INPUT.SIZE", "[48, 48]")
+    trained(world, tmp_path, "ZSCLIP", *options)
+    assert "has no features of places in an image: local scores" in capsys.readouterr().out
+    table = ScoreTable.load(tmp_path / "scores.npz")
+    np.testing.assert_allclose(table.local, table.global_, atol=1e-4)
+
+
 def test_a_dense_option_is_chosen_at_test_and_asks_for_no_training(world, tmp_path):
     weights = world / "vit.pt"
     torch.save(tiny_clip("vit").state_dict(), weights)
@@ -143,6 +175,9 @@ def test_a_multilingual_tagger_is_learned_kept_and_used(multilingual, tmp_path):
     np.testing.assert_allclose(
         again.caption_scores(["der Hund"]), tagger.caption_scores(["der Hund"]), atol=1e-6
     )
+    assert tagger.heatmap(image, "Hund").ndim == 2  # its image tower is CLIP's
+    with pytest.raises(InputError, match="to explain a caption needs a feature of every word"):
+        again.words("der Hund")
     about["backbone"]["weights_sha256"] = "0" * 64
     (tmp_path / "tagger/tagger.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match="prompts work with their own backbone only"):
