@@ -2,15 +2,17 @@
 # The README's tour: learn by reading, tag images, see why, all on emoji_scenes. Every image
 # in the README is made by a command here.
 #   OUT=output/tour   where everything goes
+#   EPOCHS=1          of both trainings: a quick walk, with worse tags
 source "$(dirname "$0")/env.sh"
 OUT=${OUT:-output/tour}
+epochs=${EPOCHS:+--epochs $EPOCHS}
 world=data/emoji_scenes
 run() { printf '\n$ tai-dpt %s\n' "$*"; "$PYTHON" -m tai_dpt "$@"; }
 mkdir -p "$OUT"
 
 # learn 64 classes from 6,000 captions; no image is opened
 run fit --classes $world/classes.yaml --captions $world/annotations/captions_train.json \
-    --backbone emoji_scenes --out "$OUT/tagger" --overwrite TRAINER.TAIDPT.N_CTX 8
+    --backbone emoji_scenes --out "$OUT/tagger" --overwrite $epochs TRAINER.TAIDPT.N_CTX 8
 
 # twenty unlabelled images say where the scores of images lie
 run calibrate "$OUT/tagger" --images "$world/images/val/3000[01]*"
@@ -27,5 +29,5 @@ run explain "$OUT/tagger" $world/images/test/400001.webp --text "a man rides a h
     --out "$OUT/why.html"
 
 # a whole training run with its table, and a page about it
-run demo --out "$OUT/demo"
+run demo --out "$OUT/demo" $epochs
 run page "$OUT/demo/TaIDPT/seed1" --out "$OUT/report.html"

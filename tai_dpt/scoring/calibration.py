@@ -207,7 +207,13 @@ def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def calibrate_on_captions(scores: Array, labels: Array) -> tuple[Calibration, Calibration]:
-    """What captions give: a calibration to use as it is, and one to align with images."""
+    """What captions give: a calibration to use as it is, and one to align with images.
+
+    >>> labels = np.eye(10, dtype=int)
+    >>> usable, plain = calibrate_on_captions(labels + 0.1, labels)
+    >>> usable.standardised, plain.standardised  # by 10 classes a caption
+    (True, False)
+    """
     plain = calibrate(scores, labels, source=SOURCES[0])
     if np.shape(scores)[1] < _ENOUGH_CLASSES:
         return plain, plain
@@ -238,6 +244,11 @@ def calibrate(
     Raises:
         InputError: no samples, a score that is not finite, or no positive or no negative label
             among them.
+
+    >>> scores, labels = np.array([[3.0], [2.0], [1.0], [0.0]]), np.array([[1], [1], [0], [0]])
+    >>> calibration = calibrate(scores, labels, source="labelled images")
+    >>> (calibration.probabilities(scores) >= calibration.threshold)[:, 0]
+    array([ True,  True, False, False])
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
     if scores.shape != labels.shape or not scores.size:

@@ -50,6 +50,13 @@ def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> C
 
     Raises:
         InputError: fewer places than ``LEAST_CLASSES``.
+
+    >>> named = torch.tensor([False, True, False, True, False, False])
+    >>> draw = draw_classes(named, 4, generator=torch.Generator().manual_seed(0))
+    >>> len(draw.classes), {1, 3} <= set(draw.classes.tolist())
+    (4, True)
+    >>> sorted(draw.class_weights.tolist())  # two of the four others were drawn
+    [1.0, 1.0, 2.0, 2.0]
     """
     count = len(named)
     if places < min(LEAST_CLASSES, count):

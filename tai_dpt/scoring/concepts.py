@@ -108,6 +108,12 @@ def context_guided_scores(
     Args:
         concepts: (C, D), L2-normalised.
         sharpness_global, sharpness_local: ``α`` of the global feature and of the local ones.
+
+    >>> table = ContextTable.of(torch.tensor([[0.6, 0.8]]).expand(8, 2), seed=1)
+    >>> image = Features(torch.eye(2)[:1], torch.eye(2)[None], torch.tensor([[True, True]]))
+    >>> how = {"sharpness_global": 1.0, "sharpness_local": 1.0}
+    >>> context_guided_scores(image, torch.eye(2), table, **how).global_  # all captions are alike
+    tensor([[0.6000, 0.8000]])
     """
     padded = features.padded() if isinstance(features, PackedFeatures) else features
     global_ = table.guide(padded.global_, sharpness=sharpness_global)

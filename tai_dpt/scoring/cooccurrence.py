@@ -33,6 +33,10 @@ def companions(frequencies: NDArray[np.float64], *, at_least: float, most: int) 
     """For each class, at most ``most`` classes b with ``P(b | a) > at_least``, the likeliest first.
 
     Equal frequencies go by the order of the classes.
+
+    >>> frequencies = np.array([[0.0, 0.9, 0.5], [0.1, 0.0, 0.1], [0.0, 0.3, 0.0]])
+    >>> companions(frequencies, at_least=0.2, most=1)
+    [[1], [], [1]]
     """
     order = np.argsort(-frequencies, axis=1, kind="stable")[:, :most]
     return [[int(b) for b in row if frequencies[a, b] > at_least] for a, row in enumerate(order)]
@@ -53,7 +57,11 @@ def often_includes_prompts(names: Sequence[str], with_them: Sequence[Sequence[in
 
 
 def pairs_of(with_them: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The unordered pairs (a < b) in which either class has the other as a companion."""
+    """The unordered pairs (a < b) in which either class has the other as a companion.
+
+    >>> pairs_of([[1], [], [1]])
+    [(0, 1), (1, 2)]
+    """
     return sorted({(min(a, b), max(a, b)) for a, others in enumerate(with_them) for b in others})
 
 

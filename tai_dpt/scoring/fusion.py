@@ -34,6 +34,10 @@ def normalise(scores: Matrix, how: str = "minmax") -> NDArray[np.float64]:
 
     Raises:
         InputError: unknown ``how``; a score that is not finite.
+
+    >>> normalise(np.array([[2.0, 4.0], [2.0, 6.0]]))
+    array([[0. , 0.5],
+           [0. , 1. ]])
     """
     if how not in NORMALISATIONS:
         raise unknown("normalisation", how, NORMALISATIONS)
@@ -66,6 +70,9 @@ def fuse(
 
     Raises:
         InputError: ``weight`` outside [0, 1]; matrices of different shapes; see ``normalise``.
+
+    >>> fuse(np.array([[0.0, 2.0]]), np.array([[5.0, 1.0]]), weight=0.25)
+    array([[0.25, 0.75]])
     """
     check_weight(weight)
     return fuse_all([text, image], [1 - weight, weight], normalisation=normalisation)
@@ -95,7 +102,12 @@ def fuse_all(
 
 
 def check_weights(weights: Sequence[float], count: int) -> None:
-    """Raise InputError unless they are ``count`` weights on the simplex."""
+    """Raise InputError unless they are ``count`` weights on the simplex.
+
+    >>> check_weights([0.5, 0.7], 2)
+    Traceback (most recent call last):
+    tai_dpt.errors.InputError: the weights are 0.5, 0.7; they must be 0 or more, and 1 together
+    """
     if len(weights) != count:
         raise InputError(f"{len(weights)} weights do not go with {count} runs: give one of each")
     if not all(w >= 0 for w in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-6):
@@ -119,6 +131,10 @@ def learn_weights(
 
     Raises:
         InputError: no label there is positive; see ``fuse_all``.
+
+    >>> good, bad = np.array([[0.9], [0.5], [0.1]]), np.array([[0.0], [0.1], [1.0]])
+    >>> learn_weights([good, bad], np.array([[1], [1], [0]]))
+    (0.75, 0.25)
     """
     parts = np.stack([normalise(matrix, normalisation) for matrix in matrices])  # (K, n, C)
 
@@ -150,7 +166,12 @@ def _moved(weights: NDArray[np.float64], k: int, step: float) -> NDArray[np.floa
 
 
 def check_weight(weight: float) -> None:
-    """Raise InputError unless ``weight`` lies in [0, 1]."""
+    """Raise InputError unless ``weight`` lies in [0, 1].
+
+    >>> check_weight(2)
+    Traceback (most recent call last):
+    tai_dpt.errors.InputError: the weight λ is 2; it must lie in [0, 1] (1: image-learned only)
+    """
     if not 0 <= weight <= 1:
         raise InputError(f"the weight λ is {weight}; it must lie in [0, 1] (1: image-learned only)")
 
@@ -169,6 +190,10 @@ def map_over_weights(
     Args:
         labels: (n, C), positive where > 0.
         ignore: (n, C), see :func:`tai_dpt.scoring.metrics.average_precisions`.
+
+    >>> text, image = np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])
+    >>> map_over_weights(text, image, np.array([[1], [0]]), weights=(0.0, 1.0))
+    array([ 50., 100.])
     """
     text, image = normalise(text, normalisation), normalise(image, normalisation)
     result = np.empty(len(weights))
@@ -198,6 +223,10 @@ def choose_weight(
 
     Raises:
         InputError: no label there is a known positive.
+
+    >>> text, image = np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])
+    >>> choose_weight(text, image, np.array([[1], [-1]]), weights=(0.0, 0.4, 0.8, 0.9, 1.0))
+    0.9
     """
     curve = map_over_weights(
         text, image, labels, weights=weights, normalisation=normalisation, ignore=labels == 0

@@ -39,6 +39,9 @@ def towards_text(
         class_embeddings: ``t`` (C, D) of the classes' templates, L2-normalised.
         weight: ``w``, 0.3 in the paper.
         scale: of the softmax, 100 in the paper.
+
+    >>> towards_text(torch.tensor([[0.6, 0.8]]), torch.tensor([[0.0, 1.0]]), weight=0.5, scale=100)
+    tensor([[0.3000, 0.9000]])
     """
     mixed = (scale * (features @ class_embeddings.T)).softmax(dim=-1) @ class_embeddings
     return (1 - weight) * features + weight * F.normalize(mixed, dim=-1)
@@ -57,6 +60,13 @@ def linear_head_scores(
     Args:
         head: ``W`` (C, D).
         class_embeddings, weight, scale: see ``towards_text``.
+
+    >>> from tai_dpt.features import Features
+    >>> places = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])
+    >>> image = Features(places[:, 0], places, torch.tensor([[True, True]]))
+    >>> scores = linear_head_scores(image, torch.eye(2), torch.eye(2), weight=0.0, scale=100)
+    >>> scores.global_, scores.local
+    (tensor([[1., 0.]]), tensor([[1.0000, 0.8000]]))
     """
     padded = features.padded() if isinstance(features, PackedFeatures) else features
 

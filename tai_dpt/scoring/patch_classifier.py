@@ -47,7 +47,11 @@ SETTINGS = {
 
 
 def patch_setting(name: str) -> PatchSetting:
-    """The published setting called ``name``. Raises InputError for another name."""
+    """The published setting called ``name``. Raises InputError for another name.
+
+    >>> patch_setting("coco2014").local_sharpness
+    400.0
+    """
     if name not in SETTINGS:
         raise unknown("setting of the patch classifier", name, SETTINGS)
     return SETTINGS[name]

@@ -76,7 +76,12 @@ def rectify(scores: Tensor, how: str, *, sharpness: float = 1.0) -> Tensor:
 
 
 def rectify_scores(scores: Scores, how: str, *, sharpness: float = 1.0) -> Scores:
-    """Every kind of scores rectified by itself; arguments as for ``rectify``."""
+    """Every kind of scores rectified by itself; arguments as for ``rectify``.
+
+    >>> rows = torch.tensor([[1.0, 3.0]])
+    >>> rectify_scores(Scores(rows, 2 * rows), "centre").local
+    tensor([[-2.,  2.]])
+    """
     if how == "none":
         return scores
     return Scores(

@@ -186,6 +186,14 @@ def shifted_heat_map(
         cell: pixels a side of what one local position sees.
 
     Returns: (k, H / cell · shifts, W / cell · shifts), on the CPU.
+
+    >>> def encode(pixels):  # a cell's feature is the mean colour of its 2 × 2 pixels
+    ...     local = F.avg_pool2d(pixels, 2).flatten(2).transpose(1, 2)
+    ...     return Features(local[:, 0], local, torch.ones(local.shape[:2], dtype=torch.bool))
+    >>> red = torch.zeros(1, 3, 2, 4)
+    >>> red[:, 0, :, 2:] = 1.0  # on the right
+    >>> shifted_heat_map(encode, red, torch.eye(3)[:1], cell=2, shifts=1)
+    tensor([[[0., 1.]]])
     """
     height, width = pixels.shape[2:]
     rows, columns = height // cell, width // cell
