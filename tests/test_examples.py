@@ -13,11 +13,11 @@ import torch
 from places import ROOT
 
 # of these every public function shows how it is called; results and run_fusion work on runs' files
-SHOWN = sorted(
-    f"scoring.{path.stem}"
-    for path in (ROOT / "tai_dpt/scoring").glob("*.py")
-    if path.stem not in ("__init__", "results", "run_fusion")
-)
+SCORING = sorted(path.stem for path in (ROOT / "tai_dpt/scoring").glob("*.py"))
+SHOWN = [
+    *("labels.class_lists", "labels.lemmas", "labels.spelling"),
+    *(f"scoring.{n}" for n in SCORING if n not in ("__init__", "results", "run_fusion")),
+]
 # what every reader has imported
 LIBRARIES = {"np": np, "torch": torch}
 # an example that needs a file of the reader's: shown, not run

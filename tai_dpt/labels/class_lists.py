@@ -29,6 +29,9 @@ def load_vocabulary(name_or_path: str | os.PathLike[str], *, names: str = "paper
 
     Raises:
         InputError: neither a known name nor a file, or a file that is not a class list.
+
+    >>> load_vocabulary("voc2007", names="readable").names[-3:]
+    ('sofa', 'train', 'tv monitor')
     """
     return Vocabulary.from_file(vocabulary_file(name_or_path), names=names)
 
@@ -38,6 +41,9 @@ def vocabulary_file(name_or_path: str | os.PathLike[str]) -> Path:
 
     Raises:
         InputError: neither a known name nor a file.
+
+    >>> vocabulary_file("coco2014").name
+    'coco2014.yaml'
     """
     if name_or_path in VOCABULARIES:
         return _FOLDER / f"{name_or_path}.yaml"
@@ -52,7 +58,11 @@ def vocabulary_file(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def imagenet_templates() -> tuple[str, ...]:
-    """The 80 prompt templates for ImageNet published with CLIP."""
+    """The 80 prompt templates for ImageNet published with CLIP.
+
+    >>> len(imagenet_templates())
+    80
+    """
     text = (_FOLDER / "imagenet_templates.yaml").read_text(encoding="utf-8")
     return tuple(yaml.safe_load(text))
 
@@ -62,6 +72,10 @@ def template_texts(vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
 
     Per class "a photo of a {}." nine times, then the 80 ImageNet templates, as in the public
     code: 89 texts a class, in the order of the classes.
+
+    >>> texts, classes = template_texts(load_vocabulary("voc2007"))
+    >>> len(texts), texts[0], classes[-1]
+    (1780, 'a photo of a aeroplane.', 19)
     """
     templates = (PROMPT_TEMPLATE,) * PROMPT_TEMPLATE_COPIES + imagenet_templates()
     texts = [template.format(name) for name in vocabulary.names for template in templates]

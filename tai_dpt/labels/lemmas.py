@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text, as a set."""
+    """The words of a text, as a set.
+
+    >>> word_set("a dog  a cat") == {"a", "cat", "dog"}
+    True
+    """
     return frozenset(text.split())
 
 

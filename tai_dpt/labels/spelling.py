@@ -45,6 +45,9 @@ def plain(text: str) -> str:
     Unicode's composed form (a letter and its accent are one character, full-width letters are
     plain ones), one apostrophe, one hyphen, spaces for underscores, "and" for "&", no dots in
     abbreviations ("U.S." is "us") and after titles ("St. Bernard").
+
+    >>> plain("The U.S. Pepper_Mill")
+    'the us pepper mill'
     """
     if text.isascii():  # what follows is asked of every caption
         text = text.lower()
@@ -74,7 +77,11 @@ def normalise(phrase: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Without accents: "café" is "cafe"."""
+    """Without accents.
+
+    >>> bare("café")
+    'cafe'
+    """
     if text.isascii():
         return text
     parts = unicodedata.normalize("NFD", text)
@@ -82,7 +89,11 @@ def bare(text: str) -> str:
 
 
 def loose(phrase: str) -> str:
-    """A second form for names: no accents, spaces or apostrophes, the singular."""
+    """A second form for names: no accents, spaces or apostrophes, the singular.
+
+    >>> loose("Teddy Bears"), loose("teddy-bear")
+    ('teddybear', 'teddybear')
+    """
     *before, last = re.sub(r"['.]", "", bare(normalise(phrase))).split() or [""]
     return "".join([*before, singular(last)])
 
@@ -135,7 +146,11 @@ def readings(name: str) -> tuple[str, ...]:
 
 
 def english_letters(text: str) -> bool:
-    """Whether its letters are Latin ones."""
+    """Whether its letters are Latin ones.
+
+    >>> english_letters("café 2"), english_letters("собака")
+    (True, False)
+    """
     return all("LATIN" in unicodedata.name(c, "") for c in text if c.isalpha())
 
 
@@ -143,6 +158,9 @@ def unbroken_pattern(phrases: Iterable[str]) -> re.Pattern[str] | None:
     """Finds phrases of scripts that part no words inside a text, the longest first.
 
     Korean, which parts words and sticks particles to their ends, is found at a word's beginning.
+
+    >>> unbroken_pattern(["犬", "子犬"]).findall("白い子犬と犬")
+    ['子犬', '犬']
     """
     alternatives = [
         (r"(?<!\w)" if _HANGUL.match(phrase) else "") + re.escape(phrase)
@@ -152,7 +170,11 @@ def unbroken_pattern(phrases: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def found_within(phrase: str) -> bool:
-    """Whether a phrase is to be looked for inside words."""
+    """Whether a phrase is to be looked for inside words.
+
+    >>> found_within("犬"), found_within("dog")
+    (True, False)
+    """
     return bool(UNBROKEN.search(phrase) or _HANGUL.search(phrase))
 
 
@@ -170,6 +192,9 @@ def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
 
     Args:
         apart: also a word of seven letters and more as two words ("key board").
+
+    >>> list(spellings("hot dog", apart=False))
+    [['hotdog']]
     """
     parts = words(phrase)
     text = plain(phrase)
@@ -201,6 +226,10 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def words(text: str) -> list[str]:
-    """The words and marks of a phrase; hyphens only part words."""
+    """The words and marks of a phrase; hyphens only part words.
+
+    >>> words("A T-shirt!")
+    ['a', 't', 'shirt', '!']
+    """
     found = _WORD.findall(plain(text))
     return [word for word in found if word != "-"] or found
