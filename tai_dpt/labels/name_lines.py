@@ -10,7 +10,9 @@ from pathlib import Path
 from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.text import read_lines
 
-_NUMBERED = re.compile(r"(\d+)\s*(?:[.):,]\s*|\s)(.*\S)")
+_NUMBERED = re.compile(r"(\d+)\s*(?:[.):,;]\s*|\s-\s+|\s)(.*\S)")
+_QUOTED = re.compile(r"""(["'])([^"]+)\1\s*,?|[\u201c\u201e]([^\u201c\u201d]+)[\u201c\u201d]\s*,?""")
+_BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
@@ -19,8 +21,8 @@ def class_lines(path: Path) -> list[str]:
     """The names in a text file, one a line.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
-    quoted, or numbered (from 0 or 1, or rising over five lines), the quotes (and the commas after
-    them) or the numbers are left out, with a warning.
+    quoted, bulleted or numbered (from 0 or 1, or rising over five lines), the quotes (and the
+    commas after them), the bullets or the numbers are left out, with a warning.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
@@ -32,7 +34,7 @@ def class_lines(path: Path) -> list[str]:
     ]
     if not listed:
         raise InputError(f"{path}: no class names in it; write one name a line")
-    for read in (_unquoted, _unnumbered):
+    for read in (_unbulleted, _unquoted, _unnumbered):
         found = read(listed)
         if found is not None:
             listed, what = found
@@ -41,6 +43,11 @@ def class_lines(path: Path) -> list[str]:
                 "a line",
                 stacklevel=4,
             )
+    if re.search(r"[,;\t]", listed[0][1]) and _unnumbered(listed[1:]):
+        raise InputError(
+            f"{path}, line {listed[0][0]}: {shorten(listed[0][1])!r} looks like the head of a "
+            "table; write the names alone, one a line"
+        )
     for number, text in listed:
         _check(path, number, text, alone=len(listed) == 1)
     hashes = [text for _, text in listed if text.startswith("#")]
@@ -71,11 +78,19 @@ def stated_language(path: Path) -> str:
 _Lines = list[tuple[int, str]]
 
 
-def _unquoted(listed: _Lines) -> tuple[_Lines, str] | None:
-    matches = [(number, re.fullmatch(r"""(["'])(.+)\1\s*,?""", text)) for number, text in listed]
+def _unbulleted(listed: _Lines) -> tuple[_Lines, str] | None:
+    matches = [(number, _BULLETED.fullmatch(text)) for number, text in listed]
     if not all(match for _, match in matches):
         return None
-    return [(number, match[2].strip()) for number, match in matches if match], "quotes"
+    return [(number, match[1]) for number, match in matches if match], "bullets"
+
+
+def _unquoted(listed: _Lines) -> tuple[_Lines, str] | None:
+    matches = [(number, _QUOTED.fullmatch(text)) for number, text in listed]
+    names = [(number, (match[2] or match[3]).strip()) for number, match in matches if match]
+    if len(names) < len(listed) or not all(name for _, name in names):
+        return None
+    return names, "quotes"
 
 
 def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
@@ -93,7 +108,7 @@ def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
 def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
     """Raise InputError for a line that is no name but looks like something that is known."""
     where = f"{path}, line {number}: "
-    if text[0] in "\"'" and text.rstrip(",")[-1:] == text[0]:
+    if not alone and text[0] in "\"'" and text.rstrip(",")[-1:] == text[0]:
         raise InputError(
             f"{where}{shorten(text)} is quoted and other lines are not; write the name"
         )
@@ -104,9 +119,14 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
         )
     if text.startswith(("- ", "names:", "classes:")):
         raise InputError(f"{where}{shorten(text)!r} looks like YAML; call the file .yaml")
+    if " # " in text:
+        raise InputError(
+            f"{where}{shorten(text)!r} looks like a name and a comment; a comment needs a line of "
+            "its own, which begins with '# '"
+        )
     if _WORDNET_ID.fullmatch(text):
         raise InputError(f"{where}{shorten(text)!r} begins with a WordNet id; write the name alone")
-    if alone and text.count(",") + text.count(";") + text.count("\t") >= 2:
+    if alone and re.search(r"[,;\t]", text):
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list of names; write one name a line"
         )

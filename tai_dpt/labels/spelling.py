@@ -9,19 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from tai_dpt.labels.lemmas import singular, word_set
 
 _APOSTROPHES = "\u2019\u2018\u201b\u02bc\u2032\u00b4\uff07`"
-_HYPHENS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
+_HYPHENS = "\u2010\u2011\u2012\u2013\u2043\u2212\ufe58\ufe63\uff0d"
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width characters
 _SAME = str.maketrans(
     {
         **dict.fromkeys(_APOSTROPHES, "'"),
         **dict.fromkeys(_HYPHENS, "-"),
         **dict.fromkeys(_INVISIBLE, None),
+        "\u0131": "i",  # Turkish, whose capital is the I of all others
     }
 )
 _ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)\.?")  # u.s., p.m.
 _TITLE = re.compile(r"(?<!\w)(st|dr|mr|mrs|ms|mt|jr|sr|ft)\.")
 _JOINED_BY_HYPHEN = re.compile(r"(?<=\w)\s*-+\s*(?=\w)")
-_GLOSS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*")
+_DOTTED_I = "i\u0307"  # what case folding makes of the Turkish capital
+_GLOSS = re.compile(r"\s*[(\[{][^()\[\]{}]*[)\]}]\s*")
 # one letter and a word, which people also write as one word
 _LETTERED = re.compile(
     r"(t)(shirt|bone)|(x)(ray|box)|(e)(mail|book|bike|reader|scooter|cigarette)|(u)(turn|boat|bolt)"
@@ -53,7 +55,7 @@ def plain(text: str) -> str:
         text = text.lower()
     else:
         text = unicodedata.normalize("NFKC", text.translate(_SAME)).translate(_SAME)
-        text = unicodedata.normalize("NFKC", text.casefold())
+        text = unicodedata.normalize("NFKC", text.casefold().replace(_DOTTED_I, "i"))
     if "_" in text:
         text = text.replace("_", " ")
     if "&" in text:
@@ -137,12 +139,20 @@ def readings(name: str) -> tuple[str, ...]:
     >>> readings("kite (bird of prey)"), readings("Monitor/TV"), readings("dog")
     (('kite',), ('Monitor', 'TV'), ())
     """
-    spoken = name.replace("_", " ")
-    said = " ".join(_GLOSS.sub(" ", spoken).split())
+    said, glosses = unicodedata.normalize("NFKC", name.replace("_", " ")), 1
+    while glosses:  # the innermost first: a gloss may have one of its own
+        said, glosses = _GLOSS.subn(" ", said)
+    said = " ".join(said.split())
     parts = [part.strip() for part in said.split("/")]
-    if len(parts) == 1 or not all(any(c.isalpha() for c in part) for part in parts):
+    if len(parts) == 1 or not all(map(_names_something, parts)):
         parts = [said]
     return tuple(part for part in parts if part and normalise(part) != normalise(name))
+
+
+def _names_something(part: str) -> bool:
+    """Whether it is more than a letter or a number: the "A" of "A/B" would be in every caption."""
+    letters = sum(c.isalpha() for c in part)
+    return letters > 1 or (letters == 1 and bool(UNBROKEN.search(part)))
 
 
 def english_letters(text: str) -> bool:

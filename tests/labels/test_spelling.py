@@ -42,6 +42,12 @@ def found(names, captions):
         ("Monitor/TV", ["a monitor", "TVs", "two tv sets"]),
         ("wei\u00dfwurst", ["a weisswurst", "WEISSWURST"]),
         ("\uff44\uff4f\uff47", ["a dog"]),
+        ("kite (bird (of prey))", ["a kite"]),
+        ("kite\uff08bird\uff09", ["a kite"]),
+        ("mouse {computer}", ["two mice"]),
+        ("mug\uff0fcup", ["a cup", "mugs"]),
+        ("film", ["F\u0130LM", "f\u0131lm", "FILM"]),
+        ("I\u015f\u0131k", ["\u0131\u015f\u0131k", "I\u015eIK", "i\u015fik"]),
     ],
 )
 def test_every_spelling_is_found(name, captions):
@@ -127,7 +133,8 @@ def test_names_are_found_however_written():
 
 
 def test_readings_and_remarks():
-    assert readings("24/7 store") == ()
+    assert readings("24/7 store") == readings("A / B") == readings("w/o") == ()
+    assert found(["A / B", "w/o"], ["a cup of o"]) == [()]
     vocabulary = Vocabulary(("kite (bird of prey)", "Monitor/TV", "dog"))
     assert vocabulary.synonyms[0] == ("kite (bird of prey)", "kite")
     assert vocabulary.remarks() == [

@@ -80,6 +80,9 @@ def test_name_lists_with_bom_and_crlf(tmp_path):
         (b"1: a\n2: b\n5: c\n9: d\n90: e\n", ("a", "b", "c", "d", "e"), "without numbers"),
         (b"2 door car\n4 door car\n", ("2 door car", "4 door car"), ""),
         (b"# mine\n#\n#1 fan\n dog \n", ("#1 fan", "dog"), "'#1 fan' is read as a name"),
+        ("\u201cdog\u201d\n\u201ccat\u201d,\n".encode(), ("dog", "cat"), "without quotes"),
+        ("\u2022 dog\n* t-shirt\n".encode(), ("dog", "t-shirt"), "without bullets"),
+        (b"1 - dog\n2 - cat\n", ("dog", "cat"), "without numbers"),
     ],
 )
 def test_name_lines(tmp_path, recwarn, content, names, said):
@@ -132,6 +135,10 @@ def test_yaml_forms(tmp_path, text):
         ("a.txt", "['dog', 'cat']\n", "looks like a list in Python or JSON"),
         ("a.txt", "- dog\n- cat\n", "looks like YAML"),
         ("a.txt", "dog, cat, bus\n", "looks like a list of names"),
+        ("a.txt", "dog;cat\n", "looks like a list of names"),
+        ("a.txt", '"dog", "cat"\n', "looks like a list of names"),
+        ("a.txt", "cat\ndog # an animal\n", "line 2: 'dog # an animal' looks like a name and a comm"),
+        ("a.csv", "id,name\n0,dog\n1,cat\n", "line 1: 'id,name' looks like the head of a table"),
         ("a.txt", "n01440764 tench\n", "begins with a WordNet id"),
         ("a.txt", "dog " * 2_500_000, "more than 200: no name of a class"),
     ],
