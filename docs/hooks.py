@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.testing import CliRunner
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
@@ -61,15 +62,18 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         return f"[{text}]({posixpath.relpath(on_site, posixpath.dirname(source) or '.')}{anchor})"
 
     markdown = _LINK.sub(rewritten, markdown)
-    return markdown + "".join(helps(cli, "tai-dpt")) if source == "commands.md" else markdown
+    return markdown + "".join(helps(cli)) if source == "commands.md" else markdown
 
 
-def helps(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
-    """The help of a command, then of those below it, as Markdown."""
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=96)
-    yield f"\n## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+def helps(command: click.Command, *path: str) -> Iterator[str]:
+    """What ``--help`` prints of the command at ``path``, then of those below it, as Markdown."""
+    asked = CliRunner().invoke(
+        cli, [*path, "--help"], prog_name="tai-dpt", terminal_width=88, env={"COLUMNS": "88"}
+    )
+    yield f"\n## {' '.join(['tai-dpt', *path])}\n\n```text\n{asked.stdout}```\n"
     if isinstance(command, click.Group):
+        context = click.Context(command)
         for below in command.list_commands(context):
             found = command.get_command(context, below)
             assert found is not None
-            yield from helps(found, below, context)
+            yield from helps(found, *path, below)

@@ -7,7 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+
+from tai_dpt.cli.main import cli
+from tai_dpt.trainers.run import build_parser
 
 from places import ROOT
 
@@ -60,6 +64,27 @@ def test_command_runs(page, command, tmp_path, cache):
         timeout=600,
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+GUIDES = sorted(["DATASETS.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+
+
+def known_options(name: str) -> set[str]:
+    """The options that ``tai-dpt NAME`` takes."""
+    if name == "train":
+        return set(build_parser()._option_string_actions)
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None, f"no command tai-dpt {name}"
+    return {option for parameter in command.params for option in parameter.opts} | {"--help"}
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_commands_of_the_guides_have_the_options_they_are_given(page):
+    for command in commands(page):
+        called = re.match(r"tai-dpt ([\w-]+)|python train\.py", command)
+        if called:
+            given = set(re.findall(r"(?<=\s)--[\w-]+", command))
+            assert given <= known_options(called[1] or "train"), command
 
 
 ALL_PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

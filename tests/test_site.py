@@ -58,7 +58,14 @@ def test_every_command_and_option_is_there(site):
     text = (site / "commands.html").read_text(encoding="utf-8")
     for command in COMMANDS:
         assert f"tai-dpt {command}" in text or f">{command}<" in text
-    assert "--threshold" in text and "--overwrite" in text
+    for said in (
+        "--threshold",
+        "--overwrite",
+        "-h, --help",
+        "[default: output/demo]",
+        "--model-dir",
+    ):
+        assert said in text
 
 
 def test_the_reference_shows_the_docstrings(site):

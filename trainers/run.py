@@ -52,10 +52,10 @@ class _LastCounts(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of CoOp's ``train.py``."""
+def build_parser(prog: str = "train.py") -> argparse.ArgumentParser:
+    """The flags of CoOp's ``train.py``, of a command that is called ``prog``."""
     parser = argparse.ArgumentParser(
-        prog="train.py", description="Train or evaluate a trainer on a dataset, as in CoOp."
+        prog=prog, description="Train or evaluate a trainer on a dataset, as in CoOp."
     )
     parser.register("action", None, _LastCounts)
     add = parser.add_argument

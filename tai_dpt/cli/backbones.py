@@ -13,8 +13,8 @@ from tai_dpt.cli.command import command
 def backbones(name: str | None, dense: str | None) -> None:
     """Which backbones can be asked for and which are on this machine; all about NAME.
 
-    NAME is what --backbone takes: a published name, a weight file, or a library's model. It is
-    loaded, and fetched where it is not here yet.
+    NAME is what --backbone takes: a published name, a weight file, a library's model, or
+    'emoji_scenes', the tiny one that ships. It is loaded, and fetched where it is not here yet.
     """
     from tai_dpt.errors import InputError
 
@@ -25,8 +25,9 @@ def backbones(name: str | None, dense: str | None) -> None:
         return
     from tai_dpt.backbones import load_backbone
     from tai_dpt.backbones.catalogue import described
+    from tai_dpt.io.shipped import backbone_file
 
-    about = described(load_backbone(name, dense=dense))
+    about = described(load_backbone(backbone_file(name), dense=dense))
     width = max(map(len, about))
     for key, value in about.items():
         click.echo(f"{key:<{width}}  {value}")
@@ -38,6 +39,7 @@ def _list() -> None:
     from tai_dpt.backbones.catalogue import LIBRARIES, in_hub_cache, installed, published
     from tai_dpt.backbones.download import default_folder
     from tai_dpt.backbones.hub import hub_folder
+    from tai_dpt.io.shipped import SHIPPED
 
     rows = [
         [
@@ -57,3 +59,4 @@ def _list() -> None:
         state = f"{package} {found}" if found else f"pip install 'tai-dpt[{extra}]'"
         click.echo(f"{names}: {state}")
     click.echo("any weight file in OpenAI's layout: its path")
+    click.echo(f"{SHIPPED}: a tiny one that ships, for trying things out")

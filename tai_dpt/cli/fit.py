@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,7 @@ from tabulate import tabulate
 from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import bar, device_option, one_line_warnings, quiet_option, say
-from tai_dpt.io.shipped import shipped_data
-
-#: the backbone that ships, by the name of its small world
-SHIPPED = "emoji_scenes"
+from tai_dpt.io.shipped import SHIPPED, backbone_file
 
 
 @command()
@@ -93,8 +89,7 @@ def fit(
 
     given = [path for path in (classes, *captions, backbone, config) if path]
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
-    if backbone == SHIPPED:
-        backbone = os.fspath(shipped_data() / "emoji_scenes" / "clip.safetensors")
+    backbone = backbone_file(backbone)
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
     if not captions:
         say(

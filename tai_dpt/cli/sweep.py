@@ -49,7 +49,12 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--jobs", type=click.IntRange(1), default=1, help="runs at once")
 @_option("--out", type=click.Path(path_type=Path), default="output", help="folder of all runs")
 @_option("--text-config", default="rn50", help="of ZSCLIP and TaIDPT")
-@_option("--image-config", default="", help="of the others  [default: rn101; figure6: rn50]")
+@_option(
+    "--image-config",
+    default="",
+    show_default=False,
+    help="of the others  [default: rn101; figure6: rn50]",
+)
 @_option("--proportions", type=words, help="table2: known labels, above 0 to 1")
 @_option("--shots", type=words, help="figure6: labelled images of each class")
 @_option("--captions", type=words, help="figure7: number of captions; 0: all")

@@ -69,7 +69,11 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 )
 @click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
-@click.option("--view", type=click.Choice(("center", "whole")), help="See help text.")
+@click.option(
+    "--view",
+    type=click.Choice(("center", "whole")),
+    help="What of an image CLIP sees.  [default: as it was fitted]",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
 @device_option

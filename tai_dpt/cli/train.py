@@ -17,19 +17,19 @@ from tai_dpt.cli.exits import exit_code
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train(arguments: tuple[str, ...]) -> None:
     """Train or evaluate, with the flags of CoOp's train.py."""
-    sys.exit(main(arguments))
+    sys.exit(main(arguments, prog="tai-dpt train"))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code, as in ``tai_dpt.cli.exits``."""
-    return exit_code("train.py", lambda: _run(argv))
+def main(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
+    """Run a command line of ``prog``; returns the exit code, as in ``tai_dpt.cli.exits``."""
+    return exit_code(prog, lambda: _run(argv, prog))
 
 
-def _run(argv: Sequence[str] | None) -> None:
+def _run(argv: Sequence[str] | None, prog: str) -> None:
     from tai_dpt import distributed
     from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
-    args = build_parser().parse_args(argv)
+    args = build_parser(prog).parse_args(argv)
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
     run(
         setup_cfg(args),

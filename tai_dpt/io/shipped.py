@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
+
+#: the backbone that ships, by the name of its small world
+SHIPPED = "emoji_scenes"
 
 
 def config_path(*parts: str) -> Path:
@@ -14,6 +18,13 @@ def config_path(*parts: str) -> Path:
 def shipped_data() -> Path:
     """The folder that holds ``emoji_scenes``; a ``--root`` for it."""
     return _folder("tai_dpt.data")
+
+
+def backbone_file(name: str) -> str:
+    """What ``--backbone`` names: for ``emoji_scenes`` its CLIP's file, else ``name`` itself."""
+    if name != SHIPPED:
+        return name
+    return os.fspath(shipped_data() / SHIPPED / "clip.safetensors")
 
 
 def _folder(package: str) -> Path:

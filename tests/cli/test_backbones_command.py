@@ -64,6 +64,13 @@ def test_all_about_one(tmp_path):
     assert [said for said in expected if said not in printed] == []
 
 
+def test_the_one_that_ships_goes_by_its_name(machine):
+    assert "\nemoji_scenes: " in run("backbones")[1]
+    code, printed, _ = run("backbones", "emoji_scenes")
+    assert code == 0
+    assert "TaI-DPT learns both prompts" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(("RN500",), "did you mean 'RN50'"), (("--dense", "qq"), "needs the NAME")],

@@ -20,6 +20,7 @@ from tai_dpt.toolbox import DATASET_REGISTRY, EVALUATOR_REGISTRY, TRAINER_REGIST
 from tai_dpt.trainers.run import build_parser, make_cfg, run, setup_cfg
 
 from places import ROOT
+from taggers import run as command_line
 from toolbox_toy import make_trainer
 
 TRAIN_PY = ROOT / "train.py"
@@ -203,6 +204,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in error
     assert error.count("\n") == 1
     assert sys.stdout is before
+
+
+def test_each_door_is_called_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = command_line("train", "--trainer", "TaIDTP")
+    assert (code, error.split(" error:")[0]) == (2, "tai-dpt train:")
+    code, printed, _ = command_line("train", "--help")
+    assert (code, printed.split(" [")[0]) == (0, "usage: tai-dpt train")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: train.py ")
 
 
 @pytest.mark.parametrize(
