@@ -11,7 +11,9 @@ from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.text import read_lines
 
 _NUMBERED = re.compile(r"(\d+)\s*(?:[.):,;]\s*|\s-\s+|\s)(.*\S)")
-_QUOTED = re.compile(r"""(["'])([^"]+)\1\s*,?|[\u201c\u201e]([^\u201c\u201d]+)[\u201c\u201d]\s*,?""")
+_QUOTED = re.compile(
+    r"""(["'])([^"]+)\1\s*,?|[\u201c\u201e]([^\u201c\u201d]+)[\u201c\u201d]\s*,?"""
+)
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")

@@ -137,7 +137,7 @@ def test_yaml_forms(tmp_path, text):
         ("a.txt", "dog, cat, bus\n", "looks like a list of names"),
         ("a.txt", "dog;cat\n", "looks like a list of names"),
         ("a.txt", '"dog", "cat"\n', "looks like a list of names"),
-        ("a.txt", "cat\ndog # an animal\n", "line 2: 'dog # an animal' looks like a name and a comm"),
+        ("a.txt", "cat\ndog # an animal\n", "line 2: 'dog # an animal' looks like a name and"),
         ("a.csv", "id,name\n0,dog\n1,cat\n", "line 1: 'id,name' looks like the head of a table"),
         ("a.txt", "n01440764 tench\n", "begins with a WordNet id"),
         ("a.txt", "dog " * 2_500_000, "more than 200: no name of a class"),
