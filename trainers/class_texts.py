@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from tai_dpt.backbones import Backbone
 from tai_dpt.datasets.base import MultiLabelDataset
 from tai_dpt.errors import InputError
+from tai_dpt.io.reading import shown_value
 from tai_dpt.labels.class_lists import imagenet_templates
 from tai_dpt.scoring.concepts import class_concepts
 from tai_dpt.trainers.features import Report, caption_store
@@ -32,11 +33,26 @@ def check_template(template: str, key: str) -> None:
 def template_embeddings(backbone: Backbone, names: Sequence[str], template: str) -> Tensor:
     """The class embeddings (C, D) of one template, or the normalised mean of the 80."""
     if template != IMAGENET:
-        return text_embeddings(backbone, [template.format(_spoken(name)) for name in names])
+        texts = [template.format(_spoken(name)) for name in names]
+        _check_all_is_read(backbone, texts)
+        return text_embeddings(backbone, texts)
     templates = imagenet_templates()
     texts = [each.format(_spoken(name)) for name in names for each in templates]
     embeddings = text_embeddings(backbone, texts).view(len(names), len(templates), -1)
     return F.normalize(embeddings.mean(dim=1), dim=1)
+
+
+def _check_all_is_read(backbone: Backbone, texts: Sequence[str]) -> None:
+    """Raise InputError for a text whose end the tower's context cuts off: its last character then
+    makes no difference."""
+    texts = [text.rstrip() for text in texts]
+    shorter = backbone.tokenize([text[:-1] for text in texts])
+    for text, ids, fewer in zip(texts, backbone.tokenize(texts), shorter, strict=True):
+        if ids == fewer:
+            raise InputError(
+                f"the template with its class name, {shown_value(text)}, is longer than the "
+                f"{len(ids)} tokens that the text tower reads: shorten it"
+            )
 
 
 def text_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:

@@ -11,10 +11,9 @@ import click
 import yaml
 
 from tai_dpt.cli.command import command
-from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.output import check_output, overwrite_option
-from tai_dpt.io.reading import parse_json, parse_yaml
+from tai_dpt.io.reading import Count, OpenRecord, checked, parse_json, parse_yaml
 from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
 from tai_dpt.labels.evidence import Evidence, earn_implied, earn_stop_list
@@ -89,18 +88,19 @@ def grow_vocabulary(
     click.echo(f"wrote {out}")
 
 
+class _EvidenceRow(OpenRecord):
+    caption: str
+    image_id: int
+    labels: tuple[Count, ...]
+
+
 def read_evidence(path: Path, *, half: str = "all") -> list[Evidence]:
     """Captions and the classes that are really in their images."""
     rows = []
     for number, line in read_lines(path):
-        try:
-            row = parse_json(line, where=f"{path}, line {number}")
-            rows.append(Evidence(row["caption"], row["image_id"], frozenset(row["labels"])))
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}, line {number}: an object with caption, image_id and labels is needed "
-                f"({type(error).__name__}: {error})"
-            ) from None
+        where = f"{path}, line {number}"
+        row = checked(_EvidenceRow, parse_json(line, where=where), where=where)
+        rows.append(Evidence(row.caption, row.image_id, frozenset(row.labels)))
     if half != "all":
         images = sorted({row.image for row in rows})
         chosen = set(images[half == "odd" :: 2])

@@ -15,6 +15,7 @@ import yaml
 
 from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.output import check_room
 from tai_dpt.io.shipped import config_path, shipped_data
 from tai_dpt.sweeps.driver import (
     FINISHED,
@@ -116,6 +117,7 @@ def sweep(
     if dry_run:
         _list(runs, command, extra)
         return
+    check_room(out)
     try:
         outcome = run_all(runs, command=command, extra=extra, jobs=jobs)
     except Interrupted as stop:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.output import check_room
 from tai_dpt.io.shipped import shipped_data
 
 _HOME = shipped_data() / "emoji_scenes"
@@ -37,6 +38,7 @@ def sprites(out: Path) -> None:
     """Fetch the emoji with npm and keep small sprites of the classes."""
     from tai_dpt.emoji_scenes.sprites import fetch_sprites
 
+    check_room(out)
     count = fetch_sprites(out / "sprites")
     click.echo(f"{count} sprites in {out / 'sprites'}")
 
@@ -60,6 +62,7 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
     if math.isnan(scale):
         raise InputError("--scale is nan; it is a share, such as 0.1")
     counts = Counts().scaled(scale)
+    check_room(out)
     write(out=out, sprites=sprites, seed=seed, counts=counts)
     click.echo(
         f"{counts.captions} captions, {counts.train} + {counts.val} + {counts.test} "
@@ -93,6 +96,8 @@ def train_clip(
     from tai_dpt.emoji_scenes.train_clip import Recipe, train
     from tai_dpt.labels.class_lists import imagenet_templates
 
+    check_room(out.parent, name=out.name)
+    check_room(work, option="--work")
     if threads:
         torch.set_num_threads(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

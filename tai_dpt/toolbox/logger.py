@@ -62,12 +62,15 @@ class Tee:
             self.console = _Nowhere()
 
     def close(self) -> None:
-        """Close the log file and give ``sys.stdout`` back; the console stays open."""
-        if self.log is not None:
-            self.log.close()
-        self.log, self.echo = None, True
+        """Close the log file and give ``sys.stdout`` back; the console stays open.
+
+        Both also where the end of the log finds no room, which raises OSError.
+        """
+        log, self.log, self.echo = self.log, None, True
         if sys.stdout is self:
             sys.stdout = self.console
+        if log is not None:
+            log.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.console, name)  # encoding, isatty, fileno, …
@@ -114,9 +117,9 @@ def logging_to(output: str | os.PathLike[str] | None, *, echo: bool = True) -> I
     try:
         yield
     finally:
+        sys.stdout = console
         if tee is not None:
             tee.close()
-        sys.stdout = console
 
 
 def _open_new(path: Path) -> TextIO:

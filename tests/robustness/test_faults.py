@@ -64,10 +64,10 @@ def test_training(trainer: str, seed: int, tmp_path: Path, note) -> None:
     generator = np.random.default_rng(seed)
     for _ in range(KILLS):  # the first ones while the features are made
         command(training(trainer, cut, features), tmp_path, seconds=generator.uniform(1, 6))
-    ended = command(training(trainer, cut, features), tmp_path, seconds=120)
+    ended = command(training(trainer, cut, features), tmp_path)
     note(ended)
     assert ended.code == 0
-    ended = command(training(trainer, whole, tmp_path / "other"), tmp_path, seconds=120)
+    ended = command(training(trainer, whole, tmp_path / "other"), tmp_path)
     note(ended)
     assert ended.code == 0
     for one, two in zip(what_is_left(whole), what_is_left(cut), strict=True):

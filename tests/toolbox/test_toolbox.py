@@ -26,7 +26,7 @@ from tai_dpt.toolbox.embedded import get_cfg_default
 from tai_dpt.toolbox.embedded.optimizer import build_optimizer
 from tai_dpt.toolbox.embedded.registry import Registry
 from tai_dpt.toolbox.environment import collect_env_info, set_random_seed
-from tai_dpt.toolbox.logger import logging_to, setup_logger
+from tai_dpt.toolbox.logger import Tee, logging_to, setup_logger
 from tai_dpt.toolbox.schedule import Schedule, build_lr_scheduler
 
 # -- which toolbox -------------------------------------------------------------------------------
@@ -432,3 +432,15 @@ def test_the_environment_is_told_in_a_few_lines() -> None:
     lines = collect_env_info().splitlines()
     assert len(lines) < 12
     assert f"torch {torch.__version__.split('+')[0]}" in "\n".join(lines)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_log_without_room_gives_stdout_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = sys.stdout
+    tee = Tee(console, open("/dev/full", "w"))  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", tee)
+    print("something")
+    with pytest.raises(OSError, match="No space left"):
+        tee.close()
+    assert sys.stdout is console
+    tee.flush()

@@ -150,6 +150,7 @@ def test_contexts_of_classes_that_were_not_drawn_stay_as_they_are(world, tmp_pat
     [
         ("ZSCLIP", ("TEST.RECTIFY", "mean"), "valid: none, centre, standardise, softmax"),
         ("ZSCLIP", ("TRAINER.ZSCLIP.TEMPLATE", "a photo"), "'imagenet' for the mean of 80"),
+        ("ZSCLIP", ("TRAINER.ZSCLIP.TEMPLATE", "a {}" + " very" * 100), "longer than the 77"),
         ("Concepts", ("TRAINER.CONCEPTS.SCALE", 0.0), "TRAINER.CONCEPTS.SCALE is 0.0"),
         ("Concepts", ("TRAINER.CONCEPTS.CONTEXT_GUIDED", True), "captions are too few"),
         ("CoMC", ("TRAINER.COMC.NOISE", -1.0), "TRAINER.COMC.NOISE is -1.0; 0 or more"),
