@@ -153,12 +153,12 @@ def test_contexts_of_classes_that_were_not_drawn_stay_as_they_are(world, tmp_pat
         ("ZSCLIP", ("TRAINER.ZSCLIP.TEMPLATE", "a {}" + " very" * 100), "longer than the 77"),
         ("Concepts", ("TRAINER.CONCEPTS.SCALE", 0.0), "TRAINER.CONCEPTS.SCALE is 0.0"),
         ("Concepts", ("TRAINER.CONCEPTS.CONTEXT_GUIDED", True), "captions are too few"),
-        ("CoMC", ("TRAINER.COMC.NOISE", -1.0), "TRAINER.COMC.NOISE is -1.0; 0 or more"),
+        ("CoMC", ("TRAINER.COMC.NOISE", -1.0), "TRAINER.COMC.NOISE is -1.0; valid: at least 0"),
         ("SPARC", ("TRAINER.SPARC.POOL", "photos"), "valid: test, val, train"),
         ("DualPrompt", ("TRAINER.DUALPROMPT.COMPANIONS", 0), "COMPANIONS is 0; at least 1"),
         ("PIAA", ("TRAINER.PIAA.SETTING", "lvis"), "valid: voc2007, coco2014, nuswide"),
         ("TaIDPT", ("TRAINER.TAIDPT.CLASSES_PER_STEP", 2), "CLASSES_PER_STEP is 2; 0 (automatic)"),
-        ("TaIDPT", ("TRAINER.TAIDPT.NOISE", -0.5), "NOISE is -0.5; 0 or more"),
+        ("TaIDPT", ("TRAINER.TAIDPT.NOISE", -0.5), "NOISE is -0.5; valid: at least 0"),
     ],
 )
 def test_bad_options_are_one_line(world, tmp_path, capsys, trainer, options, message):
