@@ -37,6 +37,14 @@ def test_examples_run(name):
     assert doctest.testmod(import_module(name), extraglobs=LIBRARIES).failed == 0
 
 
+def test_the_noun_filter_and_the_class_list_have_an_example():
+    from tai_dpt.labels.filter import NounFilter
+    from tai_dpt.labels.vocabulary import Vocabulary
+
+    assert ">>>" in (NounFilter.__doc__ or "")
+    assert ">>>" in (Vocabulary.from_names.__doc__ or "")
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_public_function_has_an_example(name):
     module = import_module(f"tai_dpt.{name}")

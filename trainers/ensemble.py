@@ -14,27 +14,16 @@ from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.scoring.fusion import NORMALISATIONS, check_weight, choose_weight
 from tai_dpt.scoring.metrics import known_cardinality, percent
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, load_results, option_differences
-from tai_dpt.scoring.run_fusion import (
-    Component,
-    align,
-    fuse_components,
-    fusion_summary,
-    read_component,
-)
+from tai_dpt.scoring.results import RESULTS_FILE, load_results, option_differences
+from tai_dpt.scoring.run_fusion import Component, align, fuse_components, fusion_summary
 from tai_dpt.scoring.scores import Scores
-from tai_dpt.toolbox import (
-    TRAINER_REGISTRY,
-    build_trainer,
-    logging_to,
-    set_random_seed,
-)
+from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.config import default_config
-from tai_dpt.trainers.config_files import merge_file, merge_pairs, restore
+from tai_dpt.trainers.config_files import merge_file, merge_pairs
 from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, cardinality_threshold
-from tai_dpt.trainers.output_folder import check_training
+from tai_dpt.trainers.other_runs import OtherRun
 
 ROLES = ("text", "image")
 AUTO = "auto"
@@ -118,28 +107,28 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         # no features: whether there are images is all that is asked of these here
         self.val_loader: Any = dataset.images("val") or None
         self.test_loader: Any = dataset.images("test") or None
-        self._folders = {
-            role: Path(self.options[f"{role.upper()}_RUN"] or Path(self.output_dir) / role)
+        self._runs = {
+            role: OtherRun(
+                role, Path(self.options[f"{role.upper()}_RUN"] or Path(self.output_dir) / role)
+            )
             for role in ROLES
         }
-        self._epoch: int | None = None  # of the checkpoints to evaluate; None: the final ones
 
     def build_model(self) -> None:
         """There is none of its own."""
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Take what this trainer trained in another output folder."""
-        if directory:
-            for role in ROLES:
-                if not self.options[f"{role.upper()}_RUN"]:
-                    self._folders[role] = Path(directory) / role
-        self._epoch = epoch
+        for role, run in self._runs.items():
+            if directory and not self.options[f"{role.upper()}_RUN"]:
+                run.folder = Path(directory) / role
+            run.epoch = epoch
 
     def train(self) -> None:
         """Train what a yaml file was named for, then test."""
         for role in ROLES:
             if self.options[f"{role.upper()}_CONFIG"]:
-                self._train(role)
+                self._runs[role].train(self._config_to_train(role))
         if not self.cfg.TEST.NO_TEST:
             self.test()
 
@@ -147,7 +136,10 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def test(self, split: str | None = None) -> float:
         """Evaluate the fusion, print both components' mAP too, and return the fusion's mAP."""
         split = split or self.cfg.TEST.SPLIT
-        text, image = (self._evaluated(role, split) for role in ROLES)
+        text, image = (
+            run.evaluated(self.cfg, split=split, output=Path(self.output_dir) / f"{role}-{split}")
+            for role, run in self._runs.items()
+        )
         align(text, image)  # before anything that takes long
         self._check_images(text, split)
         weight, source = self._weight()
@@ -191,20 +183,6 @@ class TaIDPTEnsemble(MultiLabelTrainer):
 
     # -- the components --------------------------------------------------------------------------
 
-    def _train(self, role: str) -> None:
-        """Train a component in its folder, unless it is finished there."""
-        cfg, folder = self._config_to_train(role), self._folders[role]
-        check_training(cfg)
-        if (folder / RESULTS_FILE).is_file():
-            print(f"{role}: {folder} is finished")
-            return
-        print(f"{role}: training {cfg.TRAINER.NAME} in {folder}")
-        with logging_to(cfg.OUTPUT_DIR):
-            if cfg.SEED >= 0:
-                set_random_seed(cfg.SEED)
-            print(f"** Config **\n{cfg}")
-            build_trainer(cfg).train()
-
     def _config_to_train(self, role: str) -> CfgNode:
         """This run's settings, then the component's yaml file and options."""
         options, prefix = self.options, role.upper()
@@ -214,40 +192,11 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         merge_file(cfg, options[f"{prefix}_CONFIG"])
         merge_pairs(cfg, options[f"{prefix}_OPTS"])
         cfg.TRAINER.NAME = options[f"{prefix}_TRAINER"]
-        cfg.OUTPUT_DIR = str(self._folders[role])
+        cfg.OUTPUT_DIR = str(self._runs[role].folder)
         cfg.RESUME = ""
         cfg.TEST.NO_TEST = False
         cfg.freeze()
         return cfg
-
-    def _evaluated(self, role: str, split: str) -> Component:
-        """A component's scores of ``split``: those it left, else made now from its model."""
-        folder = self._folders[role]
-        if not (folder / RESULTS_FILE).is_file():
-            raise InputError(
-                f"{role} run {folder}: no {RESULTS_FILE} there; it is not finished, or no run's "
-                "folder"
-            )
-        results = load_results(folder / RESULTS_FILE)
-        if self._epoch is None and results.get("split") == split:
-            return read_component(folder)
-        output = Path(self.output_dir) / f"{role}-{split}"
-        with logging_to(output):
-            self._loaded(role, split=split, output=output).test()
-        return read_component(output / SCORES_FILE)
-
-    def _loaded(self, role: str, *, split: str, output: Path) -> MultiLabelTrainer:
-        """A finished component's trainer with its model, to evaluate with."""
-        folder = self._folders[role]
-        cfg = default_config()
-        restore(cfg, load_results(folder / RESULTS_FILE)["config"])
-        cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.RESUME = self.cfg.DATASET.ROOT, str(output), ""
-        cfg.USE_CUDA, cfg.FEATURES = self.cfg.USE_CUDA, self.cfg.FEATURES.clone()
-        cfg.TEST.SPLIT, cfg.TEST.NO_TEST = split, False
-        cfg.freeze()
-        trainer: MultiLabelTrainer = build_trainer(cfg)
-        trainer.load_model(str(folder), epoch=self._epoch)
-        return trainer
 
     def _check_images(self, text: Component, split: str) -> None:
         """Images, classes and labels must be this data set's; keep the images for the results."""
@@ -289,18 +238,19 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def _score_held_out(self, role: str, images: ImageSplit) -> NDArray[np.float32]:
         """A component's prediction (n, C) of held-out images."""
         output = Path(self.output_dir) / f"{role}-held-out"
-        trainer = self._loaded(role, split=self.cfg.TEST.SPLIT, output=output)
+        trainer = self._runs[role].trainer(self.cfg, split=self.cfg.TEST.SPLIT, output=output)
         order = [list(trainer.dataset.classnames).index(n) for n in self.dataset.classnames]
         return trainer.score_images(images)[:, order]
 
     def _check_held_out(self) -> None:
         """The image-learned run must not have seen what λ is to be chosen on."""
-        theirs = load_results(self._folders["image"] / RESULTS_FILE)["config"]
+        folder = self._runs["image"].folder
+        theirs = load_results(folder / RESULTS_FILE)["config"]
         differ = option_differences(theirs, self.cfg, trainer=self.cfg.TRAINER.NAME)
         differ = [line for line in differ if line.startswith(_SAME_IMAGES)]
         if differ:
             raise InputError(
-                f"WEIGHT auto: {self._folders['image']} was trained with other labels "
+                f"WEIGHT auto: {folder} was trained with other labels "
                 f"({'; '.join(differ)}), so nothing is known to be held out from it: train it with "
                 "the same DATASET.HOLDOUT and DATASET.PARTIAL, or give WEIGHT a number"
             )

@@ -47,6 +47,11 @@ class NounFilter:
     Raises:
         InputError: unknown preset or lemmatiser, or one that is of English for a vocabulary that
             is not, or NLTK or its data are missing.
+
+    >>> from tai_dpt.labels.vocabulary import Vocabulary
+    >>> noun_filter = NounFilter(vocabulary=Vocabulary.from_names(["dog", "traffic light"]))
+    >>> noun_filter.labels(["two dogs wait at a traffic-light", "a blue sky"])
+    [(0, 1), ()]
     """
 
     def __init__(

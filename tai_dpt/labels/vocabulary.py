@@ -183,7 +183,11 @@ class Vocabulary:
 
     @classmethod
     def from_names(cls, names: Mapping[str, Sequence[str]] | Sequence[str]) -> Vocabulary:
-        """From plain values: a list of names, or a mapping from name to synonyms."""
+        """From plain values: a list of names, or a mapping from name to synonyms.
+
+        >>> Vocabulary.from_names({"dog": ["puppy"], "cat": []}).synonyms
+        (('dog', 'puppy'), ('cat',))
+        """
         if isinstance(names, Mapping):
             return cls(tuple(names), tuple(tuple(words) for words in names.values()))
         if isinstance(names, str):
