@@ -57,12 +57,16 @@ class WatchedBackbone:
     name, weights_hash, embed_dim, device = "watched", "0" * 64, 4, torch.device("cpu")
     preprocessing = OWN
     image_size, cell = 64, 32
+    image = SimpleNamespace(any_size=True)
 
     def __init__(self) -> None:
         self.pixels: list[torch.Tensor] = []
 
     def check_size(self, height: int, width: int) -> None:
         assert height > 0 and width > 0
+
+    def need_places(self, what: str) -> None:
+        """Its cells are places."""
 
     def encode_images(self, images, *, position_embedding):
         self.pixels += list(images)

@@ -172,16 +172,16 @@ def test_shots_and_held_out_images_leave_the_training_set(world, tmp_path):
 
 
 BAD = [
-    (("DATASET.PARTIAL.PROPORTION", "0"), "above 0 and at most 1"),
-    (("DATASET.PARTIAL.PROPORTION", "1.5"), "above 0 and at most 1"),
+    (("DATASET.PARTIAL.PROPORTION", "0"), "more than 0, at most 1"),
+    (("DATASET.PARTIAL.PROPORTION", "1.5"), "more than 0, at most 1"),
     (("DATASET.PARTIAL.MASK", "none.npz"), "none.npz is missing"),
     (("DATASET.NUM_SHOTS", "0"), "1 or more images of a class"),
-    (("DATASET.HOLDOUT", "1.0"), "below 1"),
+    (("DATASET.HOLDOUT", "1.0"), "at least 0, less than 1"),
     (("INPUT.VIEWS", "-1"), "INPUT.VIEWS is -1"),
     (("INPUT.TRANSFORMS", "('cutuot',)"), "did you mean 'cutout'"),
     (("TRAINER.DUALCOOP.N_CTX", "0"), "at least 1"),
-    (("TRAINER.DUALCOOP.CLIP", "1.0"), "below 1"),
-    (("TRAINER.DUALCOOP.GAMMA_NEG", "-1"), "0 or more"),
+    (("TRAINER.DUALCOOP.CLIP", "1.0"), "at least 0, less than 1"),
+    (("TRAINER.DUALCOOP.GAMMA_NEG", "-1"), "at least 0, at most 100"),
     (("DATASET.COCO.TRAIN", "()"), "has no training images"),
 ]
 
