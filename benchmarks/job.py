@@ -27,7 +27,7 @@ from benchmarks.common import (
 from benchmarks.plain_training import PlainTraining
 from benchmarks.step import OurTraining, plain_of
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
-from tai_dpt.features import FeatureStore, build_store
+from tai_dpt.features import FeatureStore, StoreOptions, build_store
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
 
@@ -63,9 +63,7 @@ class Job:
                 encode=lambda rows: self.backbone.text.encode_packed([self.texts[r] for r in rows]),
                 lengths=[len(text) for text in self.texts],
                 global_is_last=True,
-                directory=folder,
-                batch_rows=TOKENS_AT_ONCE,
-                progress=None,
+                options=StoreOptions(directory=folder, batch_rows=TOKENS_AT_ONCE, progress=None),
             )
 
         return seconds(run) * self.scale

@@ -20,7 +20,7 @@ from benchmarks.common import (
     side_by_side,
 )
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shard_files import BareFile
 from tai_dpt.features.shards import ShardFolder
@@ -42,8 +42,7 @@ def write_store(folder: Path, lengths: list[int], width: int) -> FeatureStore:
         encode=encode,
         lengths=lengths,
         global_is_last=True,
-        directory=folder,
-        progress=None,
+        options=StoreOptions(directory=folder, progress=None),
     )
 
 

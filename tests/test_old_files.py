@@ -11,7 +11,7 @@ import torch
 
 from tai_dpt import Tagger
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.scoring.results import ScoreTable, whole_results
 from tai_dpt.toolbox import load_checkpoint
@@ -94,8 +94,7 @@ def test_a_feature_store_goes_on_in_the_present_format(tmp_path):
             encode=encode,
             lengths=[len(part) for part in kept],
             global_is_last=True,
-            directory=tmp_path / "store",
-            progress=None,
+            options=StoreOptions(directory=tmp_path / "store", progress=None),
         )
     torch.testing.assert_close(store.packed([0]).local, kept[0], atol=1e-3, rtol=0)
     assert [path.name for path in (tmp_path / "store").glob("shard-*")] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import warnings
@@ -25,7 +26,7 @@ from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import AnyFeatures
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.trainers.tokens import cached_tokens
@@ -69,11 +70,12 @@ def caption_store(
         lengths=backbone.text.local_lengths(tokens),
         global_is_last=True,
         encode=lambda rows: backbone.text.encode_packed([tokens[row] for row in rows]),
-        batch_rows=TOKENS_AT_ONCE,
-        name="captions",
-        about={"backbone": backbone.name, "first": f"“{shorten(texts[0], 40)}” …"},
-        progress=report,
-        **_options(cfg),
+        options=dataclasses.replace(
+            _options(cfg, report),
+            batch_rows=TOKENS_AT_ONCE,
+            name="captions",
+            about={"backbone": backbone.name, "first": f"“{shorten(texts[0], 40)}” …"},
+        ),
     )
 
 
@@ -157,11 +159,12 @@ def _pixel_store(
         embed_dim=backbone.embed_dim,
         encode=lambda pixels: backbone.encode_images(pixels, position_embedding=position_embedding),
         load=load,
-        batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
-        name="images",
-        about={"backbone": backbone.name, "folder": os.path.dirname(split.paths[0])},
-        progress=report,
-        **_options(cfg),
+        options=dataclasses.replace(
+            _options(cfg, report),
+            batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
+            name="images",
+            about={"backbone": backbone.name, "folder": os.path.dirname(split.paths[0])},
+        ),
     )
 
 
@@ -299,15 +302,16 @@ def _dense_part(backbone: Backbone) -> dict[str, str]:
     return {} if backbone.dense is None else {"dense": backbone.dense}
 
 
-def _options(cfg: CfgNode) -> dict[str, Any]:
-    return {
-        "cache": cfg.FEATURES.CACHE,
-        "root": cache_folder(cfg),
-        "precision": cfg.FEATURES.PRECISION,
-        "max_bytes": int(cfg.FEATURES.MAX_GB * 1e9),
-        "shards": (distributed.rank(), distributed.world()),
-        "barrier": distributed.barrier,
-    }
+def _options(cfg: CfgNode, report: Report) -> StoreOptions:
+    return StoreOptions(
+        cache=cfg.FEATURES.CACHE,
+        root=cache_folder(cfg),
+        precision=cfg.FEATURES.PRECISION,
+        max_bytes=int(cfg.FEATURES.MAX_GB * 1e9),
+        shards=(distributed.rank(), distributed.world()),
+        barrier=distributed.barrier,
+        progress=report,
+    )
 
 
 def _digest(lines: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """What the frozen encoders give, and the store that keeps it."""
 
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.packed import AnyFeatures, PackedFeatures
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 from tai_dpt.features.types import Features
@@ -11,5 +11,6 @@ __all__ = [
     "Features",
     "OnDemandStore",
     "PackedFeatures",
+    "StoreOptions",
     "build_store",
 ]

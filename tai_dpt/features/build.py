@@ -39,6 +39,57 @@ Cache = Literal["disk", "memory", "off"]
 CACHES = ("disk", "memory", "off")
 
 
+@dataclass(frozen=True)
+class StoreOptions:
+    """How features are kept; none of it changes what a reader gets, but for ``precision``.
+
+    Args:
+        cache: "disk", "memory" or "off".
+        root: cache folder: each key has its own sub-folder ``<name>-<digest>`` in it.
+        directory: the store's own folder, in place of ``root``; one that was built with another
+            key is refused.
+        name: what the items are, for messages and the sub-folder: "captions".
+        precision: of stored values, "fp16" or "fp32". Reading gives fp32 either way.
+        max_bytes: refuse to make a store larger than this.
+        shard_bytes: size of a shard; the most work a kill can lose. An existing store keeps its.
+        batch_rows, batch_items: limits of one batch for the encoder: local positions, padding
+            included, and items.
+        shards: (rank, world): this process encodes every world-th shard. Disk only: with the
+            other caches each rank encodes all it reads.
+        barrier: returns once every rank has called it; required where world > 1
+            (``torch.distributed.barrier``).
+        verify: compute all shards' checksums, not only of files touched since they were written.
+        progress: takes lines: what is to be done, its size, how far it is. None: silence.
+        about: for people who look at what is kept (``tai-dpt cache``): the backbone's name, what
+            the items are. It determines nothing.
+    """
+
+    cache: Cache = "disk"
+    root: str | os.PathLike[str] | None = None
+    directory: str | os.PathLike[str] | None = None
+    name: str = "features"
+    precision: str = "fp16"
+    max_bytes: int | None = None
+    shard_bytes: int = 64 << 20
+    batch_rows: int = 8192
+    batch_items: int = 512
+    shards: tuple[int, int] = (0, 1)
+    barrier: Callable[[], None] | None = None
+    verify: bool = False
+    progress: Report | None = print
+    about: Mapping[str, str] | None = None
+
+    def check(self) -> None:
+        """Raise InputError for what makes no store."""
+        if self.cache not in CACHES:
+            raise unknown("feature cache", self.cache, CACHES)
+        rank, world = self.shards
+        if not 0 <= rank < world:
+            raise InputError(f"shards=({rank}, {world}): the rank must lie in 0 … {world - 1}")
+        if world > 1 and self.barrier is None and self.cache == "disk":
+            raise InputError("shards: building with several ranks needs a barrier")
+
+
 def build_store(
     *,
     key: Mapping[str, KeyValue],
@@ -48,20 +99,7 @@ def build_store(
     load: Load | None = None,
     lengths: int | Sequence[int] | np.ndarray | Tensor | None = None,
     global_is_last: bool = False,
-    cache: Cache = "disk",
-    root: str | os.PathLike[str] | None = None,
-    directory: str | os.PathLike[str] | None = None,
-    name: str = "features",
-    precision: str = "fp16",
-    max_bytes: int | None = None,
-    shard_bytes: int = 64 << 20,
-    batch_rows: int = 8192,
-    batch_items: int = 512,
-    shards: tuple[int, int] = (0, 1),
-    barrier: Callable[[], None] | None = None,
-    verify: bool = False,
-    progress: Report | None = print,
-    about: Mapping[str, str] | None = None,
+    options: StoreOptions | None = None,
 ) -> FeatureStore:
     """Open the store of some items' features, encoding whatever of it does not exist yet.
 
@@ -83,38 +121,16 @@ def build_store(
             and item 0 must be encoded to find out.
         global_is_last: an item's global feature is its last local one (captions): not stored
             twice.
-        cache: "disk", "memory" or "off".
-        root: cache folder: each key has its own sub-folder ``<name>-<digest>`` in it.
-        directory: the store's own folder, in place of ``root``; one that was built with another
-            key is refused.
-        name: what the items are, for messages and the sub-folder: "captions".
-        precision: of stored values, "fp16" or "fp32". Reading gives fp32 either way.
-        max_bytes: refuse to make a store larger than this.
-        shard_bytes: size of a shard; the most work a kill can lose. An existing store keeps its.
-        batch_rows, batch_items: limits of one batch for ``encode``: local positions, padding
-            included, and items.
-        shards: (rank, world): this process encodes every world-th shard. Disk only: with the
-            other caches each rank encodes all it reads.
-        barrier: returns once every rank has called it; required where world > 1
-            (``torch.distributed.barrier``).
-        verify: compute all shards' checksums, not only of files touched since they were written.
-        about: for people who look at what is kept (``tai-dpt cache``): the backbone's name, what
-            the items are. It determines nothing.
-        progress: takes lines: what is to be done, its size, how far it is. None: silence.
+        options: how it is kept; in a cache folder or a folder of its own, which they must name.
 
     Raises:
         InputError: the store holds other features (says which entries differ); it would be larger
             than ``max_bytes`` or the free space; the disk is full (finished shards stay); the
             encoder's results are not what was announced; an argument is wrong.
     """
-    if cache not in CACHES:
-        raise unknown("feature cache", cache, CACHES)
-    rank, world = shards
-    if not 0 <= rank < world:
-        raise InputError(f"shards=({rank}, {world}): the rank must lie in 0 … {world - 1}")
-    if world > 1 and barrier is None and cache == "disk":
-        raise InputError("shards: building with several ranks needs a barrier")
-    dtype = precision_dtype(precision)
+    options = options or StoreOptions()
+    options.check()
+    dtype = precision_dtype(options.precision)
     _check_key(key)
     known = _as_lengths(lengths, count)
     encoder = Encoder(
@@ -122,17 +138,17 @@ def build_store(
         load=load,
         embed_dim=embed_dim,
         global_is_last=global_is_last,
-        batch_rows=batch_rows,
-        batch_items=batch_items,
+        batch_rows=options.batch_rows,
+        batch_items=options.batch_items,
     )
-    report = progress or (lambda line: None)
+    report = options.progress or (lambda line: None)
 
     def all_lengths() -> Tensor:
         if known is not None:
             return known
         return torch.full((count,), encoder.length_of_first() if count else 1)
 
-    if cache == "off":
+    if options.cache == "off":
         return OnDemandStore(encoder, lengths=all_lengths(), dtype=dtype)
 
     def plan() -> Layout:
@@ -140,33 +156,36 @@ def build_store(
             key=key,
             lengths=all_lengths(),
             embed_dim=embed_dim,
-            precision=precision,
+            precision=options.precision,
             global_is_last=global_is_last,
-            shard_bytes=shard_bytes,
+            shard_bytes=options.shard_bytes,
         )
 
-    if cache == "memory":
-        return _in_memory(plan(), encoder, name=name, max_bytes=max_bytes, report=report)
+    if options.cache == "memory":
+        return _in_memory(
+            plan(), encoder, name=options.name, max_bytes=options.max_bytes, report=report
+        )
 
     asked = {
         "key": dict(key),
         "items": count,
         "lengths": None if known is None else describe_lengths(known),
         "embed_dim": embed_dim,
-        "precision": precision,
+        "precision": options.precision,
         "global": "last local" if global_is_last else "own",
     }
-    if (root is None) == (directory is None):
+    if (options.root is None) == (options.directory is None):
         raise InputError('cache="disk" needs a cache folder (root) or a store\'s own (directory)')
     path = (
-        Path(directory) if directory is not None else Path(root or "") / f"{name}-{digest(asked)}"
+        Path(options.directory)
+        if options.directory is not None
+        else Path(options.root or "") / f"{options.name}-{digest(asked)}"
     )
-    builder = _DiskBuilder(
-        path, asked, plan, encoder, name, max_bytes, verify, report, dict(about or {})
-    )
+    builder = _DiskBuilder(path, asked, plan, encoder, options, report)
+    rank, world = options.shards
     builder.build(rank, world)
-    if barrier is not None:
-        barrier()
+    if options.barrier is not None:
+        options.barrier()
     return builder.opened(rank, world)
 
 
@@ -176,11 +195,16 @@ class _DiskBuilder:
     asked: Mapping[str, Any]  # the identity a store must have
     plan: Callable[[], Layout]
     encoder: Encoder
-    name: str
-    max_bytes: int | None
-    verify: bool
+    options: StoreOptions
     report: Report
-    about: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def about(self) -> dict[str, str]:
+        return dict(self.options.about or {})
 
     def build(self, rank: int, world: int) -> None:
         """Encode this rank's missing shards."""
@@ -247,12 +271,12 @@ class _DiskBuilder:
         return {
             shard: fault
             for shard in range(folder.layout.shard_count)
-            if (fault := folder.fault(shard, verify=self.verify)) is not None
+            if (fault := folder.fault(shard, verify=self.options.verify)) is not None
         }
 
     def _check_size(self, folder: ShardFolder, missing: list[int]) -> None:
         layout = folder.layout
-        _check_limit(self.name, layout.nbytes, self.max_bytes)
+        _check_limit(self.name, layout.nbytes, self.options.max_bytes)
         needed = sum(layout.shard_bytes(shard) for shard in missing)
         folders = (self.path, *self.path.absolute().parents)
         here = next(folder for folder in folders if os.path.exists(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn.functional import normalize
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import plan_batches
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.store import FeatureStore, OnDemandStore
@@ -58,7 +59,11 @@ class Items:
             "shard_bytes": 400,  # a few items a shard
             "progress": None,
         }
-        return build_store(**{**settings, **options})  # type: ignore[arg-type]
+        how = {field.name for field in fields(StoreOptions)}
+        given = {**settings, **options}
+        kept = StoreOptions(**{k: v for k, v in given.items() if k in how})  # type: ignore[arg-type]
+        what = {k: v for k, v in given.items() if k not in how}
+        return build_store(**what, options=kept)  # type: ignore[arg-type]
 
     def check(self, store: FeatureStore, indices: list[int], tolerance: float = 0.0) -> None:
         """Every way of reading gives what a plain list of arrays gives."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import torch
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import progress
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shards import KeyValue
 from tai_dpt.features.store import FeatureStore
@@ -62,7 +63,11 @@ def build(encode: Encoder, **options: object) -> FeatureStore:
         "batch_items": 1,
         "progress": None,
     }
-    return build_store(**{**chosen, **options})  # type: ignore[arg-type]
+    how = {field.name for field in fields(StoreOptions)}
+    given = {**chosen, **options}
+    kept = StoreOptions(**{k: v for k, v in given.items() if k in how})  # type: ignore[arg-type]
+    what = {k: v for k, v in given.items() if k not in how}
+    return build_store(**what, options=kept)  # type: ignore[arg-type]
 
 
 def assert_whole(store: FeatureStore) -> None:
