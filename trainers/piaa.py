@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from yacs.config import CfgNode
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import unknown
 from tai_dpt.features import PackedFeatures
 from tai_dpt.scoring.patch_classifier import SETTINGS, PatchClassifier, patch_setting
 from tai_dpt.toolbox import TRAINER_REGISTRY
@@ -55,17 +55,7 @@ class PIAA(UntrainedTrainer):
         )
 
     def _patches(self) -> Iterator[Tensor]:
-        name = self.options.POOL
-        images = self.images.get(name)
-        if images is None:
-            images = self.dataset.images(name)
-        loader = self.image_loader(images)
-        if loader is None:
-            raise InputError(
-                f"{self.options_key(self.cfg)}.POOL {name}: the data set has no such images; "
-                f"valid: {', '.join(POOLS)}"
-            )
-        for batch in loader:
+        for batch in self.pool_loader():
             yield PackedFeatures.of(batch["features"]).local
 
     def scorer(self) -> Scorer:

@@ -96,17 +96,7 @@ class SPARC(UntrainedTrainer):
     def _pool(self) -> dict[str, RankFusion]:
         """What is usual in the pool, for each kind of scores; worked out once."""
         if not self._fusions:
-            name = self.options.POOL
-            images = self.images.get(name)
-            if images is None:
-                images = self.dataset.images(name)
-            loader = self.image_loader(images)
-            if loader is None or len(images) < 2:
-                raise InputError(
-                    f"{self.options_key(self.cfg)}.POOL {name}: the data set has {len(images)} of "
-                    "these images; at least 2 unlabelled ones are needed"
-                )
-            pool = score_all(self._standardised, loader)
+            pool = score_all(self._standardised, self.pool_loader(least=2))
             for kind in KINDS:
                 values = pool.of(kind).to(self.device)
                 self._fusions[kind] = RankFusion(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tai_dpt.errors import InputError
+from tai_dpt.trainers.features import FeatureLoader, readable_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 
 
@@ -13,3 +15,21 @@ class UntrainedTrainer(MultiLabelTrainer):
         self.log(f"{self.cfg.TRAINER.NAME}: nothing to train")
         if not self.cfg.TEST.NO_TEST:
             self.test()
+
+    def pool_loader(self, *, least: int = 1) -> FeatureLoader:
+        """The features of the images of ``POOL``, whose labels are not read.
+
+        Raises:
+            InputError: the data set has fewer than ``least`` of them that can be read.
+        """
+        name = self.options.POOL
+        images = self.images.get(name)
+        if images is None:  # training images, which a test does not ask for
+            images = readable_images(self.cfg, name, self.dataset.images(name))
+        loader = self.image_loader(images)
+        if loader is None or len(images) < least:
+            raise InputError(
+                f"{self.options_key(self.cfg)}.POOL {name}: the data set has {len(images)} such "
+                f"images, and at least {least} are needed; their labels are not read"
+            )
+        return loader

@@ -72,6 +72,14 @@ def test_no_label_of_an_image_is_read(world, tmp_path, name):
     np.testing.assert_allclose(found.merged, expected.merged, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_unreadable_image_of_the_pool_is_left_out_where_that_is_asked_for(world, tmp_path):
+    other = tmp_path / "world"
+    shutil.copytree(world, other)
+    next(iter(sorted((other / "tiny/train").iterdir()))).write_bytes(b"no image")
+    scores(other, tmp_path / "a", "PIAA", "DATASET.ON_BAD_IMAGE", "skip")
+
+
 def test_comc_learns_and_a_resumed_run_equals_an_uninterrupted_one(world, tmp_path):
     options = ("OPTIM.MAX_EPOCH", 4, "OPTIM.LR", 0.5)
     whole = scores(world, tmp_path / "whole", "CoMC", *options)
