@@ -9,12 +9,14 @@ import stat
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from tai_dpt.errors import InputError
@@ -24,14 +26,15 @@ from tai_dpt.io.image_formats import readable_formats
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 #: raise it when the same file comes out as other pixels: what was computed from them is stale
-READING = 2
+READING = 3
 #: environment variable: the most pixels of an image that are read, in millions
 MOST_MEGAPIXELS = "TAI_DPT_MAX_MEGAPIXELS"
 
 # What has more pixels than this is shrunk while (JPEG) or right after it is decoded: CLIP sees a
 # few hundred pixels a side.
 _LARGE = 50_000_000
-_MOST_MEGAPIXELS = 400  # decoded: 1.2 GB of colours
+_STRIP = 4_000_000  # pixels that are held as colours at a time while an image is shrunk
+_MOST_MEGAPIXELS = 400  # decoded: 1.6 GB of colours, 0.4 GB of a palette's or 1-bit pixels
 _TEXTS = {b"iCCP", b"iTXt", b"tEXt", b"zTXt"}  # chunks of PNG that change no pixel
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -92,8 +95,9 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
         raise
     except Image.DecompressionBombError:
         raise InputError(
-            f"{os.fspath(path)}: more than {_most_megapixels():,} million pixels, which would take "
-            f"much memory; shrink it, or set {MOST_MEGAPIXELS} to more"
+            f"{os.fspath(path)}: more than {(most := _most_megapixels()):,} million pixels, which "
+            "would take much memory; shrink it, or set the environment variable "
+            f"{MOST_MEGAPIXELS} to more, e.g. {MOST_MEGAPIXELS}={2 * most}"
         ) from None
     except FileNotFoundError:
         raise InputError(f"{os.fspath(path)}: no such file") from None
@@ -105,18 +109,58 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
 
 
 def _decoded(source: str | os.PathLike[str] | io.BytesIO, *, glance: bool) -> Image.Image:
-    with Image.open(source, formats=readable_formats()) as image:
+    with _opened(source) as image:
         if glance:
             image.draft("RGB", (1, 1))
         elif image.width * image.height > _LARGE:
-            image.draft("RGB", (image.width // 2, image.height // 2))
+            shrink = 2
+            while image.width * image.height > 2 * _LARGE * shrink**2 and shrink < 8:
+                shrink *= 2
+            image.draft("RGB", (image.width // shrink, image.height // shrink))
         pixels = image.width * image.height
-        if pixels > 2 * _LARGE and image.mode in ("L", "RGB", "RGBA"):
+        if pixels > _most_megapixels() * 1_000_000:
+            raise Image.DecompressionBombError
+        if pixels > 2 * _LARGE:
             image.load()  # which turns a TIFF
             exif = image.getexif().tobytes()
-            image = image.reduce(math.isqrt(pixels // _LARGE) + 1)
+            image = _by_strips(image, math.isqrt(pixels // _LARGE) + 1)
             image.info["exif"] = exif
         return _upright_rgb(image)
+
+
+def _opened(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
+    try:
+        return Image.open(source, formats=readable_formats())
+    except Image.DecompressionBombError:
+        try:
+            image = JpegImageFile(source)  # it can be decoded at an eighth of its size
+        except SyntaxError:
+            image = None
+        if image is None or image.info.get("progressive"):  # which is held whole all the same
+            raise
+        return image
+
+
+def _by_strips(image: Image.Image, factor: int) -> Image.Image:
+    """An image of any mode as RGB, shrunk; one strip at a time is held as colours.
+
+    Pillow shrinks no palette's, 1-bit or 16-bit pixels, and as colours they take four times the
+    memory and more.
+    """
+    size = (-(-image.width // factor), -(-image.height // factor))
+    small = Image.new("RGB", size)
+    scale = _scale(image) if _is_deep(image) else None
+    for box in _strips(image, factor):
+        strip = _rgb(image.crop(box), scale).reduce(factor)
+        small.paste(strip, (0, box[1] // factor))
+    return small
+
+
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of whole rows, as many as ``factor`` parts evenly and ``_STRIP`` pixels hold."""
+    rows = factor * max(1, _STRIP // (image.width * factor))
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
 
 
 class _PixelLimit:
@@ -168,8 +212,13 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     # damaged EXIF says nothing of how to turn it; a damaged image fails below
     with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
         image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep(image)
+    return _by_strips(image, 1) if _is_deep(image) else _rgb(image)
+
+
+def _rgb(image: Image.Image, scale: tuple[float, float] | None = None) -> Image.Image:
+    """As RGB; ``scale``: see ``_scale``."""
+    if scale:
+        return _from_deep(image, *scale)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # what is transparent shows white paper, not whatever colour the file hides there
         image = image.convert("RGBA")
@@ -178,30 +227,41 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
-    """Gray of 16 or 32 bits as RGB: Pillow would cut all values at 255."""
-    values = np.asarray(image)
-    transparent = image.info.get("transparency")
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it is gray of 16 or 32 bits, whose values Pillow would cut at 255."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _scale(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value of a deep image; of 16 bits those that they can hold."""
     if image.mode.startswith("I;16") or image.format == "PNG":
-        gray = (values >> 8).clip(0, 255).astype(np.uint8)
-    else:
-        gray = _as_bytes(values)
-    if isinstance(transparent, int):
-        gray = np.where(values == transparent, np.uint8(255), gray)  # white paper
-    return Image.fromarray(gray).convert("RGB")
+        return 0, 65_535
+    extremes = [
+        (float(values.min()), float(values.max()))
+        for values in (_numbers(image.crop(box)) for box in _strips(image))
+    ]
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-    """Whole numbers or fractions on whatever scale as 0 … 255; what is no number is black."""
-    values = np.where(np.isfinite(values), values, 0).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
+def _numbers(image: Image.Image) -> np.ndarray:
+    """The values of a deep image; what is no number is black."""
+    values = np.asarray(image)
+    return np.where(np.isfinite(values), values, 0)
+
+
+def _from_deep(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Whole numbers or fractions on a scale that their lowest and highest tell, as RGB."""
+    values = _numbers(image).astype(np.float64)
     if low < 0 or high > 65_535:
-        values = (values - low) * (255 / ((high - low) or 1))
+        gray = (values - low) * (255 / ((high - low) or 1))
     elif high > 255:
-        values = values // 256
-    elif high <= 1:
-        values = values * 255
-    return np.round(values).astype(np.uint8)
+        gray = values // 256
+    else:
+        gray = values * 255 if high <= 1 else values
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        gray = np.where(values == transparent, 255, gray)  # white paper
+    return Image.fromarray(np.round(gray).astype(np.uint8)).convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -105,11 +105,64 @@ def test_a_very_large_image_is_shrunk(tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
+DEEP = np.tile(np.linspace(0, 65_535, 300).astype(np.uint16), (200, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("x.png", Image.fromarray(DEEP >> 8).convert("L").quantize(64)),
+        ("x.png", Image.fromarray(DEEP > 30_000)),
+        ("x.tif", Image.fromarray(DEEP > 30_000)),
+        ("x.png", Image.fromarray(DEEP)),
+        ("x.tif", Image.fromarray(DEEP)),
+        ("x.tif", Image.fromarray(DEEP.astype(np.int32) - 900)),
+        ("x.tif", Image.fromarray(DEEP.astype(np.float32))),
+        ("x.tif", Image.merge("LA", [Image.fromarray((DEEP >> 8).astype(np.uint8))] * 2)),
+        ("x.tif", Image.fromarray((DEEP >> 8).astype(np.uint8)).convert("CMYK")),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else value,
+)
+def test_a_very_large_image_of_any_mode_is_shrunk_strip_by_strip(
+    tmp_path, monkeypatch, name, image
+):
+    image.save(tmp_path / name)
+    whole = read_image(tmp_path / name)
+    monkeypatch.setattr(module, "_LARGE", 3000)
+    monkeypatch.setattr(module, "_STRIP", 2000)
+    held = []
+
+    def convert(image, *args, _convert=Image.Image.convert):
+        held.append(image.width * image.height)
+        return _convert(image, *args)
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    seen = read_image(tmp_path / name)
+    assert seen.size == (60, 40)  # 60,000 pixels, shrunk five times
+    assert max(held[:-1]) <= 2000 and held[-1] == 60 * 40
+    # the scale is the whole image's, whatever strip a value stands in
+    np.testing.assert_allclose(np.asarray(seen), np.asarray(whole.reduce(5)), atol=1)
+
+
+def test_a_jpeg_over_the_limit_is_decoded_smaller(tmp_path, monkeypatch):
+    Image.new("RGB", (4000, 1000), "red").save(tmp_path / "x.jpg")
+    Image.new("RGB", (4000, 1000), "red").save(tmp_path / "held whole.jpg", progressive=True)
+    monkeypatch.setattr(module, "_LARGE", 100_000)
+    monkeypatch.setenv(MOST_MEGAPIXELS, "1")
+    assert read_image(tmp_path / "x.jpg").size == (500, 125)
+    assert read_image(tmp_path / "x.jpg", glance=True).size == (500, 125)
+    with pytest.raises(InputError, match="more than 1 million"):
+        read_image(tmp_path / "held whole.jpg")
+    monkeypatch.setenv(MOST_MEGAPIXELS, "0")
+    with pytest.raises(InputError, match=f"{MOST_MEGAPIXELS}"):
+        read_image(tmp_path / "x.jpg")
+
+
 def test_a_limit_on_pixels_can_be_set(tmp_path, monkeypatch):
     Image.new("1", (2000, 1001)).save(tmp_path / "x.png")
     monkeypatch.setenv(MOST_MEGAPIXELS, "2")
     with pytest.raises(
-        InputError, match=rf"x\.png: more than 2 million .*set {MOST_MEGAPIXELS} to"
+        InputError, match=rf"x\.png: more than 2 million .*variable {MOST_MEGAPIXELS} to"
     ):
         read_image(tmp_path / "x.png")
     monkeypatch.setenv(MOST_MEGAPIXELS, "3")
