@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tai_dpt.datasets.corpora.json_layouts import LAYOUTS, layout_of
-from tai_dpt.datasets.corpora.records import Bad, Entries, Note, Record, from_object, record
+from tai_dpt.datasets.corpora.records import (
+    CAPTION,
+    Bad,
+    Entries,
+    Note,
+    Record,
+    called,
+    from_object,
+    record,
+)
 from tai_dpt.datasets.corpora.tables import BadRow, table_rows
 from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.io.reading import parse_json
@@ -37,7 +46,8 @@ class _Source:
 
     def __init__(self, source: PathLike | BinaryIO) -> None:
         if isinstance(source, str | os.PathLike):
-            self.name, self.ending = str(source), Path(source).suffix.lower()
+            self.name = str(source)
+            self.ending = Path(self.name.lower().removesuffix(".gz")).suffix
             self._lines = read_lines(source)
         else:
             self.name, self.ending = "standard input", ""
@@ -78,13 +88,15 @@ def read_captions(
 ) -> list[str]:
     """The captions of a file, in its order, without surrounding white space; blank ones left out.
 
-    Files are UTF-8, with or without BOM, with LF, CRLF or CR. They are opened once: a pipe will do.
+    Files are UTF-8, with or without BOM, with LF, CRLF or CR, or such files in gzip (``….gz``).
+    They are opened once: a pipe will do.
 
     Args:
         path: a file, or a binary stream.
         format: one of ``FORMATS``, or "auto": by the file's ending and its beginning.
         field: JSON: the field of the caption; CSV and TSV: the name of the column, or its number
-            from 0 in a file without header. Left out: "caption" (Karpathy's splits: "raw").
+            from 0 in a file without header. Left out: "caption", else "captions", "text" or
+            "sentence" (Karpathy's splits: "raw"). Upper and lower case are one.
         one_per_image: only the first caption of each image, the choice of the public code
             (which draws it at random). Needs a format that says which image.
         on_bad_line: "error", or "skip" with one warning that counts them and gives the first.
@@ -115,7 +127,7 @@ def read_caption_file(
     if format not in ("auto", *FORMATS):
         raise unknown("caption format", format, ["auto", *FORMATS])
     source = _Source(path)
-    format, entries = _entries(source, format, "caption" if field is None else field)
+    format, entries = _entries(source, format, CAPTION if field is None else field)
     captions: list[str] = []
     images: set[str] = set()
     skipped: list[Bad] = []
@@ -229,24 +241,31 @@ def _table(source: _Source, field: str | int, *, delimiter: str, quotes: bool) -
 def _columns(name: str, header: list[str], field: str) -> tuple[int, int]:
     """Where a table has its captions, and its images' names (-1: nowhere)."""
     header = [cell.strip() for cell in header]
-    if field not in header:
+    key = called(field, header)
+    if key is None:
         raise InputError(
             f"{name}: no column '{field}'; the first line has: {shorten(', '.join(header), 80)} "
             "(give the column's number from 0 where there is no header)"
         )
-    if header.count(field) > 1:
-        at = ", ".join(str(place) for place, cell in enumerate(header) if cell == field)
+    if header.count(key) > 1:
+        at = ", ".join(str(place) for place, cell in enumerate(header) if cell == key)
         raise InputError(
-            f"{name}: {header.count(field)} columns are called '{field}'; say which by its number "
+            f"{name}: {header.count(key)} columns are called '{key}'; say which by its number "
             f"from 0 ({at})"
         )
-    images = [column for column in _IMAGE_COLUMNS if column in header]
-    return header.index(field), header.index(images[0]) if images else -1
+    images = [header.index(key) for key in (called(c, header) for c in _IMAGE_COLUMNS) if key]
+    return header.index(key), images[0] if images else -1
 
 
 def _csv(source: _Source, field: str | int) -> Entries:
-    """Comma-separated, quoted with double quotes."""
-    return _table(source, field, delimiter=",", quotes=True)
+    """Comma-separated, or by what parts the first line; quoted with double quotes."""
+    first = next(iter(source.beginning()), "")
+    parted = {mark: [cell.strip('" ') for cell in first.split(mark)] for mark in ",;\t"}
+    if isinstance(field, int):
+        delimiter = next((mark for mark in parted if mark in first), ",")
+    else:
+        delimiter = next((mark for mark in parted if called(field, parted[mark])), ",")
+    return _table(source, field, delimiter=delimiter, quotes=True)
 
 
 def _tsv(source: _Source, field: str | int) -> Entries:
@@ -254,6 +273,7 @@ def _tsv(source: _Source, field: str | int) -> Entries:
     return _table(source, field, delimiter="\t", quotes=False)
 
 
+_CSV_HEADER = re.compile(r'"?image(_id|_name)?"?[,;]"?caption"?', re.IGNORECASE)
 _FLICKR_TOKEN = re.compile(r"([^\s#]+)#\d+\s+(.*)")
 _FLICKR_RESULTS = re.compile(r"([^|]+)\|\s*\d+\s*\|(.*)")
 _FLICKR_RESULTS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment\s*")
@@ -304,7 +324,7 @@ def _guess(source: _Source) -> str:
         return "jsonl" if _is_object_of_lines(first, alone=not more) else _JSON
     if source.ending in _ENDINGS:
         return _ENDINGS[source.ending]
-    if source.ending == ".csv" or first in ("image,caption", "image_id,caption"):
+    if source.ending == ".csv" or _CSV_HEADER.fullmatch(first):
         return "csv"
     return "text"
 

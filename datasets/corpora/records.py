@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
+
+#: what a caption is called where nothing is said, and what else people call it, in this order
+CAPTION = "caption"
+_CAPTIONS = (CAPTION, "captions", "text", "sentence")
 
 _LONGEST = 10_000  # characters; a localized narrative has a few hundred
 
@@ -37,16 +41,30 @@ def from_object(item: Any, field: str, place: str) -> Iterator[Record | Bad]:
     if not isinstance(item, dict):
         yield Bad(place, f"a JSON object is needed, this is a {type(item).__name__}")
         return
-    if field not in item:
+    key = called(field, item)
+    if key is None:
         yield Bad(place, f"no field '{field}'; it has: {', '.join(item) or 'none'}")
         return
-    captions = texts_of(item[field])
+    captions = texts_of(item[key])
     if captions is None:
-        yield Bad(place, f"field '{field}' is {json.dumps(item[field])[:40]}, not text")
+        yield Bad(place, f"field '{key}' is {json.dumps(item[key])[:40]}, not text")
         return
     image = item.get("image_id", item.get("image"))
     for caption in captions:
         yield record(caption, None if image is None else str(image), place)
+
+
+def called(field: str, names: Collection[str]) -> str | None:
+    """The name in ``names`` that ``field`` means: itself, or in other case; None where none does.
+
+    >>> called("caption", ["Image", "Caption"]), called("caption", ["text"]), called("raw", ["x"])
+    ('Caption', 'text', None)
+    """
+    if field in names:
+        return field
+    folded = {name.casefold(): name for name in names}
+    wanted = _CAPTIONS if field == CAPTION else (field.casefold(),)
+    return next((folded[name] for name in wanted if name in folded), None)
 
 
 def texts_of(value: Any) -> list[str] | None:

@@ -18,6 +18,7 @@ from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
 from tai_dpt.labels.evidence import Evidence, earn_implied, earn_stop_list
 from tai_dpt.labels.grow import grow
+from tai_dpt.labels.name_entries import class_items
 from tai_dpt.labels.vocabulary import Vocabulary
 
 
@@ -133,11 +134,10 @@ def _source_entries(source: Path) -> tuple[str, list[dict[str, Any]]]:
     text = read_text(source)
     header = re.match(r"(#.*\n|\s*\n)*", text)
     content = parse_yaml(text, where=str(source))
-    if isinstance(content, dict) and isinstance(content.get("classes"), list):
-        content = content["classes"]
-    if isinstance(content, dict):
-        content = [{"name": name, "synonyms": words or []} for name, words in content.items()]
-    entries = [{"name": item} if isinstance(item, str) else dict(item) for item in content]
+    entries = [
+        {"name": item} if isinstance(item, str) else dict(item)
+        for item in class_items(content, source)
+    ]
     return header[0] if header else "", entries
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from tai_dpt.errors import InputError
@@ -14,6 +17,14 @@ _WIDE_BOMS = {
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
+}
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive or a workbook of Excel",
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PAR1": "a Parquet file",
 }
 
 
@@ -29,9 +40,11 @@ def read_text(path: str | os.PathLike[str]) -> str:
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file as ``(line number from 1, line without its end)``, one at a time.
 
+    A file called ``….gz`` is unpacked.
+
     Raises:
-        InputError: there is no such file, it is a folder, it is empty, or a byte is not UTF-8 —
-            the message gives its position and the command that converts the file.
+        InputError: there is no such file, it is a folder, it is empty, cannot be unpacked, or a
+            byte is not UTF-8 — the message gives its position and the command that converts it.
     """
     path = Path(path)
     try:
@@ -42,8 +55,12 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         raise InputError(f"no such file: {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    with stream:
-        yield from decoded_lines(stream, str(path))
+    packed = path.suffix.lower() == ".gz"
+    with stream, gzip.open(stream) if packed else nullcontext(stream) as content:
+        try:
+            yield from decoded_lines(content, str(path))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"cannot unpack {path}: {error}; is the file whole?") from None
 
 
 def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
@@ -55,6 +72,11 @@ def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str
             for bom, encoding in _WIDE_BOMS.items():
                 if raw.startswith(bom):
                     raise _not_utf8(name, 0, 1, encoding)
+            for mark, kind in _NO_TEXT.items():
+                if raw.startswith(mark):
+                    raise InputError(
+                        f"{name} is {kind}, not text; unpack it, or save it as CSV in UTF-8"
+                    )
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ _QUOTED = re.compile(
 )
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
+_HEADS = re.compile(r"((class|category)[ _]?)?names?|class(es)?|categor(y|ies)", re.IGNORECASE)
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
 
@@ -24,7 +25,8 @@ def class_lines(path: Path) -> list[str]:
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
     quoted, bulleted or numbered (from 0 or 1, or rising over five lines), the quotes (and the
-    commas after them), the bullets or the numbers are left out, with a warning.
+    commas after them), the bullets or the numbers are left out, with a warning, and so is a first
+    line such as ``name``, the head of a column.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
@@ -45,6 +47,13 @@ def class_lines(path: Path) -> list[str]:
                 "a line",
                 stacklevel=4,
             )
+    if len(listed) > 2 and _HEADS.fullmatch(listed[0][1]):
+        warnings.warn(
+            f"{path}: the first line, {listed[0][1]!r}, is read as the head of a column and no "
+            "class; if it is one, put it elsewhere",
+            stacklevel=4,
+        )
+        del listed[0]
     if re.search(r"[,;\t]", listed[0][1]) and _unnumbered(listed[1:]):
         raise InputError(
             f"{path}, line {listed[0][0]}: {shorten(listed[0][1])!r} looks like the head of a "

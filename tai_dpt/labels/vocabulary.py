@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tai_dpt.errors import InputError, first_few, shorten, unknown
-from tai_dpt.io.reading import read_yaml
+from tai_dpt.labels.name_entries import class_fields
 from tai_dpt.labels.name_lines import class_lines, stated_language
 from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
 
@@ -200,7 +200,8 @@ class Vocabulary:
 
         ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``;
         a mapping from name to synonyms; or a mapping with such a list under ``classes`` beside
-        ``language``, ``blocked``, ``modifiers`` and ``verbs``. Any other file: one name a line
+        ``language``, ``blocked``, ``modifiers`` and ``verbs``; other tools' lists, as
+        ``class_fields`` reads them. Any other file: one name a line
         (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped, but
         for ``# language: de``.
 
@@ -214,7 +215,7 @@ class Vocabulary:
             raise unknown("style of class names", names, NAME_STYLES)
         path = Path(path)
         if path.suffix.lower() in YAML_ENDINGS:
-            return _from_yaml(path, names)
+            return cls(**class_fields(path, names), source=str(path))
         return cls(
             tuple(class_lines(path)),
             language=stated_language(path) or ENGLISH,
@@ -304,72 +305,3 @@ def _settle(
                 kept[phrase] = None
         settled.append(tuple(kept))
     return tuple(settled)
-
-
-_CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "implied", "stop")
-_PHRASE_KEYS = ("blocked", "modifiers", "verbs")
-_FILE_KEYS = ("language", *_PHRASE_KEYS)
-
-
-def _from_yaml(path: Path, style: str) -> Vocabulary:
-    content = read_yaml(path)
-    extra: dict[str, Any] = {}
-    if isinstance(content, dict) and isinstance(content.get("classes"), list):
-        for key, value in content.items():
-            if key == "classes":
-                continue
-            if key not in _FILE_KEYS:
-                raise InputError(f"{path}: {unknown('key', str(key), ['classes', *_FILE_KEYS])}")
-            extra[key] = _phrases(value, f"{path}: {key}") if key in _PHRASE_KEYS else value
-        content = content["classes"]
-    if isinstance(content, dict):
-        content = [{"name": name, "synonyms": words or []} for name, words in content.items()]
-    if not isinstance(content, list) or not content:
-        raise InputError(
-            f"{path}: not a class list; write '- name' lines, '- {{name, synonyms}}' lines "
-            "or 'name: [synonyms]' lines"
-        )
-    classes = [_class_entry(item, f"{path}: class {n}") for n, item in enumerate(content, 1)]
-    return Vocabulary(
-        names=tuple(c[style] for c in classes),
-        synonyms=tuple((c["paper"], *c["synonyms"]) for c in classes),
-        dataset_names=tuple(c["dataset_name"] for c in classes),
-        grown=tuple(c["grown"] for c in classes),
-        implied=tuple(c["implied"] for c in classes),
-        senses=tuple(c["sense"] for c in classes),
-        stop=tuple(c["stop"] for c in classes),
-        source=str(path),
-        **extra,
-    )
-
-
-def _class_entry(item: Any, where: str) -> dict[str, Any]:
-    if isinstance(item, str):
-        item = {"name": item}
-    if not isinstance(item, dict) or "name" not in item:
-        raise InputError(f"{where} has no 'name': {item!r}")
-    for key in item:
-        if key not in _CLASS_KEYS:
-            raise InputError(f"{where}: {unknown('key', str(key), _CLASS_KEYS)}")
-    for key in ("name", "readable", "dataset_name", "sense"):
-        if key in item and not isinstance(item[key], str):
-            raise InputError(f"{where}: {key} is {item[key]!r}, not text; quote it in the YAML")
-    return {
-        "paper": item["name"],
-        "readable": item.get("readable", item["name"]),
-        "dataset_name": item.get("dataset_name", item["name"]),
-        "sense": item.get("sense", ""),
-        "synonyms": _phrases(item.get("synonyms") or [], f"{where}: synonyms"),
-        "grown": _phrases(item.get("grown") or [], f"{where}: grown"),
-        "implied": _phrases(item.get("implied") or [], f"{where}: implied"),
-        "stop": _phrases(item.get("stop") or [], f"{where}: stop"),
-    }
-
-
-def _phrases(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise InputError(f"{where} must be a list, got {value!r}")
-    for phrase in value:
-        if not isinstance(phrase, str):
-            raise InputError(f"{where}: {phrase!r} is not text; quote it in the YAML")
-    return tuple(value)

@@ -79,9 +79,9 @@ def test_formats_are_all_tried_here():
 
 def test_fields(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "a dog"}\n')
-    assert read_captions(path, field="text") == ["a dog"]
-    with pytest.raises(InputError, match=r"a\.jsonl, line 1: no field 'caption'; it has: text"):
+    path.write_text('{"said": "a dog"}\n')
+    assert read_captions(path, field="said") == read_captions(path, field="Said") == ["a dog"]
+    with pytest.raises(InputError, match=r"a\.jsonl, line 1: no field 'caption'; it has: said"):
         read_captions(path)
     table = tmp_path / "a.tsv"
     table.write_text("a dog\thttp://x\na cat\thttp://y\n")
@@ -126,7 +126,9 @@ def test_fields(tmp_path):
         ("a.txt", '{"caption": "x"}', "this is JSON, not plain text"),
         ("a.txt", "", "a.txt is empty"),
         ("a.txt", "\n  \n", "no captions in it"),
-        ("a.txt", "PK\x03\x04\0\0", "zero bytes"),
+        ("a.txt", "\x7fELF\0\0", "zero bytes"),
+        ("a.csv", "PK\x03\x04\0\0", "a.csv is a zip archive or a workbook of Excel, not text"),
+        ("a.gz", "a dog", "cannot unpack"),
     ],
 )
 def test_bad_files(tmp_path, name, content, message):

@@ -95,8 +95,27 @@ def test_name_lines(tmp_path, recwarn, content, names, said):
 
 def test_json_is_a_class_list_too(tmp_path):
     path = tmp_path / "classes.json"
-    path.write_text('["dog", "traffic light"]')
-    assert Vocabulary.from_file(path).names == ("dog", "traffic light")
+    for text in ('[\n\t"dog",\n\t"traffic light"\n]', '["dog", "traffic light",]'):
+        path.write_text(text)
+        assert Vocabulary.from_file(path).names == ("dog", "traffic light")
+
+
+def test_roboflows_root_is_no_class(tmp_path):
+    path = tmp_path / "_annotations.coco.json"
+    animals = [
+        {"id": i, "name": n, "supercategory": "animals"} for i, n in ((1, "dog"), (2, "cat"))
+    ]
+    root = {"id": 0, "name": "animals", "supercategory": "none"}
+    path.write_text(json.dumps({"categories": [root, *animals]}))
+    with pytest.warns(UserWarning, match="'animals' is above the categories"):
+        assert Vocabulary.from_file(path).names == ("dog", "cat")
+
+
+def test_a_heading_is_no_class(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("Class name\ndog\ncat\n")
+    with pytest.warns(UserWarning, match="'Class name', is read as the head"):
+        assert Vocabulary.from_file(path).names == ("dog", "cat")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +148,9 @@ def test_yaml_forms(tmp_path, text):
         ("a.yaml", "- {name: a, synonyms: b}\n", "must be a list"),
         ("a.yaml", "cat: []\ncat: []\n", "line 2: not valid YAML: 'cat' occurs twice"),
         ("a.yaml", "3\n", "not a class list"),
+        ("a.yaml", "nc: 3\nnames: [dog, cat]\n", "nc is 3, and names has 2 entries"),
+        ("a.json", '{"1": "dog", "01": "cat"}', "class 1: synonyms must be a list, got 'dog'"),
+        ("a.json", '{"dog": 0, "cat": 0}', "class 1: synonyms must be a list, got 0"),
         ("a.yaml", "[" * 3000 + "]" * 3000, "nest"),
         ("a.yaml", "- " + "9" * 5000, "not valid YAML"),
         ("a.txt", '"dog"\ncat\n', 'line 1: "dog" is quoted and other lines are not'),
