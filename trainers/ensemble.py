@@ -14,6 +14,7 @@ from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.scoring.fusion import NORMALISATIONS, check_weight, choose_weight
 from tai_dpt.scoring.metrics import known_cardinality, percent
+from tai_dpt.scoring.rectification import RECTIFICATIONS, rectify
 from tai_dpt.scoring.results import RESULTS_FILE, load_results, option_differences
 from tai_dpt.scoring.run_fusion import Component, align, fuse_components, fusion_summary
 from tai_dpt.scoring.scores import Scores
@@ -66,6 +67,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         # DATASET.HOLDOUT keeps from training; None is 0.9, the public code's for partial labels
         "WEIGHT": None,
         "NORMALISE": "minmax",  # minmax (the paper's), zscore or rank
+        # each image's scores of a run by each other, first: none, centre, standardise or softmax
+        "TEXT_RECTIFY": "none",
+        "IMAGE_RECTIFY": "none",
     }
 
     def check_cfg(self, cfg: CfgNode) -> None:
@@ -75,10 +79,13 @@ class TaIDPTEnsemble(MultiLabelTrainer):
             raise InputError("TaIDPTEnsemble needs OUTPUT_DIR, for the runs it makes")
         if cfg.TEST.RECTIFY != "none":
             raise InputError(
-                "TEST.RECTIFY is for the runs that are fused: give it to them (TEXT_OPTS, "
-                "IMAGE_OPTS), and leave it at none here"
+                "fused scores are not rectified, the runs' are: leave TEST.RECTIFY at none and set "
+                "TRAINER.TAIDPTENSEMBLE.TEXT_RECTIFY or IMAGE_RECTIFY"
             )
         for role in ROLES:
+            rule = options[f"{role.upper()}_RECTIFY"]
+            if rule not in RECTIFICATIONS:
+                raise unknown(f"rectification ({role.upper()}_RECTIFY)", rule, RECTIFICATIONS)
             run, config = options[f"{role.upper()}_RUN"], options[f"{role.upper()}_CONFIG"]
             if bool(run) == bool(config):
                 name = f"TRAINER.TAIDPTENSEMBLE.{role.upper()}"
@@ -137,7 +144,9 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         """Evaluate the fusion, print both components' mAP too, and return the fusion's mAP."""
         split = split or self.cfg.TEST.SPLIT
         text, image = (
-            run.evaluated(self.cfg, split=split, output=Path(self.output_dir) / f"{role}-{split}")
+            run.evaluated(
+                self.cfg, split=split, output=Path(self.output_dir) / f"{role}-{split}"
+            ).rectified(self.options[f"{role.upper()}_RECTIFY"])
             for role, run in self._runs.items()
         )
         align(text, image)  # before anything that takes long
@@ -236,11 +245,13 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         return chosen, f"known labels of {len(images):,} held-out training images"
 
     def _score_held_out(self, role: str, images: ImageSplit) -> NDArray[np.float32]:
-        """A component's prediction (n, C) of held-out images."""
+        """A component's prediction (n, C) of held-out images, rectified as it is when fused."""
         output = Path(self.output_dir) / f"{role}-held-out"
         trainer = self._runs[role].trainer(self.cfg, split=self.cfg.TEST.SPLIT, output=output)
         order = [list(trainer.dataset.classnames).index(n) for n in self.dataset.classnames]
-        return trainer.score_images(images)[:, order]
+        scores = torch.from_numpy(trainer.score_images(images)[:, order])
+        rule, sharpness = self.options[f"{role.upper()}_RECTIFY"], trainer.softmax_sharpness()
+        return rectify(scores, rule, sharpness=sharpness or 1.0).numpy()
 
     def _check_held_out(self) -> None:
         """The image-learned run must not have seen what λ is to be chosen on."""

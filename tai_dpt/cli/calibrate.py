@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.loading import RECTIFICATIONS
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import (
     backbone_file_option,
@@ -27,6 +28,8 @@ from tai_dpt.io.image_names import did_you_mean, locate
 if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
 
+_AUTO = "auto"
+
 
 @command()
 @click.argument("tagger", type=click.Path(path_type=Path))
@@ -41,6 +44,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --labelled: a threshold for each class that 10 images show and 10 do not; one for "
     "all others.",
+)
+@click.option(
+    "--rectify",
+    type=click.Choice((*RECTIFICATIONS, _AUTO)),
+    help="Each image's scores by each other; auto, with --labelled: what ranks those images best.  "
+    "[default: as it was fitted]",
 )
 @click.option(
     "--zero",
@@ -94,6 +103,7 @@ def calibrate(
     tagger: Path,
     labelled: Path | None,
     per_class: bool,
+    rectify: str | None,
     zero: str | None,
     present_from: float | None,
     separator: str | None,
@@ -129,6 +139,8 @@ def calibrate(
         raise InputError(
             "--per-class goes with --labelled: only labels say where a class's own threshold lies"
         )
+    if rectify == _AUTO and labelled is None:
+        raise InputError("--rectify auto goes with --labelled: only labels say what ranks better")
     options = {
         "zero": zero,
         "present_from": present_from,
@@ -143,21 +155,33 @@ def calibrate(
     if expect is not None and not images:
         raise InputError("--expect goes with --images")
     from tai_dpt.cli.loading import load_tagger
+    from tai_dpt.scoring.rectification import check_rectification
     from tai_dpt.tagger import folder as tagger_folder
 
     with one_line_warnings():
         loaded = load_tagger(tagger, device=device, backbone=backbone)
+        before, rule_before = loaded.calibration, loaded.scoring.rectify
+        rule = rule_before if rectify is None else "none" if rectify == _AUTO else rectify
+        loaded.scoring = dataclasses.replace(loaded.scoring, rectify=rule)
+        check_rectification(rule, classes=len(loaded.classes_), option="--rectify")
         if labelled is not None:
-            result = _on_labelled_images(loaded, labelled, reading, per_class, quiet)
+            choose = rectify == _AUTO
+            result = _on_labelled_images(loaded, labelled, reading, per_class, choose, quiet)
+        elif rule != rule_before and not captions:
+            raise InputError(
+                f"what captions gave is of scores rectified by '{rule_before}': for '{rule}' add "
+                "--captions, or give --labelled"
+            )
         else:
             result = _on_captions(loaded, captions, images, expect, quiet)
     if not dry_run:
-        tagger_folder.write_calibration(tagger, result)
+        tagger_folder.write_calibration(tagger, result, loaded.scoring)
     if as_json:
         click.echo(json.dumps(result.as_dict()))
     elif not quiet:
         click.echo(result.account(loaded.classes_))
-        before = loaded.calibration
+        if (rectify or rule_before) != "none":
+            click.echo(f"rectified by: {loaded.scoring.rectify}")
         if before is not None:
             click.echo(f"(before: threshold {before.threshold:.2f}, from {before.source})")
 
@@ -179,11 +203,20 @@ def _flag(option: str) -> str:
 
 
 def _on_labelled_images(
-    tagger: Any, table: Path, reading: dict[str, Any], per_class: bool, quiet: bool
+    tagger: Any,
+    table: Path,
+    reading: dict[str, Any],
+    per_class: bool,
+    choose: bool,
+    quiet: bool,
 ) -> Calibration:
+    """The calibration; with ``choose`` the tagger's rectification is chosen on the images, too."""
+    import torch
+
     from tai_dpt.datasets.label_files import read_label_file
     from tai_dpt.scoring.calibration import SOURCES
     from tai_dpt.scoring.calibration import calibrate as fit
+    from tai_dpt.scoring.rectification import choose_rectification, rectify
 
     names, labels = read_label_file(table, _vocabulary(tagger), called=_flag, **reading)
     paths = [table.parent / name for name in locate(names, table.parent)]
@@ -192,6 +225,12 @@ def _on_labelled_images(
             raise InputError(f"{table} names {path}, which is not there{did_you_mean(path)}")
     rows, scores = _scores(tagger, paths, quiet)
     labels = labels[rows]
+    if choose:
+        how = {"sharpness": tagger.softmax_sharpness}
+        rule, quality = choose_rectification(scores, labels, ignore=labels == 0, **how)
+        say(f"--rectify auto: {rule} (mAP {quality:.1f} on these images)", quiet=quiet)
+        tagger.scoring = dataclasses.replace(tagger.scoring, rectify=rule)
+        scores = rectify(torch.from_numpy(scores), rule, **how).numpy()
     return fit(scores, labels, source=SOURCES[2], ignore=labels == 0, per_class=per_class)
 
 

@@ -30,6 +30,7 @@ from tai_dpt.io.console import (
     say,
 )
 from tai_dpt.io.output import check_output_folder, overwrite_option
+from tai_dpt.scoring.rectification import rectify_scores
 from tai_dpt.scoring.scores import score
 from tai_dpt.tagger.tagger import PromptTagger
 
@@ -37,6 +38,12 @@ EMBEDDINGS_FILE = "class_embeddings.safetensors"
 ABOUT_FILE = "service.json"
 ONNX_FILE = "image.onnx"
 _OPSET = 18
+# over the classes of one image
+_RECTIFIED = {
+    "centre": "merged - mean(merged)",
+    "standardise": "(merged - mean(merged)) / standard_deviation(merged, ddof=1)",
+    "softmax": "log_softmax(softmax_sharpness * merged)",
+}
 
 
 @command()
@@ -92,6 +99,7 @@ def export(
 def service_facts(tagger: PromptTagger) -> dict[str, Any]:
     """All that a service must know beside tensors; plain values."""
     scoring = tagger.scoring
+    rectified = scoring.rectify != "none"
     return {
         "class_names": tagger.classes_.tolist(),
         "preprocessing": tagger.preprocessing.as_dict(),
@@ -101,6 +109,8 @@ def service_facts(tagger: PromptTagger) -> dict[str, Any]:
             "merged": "(global + local) / 2",
             "scale": scoring.scale,
             "sharpness": scoring.sharpness_image,
+            **({"rectify_merged": _RECTIFIED[scoring.rectify]} if rectified else {}),
+            **({"softmax_sharpness": tagger.softmax_sharpness} if rectified else {}),
         },
         "calibration": tagger.calibration
         and {
@@ -127,6 +137,8 @@ class ImageSide(nn.Module):
         self.position_embedding = tagger.scoring.position_embedding
         self.scale = tagger.scoring.scale
         self.sharpness = tagger.scoring.sharpness_image
+        self.rectify = tagger.scoring.rectify
+        self.softmax_sharpness = tagger.softmax_sharpness
         self.register_buffer("global_embeddings", tagger.embeddings["global"].cpu())
         self.register_buffer("local_embeddings", tagger.embeddings["local"].cpu())
 
@@ -142,6 +154,7 @@ class ImageSide(nn.Module):
             scale=self.scale,
             sharpness=self.sharpness,
         )
+        scores = rectify_scores(scores, self.rectify, sharpness=self.softmax_sharpness)
         return scores.merged, global_, local
 
 

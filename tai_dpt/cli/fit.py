@@ -10,6 +10,7 @@ import click
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.loading import RECTIFICATIONS
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import bar, device_option, one_line_warnings, quiet_option, say
 from tai_dpt.io.shipped import SHIPPED, backbone_file
@@ -43,6 +44,12 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
     type=click.Path(path_type=Path),
     help="A trainer's yaml to replace the recipe, e.g. configs/trainers/TaIDPT/rn50.yaml.",
 )
+@click.option(
+    "--rectify",
+    type=click.Choice(RECTIFICATIONS),
+    default="none",
+    help="What is done to the scores of each image, by each other.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1)
 @click.option("--overwrite", is_flag=True, help="Replace a tagger that is there.")
 @click.option(
@@ -63,6 +70,7 @@ def fit(
     backbone: str,
     epochs: int | None,
     config: Path | None,
+    rectify: Any,
     seed: int,
     overwrite: bool,
     include_backbone: bool | None,
@@ -111,6 +119,7 @@ def fit(
             backbone=backbone,
             config=config,
             options=[*pairs, *options],
+            rectify=rectify,
             seed=seed,
             progress=Progress(line=lambda text: say(text, quiet=quiet), step=step),
         )

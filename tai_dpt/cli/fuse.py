@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.loading import RECTIFICATIONS
 from tai_dpt.errors import InputError
 from tai_dpt.io.output import check_output, check_output_folder, overwrite_option
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # as in tai_dpt.scoring, here so that --help is quick
 _KINDS = click.Choice(["merged", "global", "local"])
 _NORMALISATIONS = click.Choice(["minmax", "zscore", "rank"])
-_RECTIFICATIONS = click.Choice(["none", "centre", "standardise", "softmax"])
 _WEIGHT = 0.9  # λ of the public code, for two runs
 
 
@@ -46,7 +46,7 @@ _WEIGHT = 0.9  # λ of the public code, for two runs
 @click.option(
     "--rectify",
     multiple=True,
-    type=_RECTIFICATIONS,
+    type=click.Choice(RECTIFICATIONS),
     help="Each image's scores by each other, first: once for all runs, or once for each.",
 )
 @click.option("--text-prediction", type=_KINDS, help="Of the first run; default: the run's own.")

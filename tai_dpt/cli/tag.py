@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.loading import load_tagger
+from tai_dpt.cli.loading import load_tagger, rectify_option
 from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import file_sha256
@@ -33,6 +33,7 @@ from tai_dpt.io.output import check_output
 from tai_dpt.io.reading import read_json
 
 if TYPE_CHECKING:
+    from tai_dpt.scoring.scores import Rectification
     from tai_dpt.tagger.tagger import PromptTagger
 
 SOME_UNREADABLE = 3  # exit code
@@ -74,6 +75,7 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
     type=click.Choice(("center", "whole")),
     help="What of an image CLIP sees.  [default: as it was fitted]",
 )
+@rectify_option
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
 @device_option
@@ -91,6 +93,7 @@ def tag(
     resume: bool,
     overwrite: bool,
     view: str | None,
+    rectify: Rectification | None,
     batch_size: int,
     workers: int,
     device: str,
@@ -109,6 +112,7 @@ def tag(
 
     The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
     CLIP sees the middle square of an image; --view whole shows it all of it, squeezed.
+    Scores of another --rectify than the tagger's have no probabilities.
 
     Exit codes: 0 done; 3 done, but some images could not be read (listed at the end on
     stderr); 2 wrong input.
@@ -126,10 +130,21 @@ def tag(
         # whether what is there may go or be gone on with, the sink says
         check_output(out, overwrite=True, inputs=[*names, *lists])
     with one_line_warnings():
-        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view)
+        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view, rectify=rectify)
+    if threshold is not None and loaded.calibration is None and rectify is not None:
+        raise InputError(
+            f"--threshold is a probability, and this tagger has none of scores rectified by "
+            f"'{rectify}': calibrate it so first ('tai-dpt calibrate --rectify {rectify}')"
+        )
     made_by = {
         "tagger.json": file_sha256(tagger / "tagger.json"),
-        **{"--top": top, "--threshold": threshold, "--view": view, "--format": format_},
+        **{
+            "--top": top,
+            "--threshold": threshold,
+            "--view": view,
+            "--rectify": rectify,
+            "--format": format_,
+        },
     }
     sink = _Sink(out, format_, made_by, resume=resume, overwrite=overwrite)
     rest = [name for name in names if name not in sink.done]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from tai_dpt.features import AnyFeatures, Features, PackedFeatures
 # beyond, a softmax is a choice of the largest and a loss no longer a number
 Scale = Annotated[float, Field(gt=0, le=10_000)]
 Sharpness = Annotated[float, Field(ge=0, le=10_000)]
+# how one image's scores are rectified by each other (``tai_dpt.scoring.rectification``)
+Rectification = Literal["none", "centre", "standardise", "softmax"]
 
 # of one temporary (B, N, C), 16 MB in fp32
 _MOST_SIMILARITIES = 1 << 22
@@ -242,9 +244,11 @@ class Scoring:
         sharpness_image: ``β`` on images.
         sharpness_text: ``β`` on captions.
         position_embedding: whether a ResNet's attention pool uses its own.
+        rectify: what is done to the scores of each image.
     """
 
     scale: Scale = 4.0
     sharpness_image: Sharpness = 40.0
     sharpness_text: Sharpness = 50.0
     position_embedding: bool = False
+    rectify: Rectification = "none"

@@ -22,7 +22,8 @@ from tai_dpt.errors import InputError
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
-from tai_dpt.scoring.scores import Scoring
+from tai_dpt.scoring.rectification import check_rectification
+from tai_dpt.scoring.scores import Rectification, Scoring
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import get_cfg_default, open_log
 from tai_dpt.trainers.config import extend_cfg
@@ -138,6 +139,7 @@ class Tagger(PromptTagger):
         backbone: PathLike = "RN50",
         config: PathLike | None = None,
         options: Sequence[Any] = (),
+        rectify: Rectification = "none",
         seed: int = 1,
         log_folder: PathLike | None = None,
         progress: Progress | None = None,
@@ -154,6 +156,7 @@ class Tagger(PromptTagger):
             config: a trainer's yaml file, to replace the recipe for short runs; the
                 published one is ``configs/trainers/TaIDPT/rn50.yaml``.
             options: KEY, VALUE, … of the configuration, as after ``train.py``'s flags.
+            rectify: what is done to each image's scores (``tai_dpt.scoring.rectification``).
             seed: of the start and the order of captions.
             log_folder: where the trainer's log and checkpoint are kept; nowhere by default.
             progress: takes what is to be told of it while it runs.
@@ -164,6 +167,7 @@ class Tagger(PromptTagger):
         """
         progress, device = progress or Progress(), choose_device(device)
         vocabulary = _vocabulary(classes)
+        check_rectification(rectify, classes=len(vocabulary), option="rectify", warn=False)
         texts: list[str] | None = None
         files: list[str] = []
         if isinstance(captions, str | os.PathLike):
@@ -177,10 +181,10 @@ class Tagger(PromptTagger):
         with open_log(log_folder) if log_folder else nullcontext() as log_file:
             trainer = _Fitting(cfg, dataset, progress, log_file, device)
             trainer.train()
-        return _tagger(cls, trainer)
+        return _tagger(cls, trainer, rectify)
 
 
-def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
+def _tagger(cls: type[Tagger], trainer: _Fitting, rectify: Rectification) -> Tagger:
     cfg, options, backbone = trainer.cfg, trainer.options, trainer.backbone
     corpus, held_out = trainer.dataset.corpus, trainer.held_out
     with torch.no_grad():
@@ -201,6 +205,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting) -> Tagger:
             sharpness_image=options.SHARPNESS_IMAGE,
             sharpness_text=options.SHARPNESS_TEXT,
             position_embedding=trainer.position_embedding,
+            rectify=rectify,
         ),
         preprocessing=trainer.preprocessing,
         provenance={

@@ -35,7 +35,8 @@ PROMPTS_FILE = "prompts.safetensors"
 EMBEDDINGS_FILE = "class_embeddings.safetensors"
 FORMAT = "tai-dpt tagger"
 # raise it when an older version could not read the folder, or would read it wrongly
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_FIRST_VERSION = 1  # of a folder that every version reads rightly
 
 # of vision transformers, before there was a choice
 _FIRST_DENSE = "value"
@@ -134,11 +135,11 @@ def save(
             backbone["path"] = os.path.abspath(tagger.backbone_file or "")
         content = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": _version_of(tagger.scoring),
             "written_by": f"tai_dpt {tai_dpt.__version__}",
             "class_names": list(tagger.class_names),
             "backbone": backbone,
-            "scoring": asdict(tagger.scoring),
+            "scoring": _scoring_values(tagger.scoring),
             "preprocessing": tagger.preprocessing.as_dict(),
             "calibration": tagger.calibration and tagger.calibration.as_dict(),
             "about": dict(tagger.provenance),
@@ -186,11 +187,31 @@ def _own_files(folder: Path) -> set[str]:
     return names
 
 
-def write_calibration(folder: str | os.PathLike[str], calibration: Calibration) -> None:
-    """Replace the calibration of the tagger in ``folder``; nothing else changes."""
+def write_calibration(
+    folder: str | os.PathLike[str], calibration: Calibration, scoring: Scoring
+) -> None:
+    """Replace the calibration of the tagger in ``folder``, and the scoring it was fitted to.
+
+    With another rectification than before what captions gave no longer fits, and goes.
+    """
     content = _read_about(Path(folder))
+    if content["scoring"].get("rectify", Scoring.rectify) != scoring.rectify:
+        content["about"].pop("calibration_on_captions", None)
     content["calibration"] = calibration.as_dict()
+    content["scoring"] = _scoring_values(scoring)
+    content["format_version"] = _version_of(scoring)
     _write_about(Path(folder), content)
+
+
+def _scoring_values(scoring: Scoring) -> dict[str, Any]:
+    """As ``tagger.json`` has it; as version 1 had it where that says all."""
+    values = asdict(scoring)
+    return {k: v for k, v in values.items() if k != "rectify" or v != Scoring.rectify}
+
+
+def _version_of(scoring: Scoring) -> int:
+    """The format's version: the first, unless the folder says what that one would not heed."""
+    return _FIRST_VERSION if scoring.rectify == Scoring.rectify else FORMAT_VERSION
 
 
 def load(

@@ -27,6 +27,7 @@ from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.labels.spelling import Names
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.metrics import check_finite, top_k
+from tai_dpt.scoring.rectification import check_rectification, rectify_scores
 from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
 from tai_dpt.tagger import folder as tagger_folder
 from tai_dpt.tagger.batch import TaggedBatch
@@ -65,6 +66,7 @@ class PromptTagger:
         Args:
             embeddings: L2-normalised class embeddings (C, D) named ``global`` and ``local``.
             contexts: the learned context vectors by the same names, for the folder.
+            scoring: κ, β and how each image's scores are rectified; TaI-DPT's where left out.
             preprocessing: the backbone's own where left out.
             backbone_file: the file the backbone came from, where it is none of the published.
         """
@@ -80,6 +82,8 @@ class PromptTagger:
         self.embeddings = {k: v.detach().float().to(backbone.device) for k, v in embeddings.items()}
         self.contexts = {k: v.detach().float().cpu() for k, v in contexts.items()}
         self.scoring = scoring or Scoring()
+        how = self.scoring.rectify
+        check_rectification(how, classes=len(self.classes_), option="rectify")
         self.preprocessing = preprocessing or backbone.preprocessing
         backbone.check_size(*self.preprocessing.size)
         self.calibration = calibration
@@ -213,7 +217,7 @@ class PromptTagger:
 
     @torch.no_grad()
     def score_features(self, features: Features, *, sharpness: float) -> Scores:
-        """Scores, on the CPU, of the features of images or captions."""
+        """Scores, rectified and on the CPU, of the features of images or captions."""
         scores = score(
             features,
             self.embeddings["global"],
@@ -221,7 +225,14 @@ class PromptTagger:
             scale=self.scoring.scale,
             sharpness=sharpness,
         )
-        return Scores(scores.global_.cpu(), scores.local.cpu())
+        how = self.scoring.rectify
+        scores = rectify_scores(scores, how, sharpness=self.softmax_sharpness)
+        return Scores(*(scores.of(kind).cpu() for kind in ("global", "local", "merged")))
+
+    @property
+    def softmax_sharpness(self) -> float:
+        """What scores are multiplied by for a softmax at the backbone's own logit scale."""
+        return self.backbone.logit_scale / self.scoring.scale
 
     def caption_scores(
         self, captions: Sequence[str], *, kind: str = "merged"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tai_dpt.cli.train import main
 from tai_dpt.scoring.fusion import fuse
+from tai_dpt.scoring.rectification import rectify
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
@@ -62,6 +64,27 @@ def test_finished_runs_are_fused(world, runs, tmp_path):
     assert results["trainer"] == "TaIDPTEnsemble"
     log = (tmp_path / "log.txt").read_text()
     assert "=> result" in log and f"* mAP: {results['mAP']:.2f}%" in log
+
+
+@pytest.mark.filterwarnings("ignore:rectifying")
+def test_each_source_is_rectified_by_itself(world, runs, tmp_path):
+    rules = (f"{NODE}.TEXT_RECTIFY", "standardise", f"{NODE}.IMAGE_RECTIFY", "softmax")
+    weigh = (f"{NODE}.WEIGHT", "auto", "DATASET.HOLDOUT", 0.3)
+    started(world, "TaIDPTEnsemble", tmp_path, *of_runs(runs, *rules, *weigh))
+    text, image = (ScoreTable.load(runs / role / "scores.npz") for role in ("text", "image"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    sharpness = json.loads((runs / "image/results.json").read_text())["softmax_sharpness"]
+    expected = fuse(
+        rectify(torch.from_numpy(text.merged), "standardise").numpy(),
+        rectify(torch.from_numpy(image.local), "softmax", sharpness=sharpness).numpy(),
+        weight=results["fusion"]["weight"],
+    )
+    fused = ScoreTable.load(tmp_path / "scores.npz")
+    np.testing.assert_allclose(fused.merged, expected, atol=1e-5)
+    assert [results["fusion"][role]["rectify"] for role in ("text", "image")] == [
+        "standardise",
+        "softmax",
+    ]
 
 
 def test_the_published_weight_is_the_default(world, runs, tmp_path):
@@ -184,12 +207,13 @@ def bad(runs: Path, tmp_path: Path) -> dict[str, tuple[tuple, str]]:
             "DATASET.HOLDOUT: 0.3 there, 0.2 here",
         ),
         "normalisation": (of_runs(runs, f"{NODE}.NORMALISE", "minmx"), "did you mean 'minmax'"),
+        "rule": (of_runs(runs, f"{NODE}.IMAGE_RECTIFY", "center"), "did you mean 'centre'"),
     }
 
 
 CASES = [
     *("neither", "both", "unfinished", "no yaml", "range", "word", "nothing held out"),
-    *("other held out", "normalisation"),
+    *("other held out", "normalisation", "rule"),
 ]
 
 
