@@ -10,14 +10,9 @@ from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
 from tai_dpt.io.output import check_output
 from tai_dpt.reports.render import FORMATS, render
+from tai_dpt.reports.rows import Table
 from tai_dpt.reports.runs import find_runs, group_runs
-from tai_dpt.reports.tables import (
-    TABLES,
-    Table,
-    expected_seeds,
-    list_groups,
-    nothing_for,
-)
+from tai_dpt.reports.tables import TABLES, expected_seeds, list_groups, nothing_for
 from tai_dpt.scoring.results import run_files
 
 

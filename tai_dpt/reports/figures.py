@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tai_dpt.reports.drawing import picture_kind, plain_text, save_figure
-from tai_dpt.reports.tables import Table
+from tai_dpt.reports.rows import Table
 
 _COLOURS = ("#0b5fa5", "#d1495b", "#2e8b57", "#8a5fbf", "#c77f00", "#555555")
 _MARKERS = "os^Dvp"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from tabulate import tabulate
 
 from tai_dpt.io.spreadsheets import csv_lines
+from tai_dpt.reports.rows import Table
 from tai_dpt.reports.statistics import Cell
-from tai_dpt.reports.tables import Table
 
 FORMATS = ("text", "markdown", "latex", "csv")
 _TABULATE = {"text": "simple", "markdown": "github", "latex": "latex_raw"}

@@ -14,8 +14,8 @@ from tai_dpt.reports.corpus_plots import draw_corpus
 from tai_dpt.reports.drawing import save_figure
 from tai_dpt.reports.figures import draw as draw_figure
 from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, draw
+from tai_dpt.reports.rows import Row, Table
 from tai_dpt.reports.statistics import Cell
-from tai_dpt.reports.tables import Row, Table
 
 TEX = r"costs $\no{such$ _^"
 

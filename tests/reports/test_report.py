@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from tai_dpt.cli.report import report
 from tai_dpt.errors import InputError
+from tai_dpt.reports.published import paper
 from tai_dpt.reports.render import cell_text
 from tai_dpt.reports.runs import find_runs, group_runs
 from tai_dpt.reports.statistics import Cell
-from tai_dpt.reports.tables import paper
 from tai_dpt.scoring.results import whole_results
 
 from fake_runs import write_run
