@@ -25,6 +25,7 @@ from tai_dpt.trainers.features import readable_images
 from tai_dpt.trainers.image_trainer import labelled_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, cardinality_threshold
 from tai_dpt.trainers.other_runs import OtherRun
+from tai_dpt.trainers.run_record import write_results
 
 ROLES = ("text", "image")
 AUTO = "auto"
@@ -168,7 +169,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         )
         self.evaluator.threshold = threshold
         metrics = self.evaluator.evaluate()
-        self._write(split, threshold_source=threshold_source)
+        write_results(self, split, threshold_source=threshold_source)
         return metrics["mAP"]
 
     def training_cardinality(self) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -23,9 +22,8 @@ from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
 from tai_dpt.scoring.rectification import RECTIFICATIONS, check_rectification, rectify_scores
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, ScoreTable, save_results, versions
 from tai_dpt.scoring.scores import KINDS, Scores
-from tai_dpt.toolbox import TOOLBOX, TrainerX, build_dataset
+from tai_dpt.toolbox import build_dataset
 from tai_dpt.trainers.evaluator import MultiLabelEvaluator
 from tai_dpt.trainers.features import (
     FeatureLoader,
@@ -34,11 +32,13 @@ from tai_dpt.trainers.features import (
     readable_images,
 )
 from tai_dpt.trainers.output_folder import check_training
+from tai_dpt.trainers.parallel_trainer import ParallelTrainer
+from tai_dpt.trainers.run_record import write_results
 
 Scorer = Callable[[AnyFeatures], Scores]
 
 
-class MultiLabelTrainer(TrainerX):
+class MultiLabelTrainer(ParallelTrainer):
     """Base of the trainers. A subclass says how it scores features.
 
     Its ``default_options`` become the node ``TRAINER.<ITS NAME IN CAPITALS>`` of the config.
@@ -223,33 +223,6 @@ class MultiLabelTrainer(TrainerX):
         digest = hashlib.sha256(place.encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    # -- several processes ---------------------------------------------------------------------
-
-    def register_model(
-        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
-    ) -> None:
-        """As the toolbox does; all ranks start from rank 0's parameters."""
-        if model is not None:
-            distributed.broadcast(model)
-        super().register_model(name, model, optim, sched)
-
-    def model_backward(self, loss: Tensor) -> None:
-        """Gradients of the mean loss over the whole batch, whatever part of it is here."""
-        if distributed.world() > 1:
-            loss = loss * self.train_loader_x.batch_fraction
-        super().model_backward(loss)
-        for name in self.get_model_names():
-            distributed.sum_gradients(self._models[name].parameters())
-
-    def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Losses as the log shows them: the whole batch's."""
-        return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
-
-    def save_model(self, *args: Any, **kwargs: Any) -> None:
-        """As the toolbox does; the other ranks go on once rank 0 has written it."""
-        super().save_model(*args, **kwargs)
-        distributed.barrier()
-
     # -- testing -------------------------------------------------------------------------------
 
     def parse_batch_test(self, batch: Mapping[str, Any]) -> tuple[AnyFeatures, Tensor]:
@@ -301,7 +274,7 @@ class MultiLabelTrainer(TrainerX):
         for name, value in metrics.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         if final:
-            self._write(split, threshold_source=source)
+            write_results(self, split, threshold_source=source)
         return metrics["mAP"]
 
     @torch.no_grad()
@@ -337,44 +310,6 @@ class MultiLabelTrainer(TrainerX):
                 return best_f1_threshold(scores.numpy(), labels.numpy()), "validation labels"
         return cardinality_threshold(self.evaluator.scores(prediction), self.training_cardinality())
 
-    def _write(self, split: str, *, threshold_source: str) -> None:
-        if not self.keeps_files:
-            return
-        images, evaluator = self.images[split], self.evaluator
-        table = ScoreTable(
-            ids=images.ids,
-            class_names=tuple(self.dataset.classnames),
-            labels=evaluator.labels.astype(np.int8),
-            global_=evaluator.scores("global"),
-            local=evaluator.scores("local"),
-            merged=evaluator.scores("merged"),
-        )
-        results = {
-            "trainer": self.cfg.TRAINER.NAME,
-            "dataset": self.cfg.DATASET.NAME,
-            "split": split,
-            "seed": self.cfg.SEED,
-            **self.model_record(),
-            "images": len(images),
-            "images_skipped": len(self.listed[split]) - len(images),
-            "prediction": self.cfg.TEST.PREDICTION,
-            "rectify": self.cfg.TEST.RECTIFY,
-            "softmax_sharpness": self.softmax_sharpness(),
-            "mAP": evaluator.results[self.cfg.TEST.PREDICTION].mAP,
-            "metrics": {name: result.as_dict() for name, result in evaluator.results.items()},
-            "threshold_source": threshold_source,
-            "unknown_labels": "ignored" if evaluator.ignore_unknown else "negatives",
-            "class_names": list(self.dataset.classnames),
-            "backbone": self.backbone_identity(),
-            "preprocessing": self.preprocessing_facts(),
-            "versions": versions(),
-            "toolbox": TOOLBOX,
-            "config": plain_config(self.cfg),
-            **self.extra_results(),
-        }
-        table.save(os.path.join(self.output_dir, SCORES_FILE))
-        save_results(os.path.join(self.output_dir, RESULTS_FILE), results)
-
 
 def score_all(scorer: Scorer, loader: FeatureLoader) -> Scores:
     """The scores of all samples of ``loader``, in their order, on the CPU and on every rank."""
@@ -397,10 +332,3 @@ def cardinality_threshold(scores: NDArray[np.float32], cardinality: float) -> tu
         return float("nan"), "none"
     quantile = 1 - min(cardinality / scores.shape[1], 1.0)
     return float(np.quantile(scores, quantile)), "label cardinality of the training samples"
-
-
-def plain_config(node: Any) -> Any:
-    """A configuration as plain dictionaries, the form that JSON takes."""
-    if isinstance(node, dict):
-        return {key: plain_config(value) for key, value in node.items()}
-    return list(node) if isinstance(node, tuple) else node

@@ -28,8 +28,8 @@ from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import get_cfg_default, open_log
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
-from tai_dpt.trainers.multilabel import plain_config
 from tai_dpt.trainers.option_ranges import check_options
+from tai_dpt.trainers.run_record import plain_config
 from tai_dpt.trainers.tai_dpt import TaIDPT
 
 PathLike = str | os.PathLike[str]
