@@ -15,7 +15,7 @@ from places import ROOT
 # of these every public function shows how it is called; results and run_fusion work on runs' files
 SCORING = sorted(path.stem for path in (ROOT / "tai_dpt/scoring").glob("*.py"))
 SHOWN = [
-    *("labels.class_lists", "labels.lemmas", "labels.spelling"),
+    *("labels.class_lists", "labels.lemmas", "labels.spelling", "labels.variants"),
     *(f"scoring.{n}" for n in SCORING if n not in ("__init__", "results", "run_fusion")),
 ]
 # what every reader has imported

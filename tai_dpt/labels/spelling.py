@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 from tai_dpt.labels.lemmas import singular, word_set
+from tai_dpt.labels.variants import one_way, written_alike
 
 _APOSTROPHES = "\u2019\u2018\u201b\u02bc\u2032\u00b4\uff07`"
 _HYPHENS = "\u2010\u2011\u2012\u2013\u2043\u2212\ufe58\ufe63\uff0d"
@@ -19,14 +20,18 @@ _SAME = str.maketrans(
         "\u0131": "i",  # Turkish, whose capital is the I of all others
     }
 )
-_ABBREVIATION = re.compile(r"(?<!\w)[^\W\d_](?:\.[^\W\d_])+(?!\w)\.?")  # u.s., p.m.
+_LETTER = r"[^\W\d_]"
+_ABBREVIATION = re.compile(  # u.s., p.m., u. s.
+    rf"(?<!\w){_LETTER}(?:(?:\.{_LETTER})+(?!\w)\.?|(?:\.\s{_LETTER}(?=\.))+\.)"
+)
+_AND = re.compile(r"\s*'n'\s*|\s+'n\s+")  # salt 'n' pepper, rock'n'roll
 _TITLE = re.compile(r"(?<!\w)(st|dr|mr|mrs|ms|mt|jr|sr|ft)\.")
 _JOINED_BY_HYPHEN = re.compile(r"(?<=\w)\s*-+\s*(?=\w)")
 _DOTTED_I = "i\u0307"  # what case folding makes of the Turkish capital
 _GLOSS = re.compile(r"\s*[(\[{][^()\[\]{}]*[)\]}]\s*")
 # one letter and a word, which people also write as one word
 _LETTERED = re.compile(
-    r"(t)(shirt|bone)|(x)(ray|box)|(e)(mail|book|bike|reader|scooter|cigarette)|(u)(turn|boat|bolt)"
+    r"(t|tee)(shirt)|(t)(bone)|(x)(ray|box)|(e)(mail|book|bike|reader|scooter|cigarette)|(u)(turn|boat|bolt)"
     r"|(v)(neck)"
 )
 _LEAST_SPLIT = 7  # letters of a word that people may write as two: "key board"
@@ -45,8 +50,8 @@ def plain(text: str) -> str:
     """Lower case, and one spelling of what people write in several ways.
 
     Unicode's composed form (a letter and its accent are one character, full-width letters are
-    plain ones), one apostrophe, one hyphen, spaces for underscores, "and" for "&", no dots in
-    abbreviations ("U.S." is "us") and after titles ("St. Bernard").
+    plain ones), one apostrophe, one hyphen, spaces for underscores, "and" for "&" and "'n'", no
+    dots in abbreviations ("U.S." is "us") and after titles ("St. Bernard").
 
     >>> plain("The U.S. Pepper_Mill")
     'the us pepper mill'
@@ -60,8 +65,10 @@ def plain(text: str) -> str:
         text = text.replace("_", " ")
     if "&" in text:
         text = text.replace("&", " and ")
+    if "'n" in text:
+        text = _AND.sub(" and ", text)
     if text.find(".", 0, -1) >= 0:
-        text = _ABBREVIATION.sub(lambda match: match[0].replace(".", ""), text)
+        text = _ABBREVIATION.sub(lambda match: re.sub(r"[.\s]", "", match[0]), text)
         text = _TITLE.sub(r"\1", text)
     return text
 
@@ -91,12 +98,13 @@ def bare(text: str) -> str:
 
 
 def loose(phrase: str) -> str:
-    """A second form for names: no accents, spaces or apostrophes, the singular.
+    """A second form for names: no accents, spaces or apostrophes, the singular, one of the
+    spellings that ``written_alike`` knows.
 
     >>> loose("Teddy Bears"), loose("teddy-bear")
     ('teddybear', 'teddybear')
     """
-    *before, last = re.sub(r"['.]", "", bare(normalise(phrase))).split() or [""]
+    *before, last = one_way(re.sub(r"['.]", "", bare(normalise(phrase))).split()) or [""]
     return "".join([*before, singular(last)])
 
 
@@ -188,6 +196,7 @@ def found_within(phrase: str) -> bool:
     return bool(UNBROKEN.search(phrase) or _HANGUL.search(phrase))
 
 
+_DIGITS_APART = re.compile(r"\d+|[^\d]+")
 _NO_PARTS = word_set(
     "the and but for with from into onto over under that this his her its their our your was were "
     "are has had have not out off all any one two she they them you who per some each"
@@ -198,14 +207,26 @@ def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
     """The other ways in which people write a phrase, as lists of words; see ``words``.
 
     Joined ("tshirt", "hotair balloon"), without apostrophe ("mens shoes"), without accents,
-    without the dots that ``plain`` leaves ("approx. value").
+    without the dots that ``plain`` leaves ("approx. value"), digits apart from letters ("3 D"),
+    and each of these with other spellings of its words ("tee shirt", "gray wolf").
 
     Args:
         apart: also a word of seven letters and more as two words ("key board").
 
     >>> list(spellings("hot dog", apart=False))
     [['hotdog']]
+    >>> list(spellings("Saint Bernard", apart=False))
+    [['st', 'bernard'], ['stbernard'], ['saintbernard']]
     """
+    for number, spelling in enumerate((words(phrase), *_otherwise(phrase, apart=apart))):
+        for way, written in enumerate(written_alike(spelling)):
+            if number or way:
+                yield written
+            if way and len(written) > 1:
+                yield ["".join(written)]
+
+
+def _otherwise(phrase: str, *, apart: bool) -> Iterator[list[str]]:
     parts = words(phrase)
     text = plain(phrase)
     if "-" in text:
@@ -216,6 +237,8 @@ def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
         yield words(bare(text))
     if "." in parts:
         yield [part for part in parts if part != "."]
+    if any(character.isdigit() for character in text):
+        yield [piece for part in parts for piece in _DIGITS_APART.findall(part)]
     if len(parts) > 1:
         yield ["".join(parts)]
     elif apart and parts[0].isalpha():

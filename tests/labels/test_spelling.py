@@ -36,7 +36,25 @@ def found(names, captions):
         ("men's shoes", ["men\u2019s shoes", "men's shoe", "mens shoes"]),
         ("U.S. flag", ["a US flag", "the u.s. flag", "a U.S flag", "u.s.-flags"]),
         ("St. Bernard", ["a St Bernard", "a st. bernard"]),
-        ("salt & pepper", ["salt and pepper", "Salt & Pepper"]),
+        ("U. S. flag", ["a US flag", "the U.S. flag", "a U. S. flag"]),
+        ("US flag", ["the U. S. flag.", "a u.s. flag"]),
+        ("St. Bernard", ["a Saint Bernard", "two St. Bernards", "st.-bernard"]),
+        ("Saint Bernard", ["a St Bernard", "a St. Bernard", "a saint-bernard"]),
+        ("3-D glasses", ["3D glasses", "3 D glasses", "3-d glasses"]),
+        ("3D glasses", ["3D glasses", "3 D glasses", "3-d glasses"]),
+        ("F16", ["an F-16 lands", "F 16"]),
+        ("t-shirt", ["a tee-shirt", "tee shirts", "two teeshirts", "a tee\u2011shirt"]),
+        ("tee-shirt", ["a t-shirt", "a t shirt", "tshirts", "a teeshirt"]),
+        ("teeshirt", ["a t-shirt", "a tee shirt"]),
+        ("salt & pepper", ["salt and pepper", "Salt & Pepper", "salt 'n' pepper", "salt n pepper"]),
+        ("rock 'n' roll", ["rock and roll", "rock & roll", "rock n roll", "rock\u2019n\u2019roll"]),
+        ("2-wheeler", ["a two-wheeler", "two wheelers", "2 wheelers"]),
+        ("two-wheeler", ["a 2-wheeler", "a 2 wheeler"]),
+        ("grey wolf", ["a gray wolf", "gray wolves"]),
+        ("tire", ["two tyres", "a tyre"]),
+        ("donut", ["doughnuts", "a doughnut"]),
+        ("pajamas", ["striped pyjamas"]),
+        ("Saint Bernard/Poodle", ["a St. Bernard", "poodles"]),
         ("kite (bird of prey)", ["a kite", "kites"]),
         ("kite_(toy)", ["a kite"]),
         ("Monitor/TV", ["a monitor", "TVs", "two tv sets"]),
@@ -57,10 +75,20 @@ def test_every_spelling_is_found(name, captions):
 def test_what_is_not_a_spelling():
     assert found(["carpet", "island"], ["a car pet", "this is land"]) == [(), ()]
     assert found(["t-shirt", "train"], ["don't rain", "a shirt with a t"]) == [(), ()]
+    assert found(["gray wolf", "grey wolf"], ["a gray wolf", "a grey wolf"]) == [(0,), (1,)]
+    assert found(["two", "saint"], ["2 cats", "an st"]) == [(), ()]
     grown = Vocabulary(("person",), grown=(("has-been", "passer-by"),))
     assert NounFilter(vocabulary=grown).labels(
         ["it has been", "a has-been", "passers-by", "two passersby"]
     ) == [(), (0,), (0,), (0,)]
+
+
+def test_names_of_label_files_meet_in_every_spelling():
+    names = Names([("t-shirt", 0), ("grey wolf", 1), ("St. Bernard", 2), ("two-wheeler", 3)])
+    written = ["Tee Shirts", "gray_wolf", "saint bernard", "2-wheelers"]
+    assert [names.get(name) for name in written] == [0, 1, 2, 3]
+    both = Names([("gray wolf", 0), ("grey wolf", 1)])
+    assert [both.get(name) for name in ("gray wolf", "Grey-Wolf")] == [0, 1]
 
 
 def test_an_accent_counts_where_a_class_differs_by_it():
