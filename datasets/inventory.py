@@ -33,6 +33,11 @@ class Part:
     note: str = ""  # what is wrong with it
 
     @property
+    def training(self) -> bool:
+        """Whether nothing but learning from labelled images needs it."""
+        return self.what.startswith("train")
+
+    @property
     def complete(self) -> bool:
         return not self.note and self.found is not None and self.expected in (None, self.found)
 
@@ -47,15 +52,6 @@ class Part:
             return "damaged"
         more = self.found - self.expected
         return f"{more:,} too many" if more > 0 else f"{-more:,} missing"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A benchmark or a corpus: what it is, how it is checked, and where it comes from."""
-
-    title: str
-    check: Callable[[Path], list[Part]]
-    advice: str
 
 
 def _voc2007(root: Path) -> list[Part]:
@@ -150,60 +146,17 @@ def _token_file(path: str, captions: int) -> Callable[[Path], list[Part]]:
     return lambda root: [Part("captions", path, _lines(root / path), captions)]
 
 
-_COCO_2014 = "annotations_trainval2014.zip (cocodataset.org, Download)"
-SOURCES = {
-    "voc2007": Source(
-        "PASCAL VOC 2007",
-        _voc2007,
-        "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar "
-        "(host.robots.ox.ac.uk/pascal/VOC/voc2007), both unpacked in {root}; learning from "
-        "captions needs the second alone",
-    ),
-    "coco2014": Source(
-        "COCO 2014",
-        _coco2014,
-        f"train2014.zip, val2014.zip and {_COCO_2014}, unpacked in {{root}}/COCO; learning from "
-        "captions needs no train2014 images",
-    ),
-    "nuswide": Source(
-        "NUS-WIDE",
-        _nuswide,
-        "the image list, ground truth and concept list "
-        "(lms.comp.nus.edu.sg, research, NUS-WIDE), unpacked in {root}/NUSWIDE; the photos, which "
-        "its authors send on request, as {root}/NUSWIDE/Flickr",
-    ),
-    "captions_train2014": Source(
-        "captions of COCO train2014",
-        _coco_captions("train2014", 414_113, 82_783),
-        f"{_COCO_2014}, unpacked in {{root}}/COCO",
-    ),
-    "captions_val2014": Source(
-        "captions of COCO val2014",
-        _coco_captions("val2014", 202_654, 40_504),
-        f"{_COCO_2014}, unpacked in {{root}}/COCO",
-    ),
-    "captions_train2017": Source(
-        "captions of COCO train2017",
-        _coco_captions("train2017", 591_753, 118_287),
-        "annotations_trainval2017.zip (cocodataset.org, Download), unpacked in {root}/COCO; only "
-        "the *_paper configs read it",
-    ),
-    "openimages": Source(
-        "localized narratives of OpenImages V6 train",
-        _openimages,
-        "open_images_train_v6_captions.jsonl (google.github.io/localized-narratives) in "
-        "{root}/OpenImages/captions",
-    ),
-    "flickr8k": Source(
-        "Flickr8k",
-        _token_file("Flickr8k/Flickr8k.token.txt", 40_460),
-        "Flickr8k.token.txt of Flickr8k_text.zip in {root}/Flickr8k",
-    ),
-    "flickr30k": Source(
-        "Flickr30k",
-        _token_file("Flickr30k/results_20130124.token", 158_915),
-        "results_20130124.token of flickr30k.tar.gz in {root}/Flickr30k",
-    ),
+#: what of each data set is below a data folder
+CHECKS: dict[str, Callable[[Path], list[Part]]] = {
+    "voc2007": _voc2007,
+    "coco2014": _coco2014,
+    "nuswide": _nuswide,
+    "captions_train2014": _coco_captions("train2014", 414_113, 82_783),
+    "captions_val2014": _coco_captions("val2014", 202_654, 40_504),
+    "captions_train2017": _coco_captions("train2017", 591_753, 118_287),
+    "openimages": _openimages,
+    "flickr8k": _token_file("Flickr8k/Flickr8k.token.txt", 40_460),
+    "flickr30k": _token_file("Flickr30k/results_20130124.token", 158_915),
 }
 
 

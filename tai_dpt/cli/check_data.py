@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 INCOMPLETE = 1  # exit code
 _HEADERS = ("data", "what", "where", "found", "expected", "")
 
+test_images_option = click.option(
+    "--test-images-only",
+    is_flag=True,
+    help="Without what only learning from labelled images needs.",
+)
+
 
 @command()
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="The data folder.")
@@ -30,8 +36,11 @@ _HEADERS = ("data", "what", "where", "found", "expected", "")
     type=click.Path(path_type=Path),
     help="Also check what this config names (your own data).",
 )
+@test_images_option
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
-def check_data(root: Path, configs: tuple[Path, ...], datasets: tuple[str, ...]) -> None:
+def check_data(
+    root: Path, configs: tuple[Path, ...], test_images_only: bool, datasets: tuple[str, ...]
+) -> None:
     """Say what of each DATASET is under --root, what is missing, and where to get it.
 
     \b
@@ -49,17 +58,21 @@ def check_data(root: Path, configs: tuple[Path, ...], datasets: tuple[str, ...])
 
     Exit codes: 0 all of it is complete; 1 something is missing or damaged; 2 wrong input.
     """
-    from tai_dpt.datasets.inventory import SOURCES
+    from tai_dpt.datasets.inventory import CHECKS
+    from tai_dpt.datasets.sources import read_sources
 
     if not root.is_dir():
         raise InputError(f"--root {root} is no folder")
     for name in datasets:
-        if name not in SOURCES:
-            raise unknown("dataset", name, SOURCES)
-    names = datasets or (() if configs else tuple(SOURCES))
-    found = {name: SOURCES[name].check(root) for name in names}
+        if name not in CHECKS:
+            raise unknown("dataset", name, CHECKS)
+    names = datasets or (() if configs else tuple(CHECKS))
+    found = {name: CHECKS[name](root) for name in names}
+    if test_images_only:
+        found = {name: [p for p in parts if not p.training] for name, parts in found.items()}
+    sources = read_sources()
     to_do = {
-        name: SOURCES[name].advice.format(root=root)
+        name: sources[name].advice.format(root=root)
         for name, parts in found.items()
         if not all(part.complete for part in parts)
     }
@@ -100,6 +113,7 @@ def _print(found: dict[str, list[Part]], to_do: dict[str, str]) -> None:
     if to_do:
         click.echo("\nWhat to do (DATASETS.md shows the folders):")
         click.echo("\n".join(f"  {name}: {advice}" for name, advice in to_do.items()))
+        click.echo("'tai-dpt get-data' does so itself, as far as publishers host them.")
 
 
 def _number(value: int | None) -> str:

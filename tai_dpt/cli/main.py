@@ -42,6 +42,7 @@ COMMANDS = {
         "backbones",
         "Which CLIPs can be asked for, which are here, what one can do.",
     ),
+    "get-data": ("tai_dpt.cli.get_data", "get_data", "Fetch benchmarks and captions."),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (
         "tai_dpt.cli.grow_vocabulary",

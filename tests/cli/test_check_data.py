@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tai_dpt.cli.main import cli
 from tai_dpt.datasets import inventory
-from tai_dpt.datasets.inventory import SOURCES, Part
+from tai_dpt.datasets.inventory import CHECKS, Part
 from tai_dpt.errors import InputError
 
 import layouts
@@ -32,7 +32,7 @@ def run(*arguments):
 
 
 def found(name, root):
-    return {part.what: part.found for part in SOURCES[name].check(root)}
+    return {part.what: part.found for part in CHECKS[name](root)}
 
 
 COUNTS = {
@@ -69,7 +69,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", CHECKS)
 def test_counts(root, name):
     assert found(name, root) == COUNTS[name]
 
@@ -81,10 +81,9 @@ def test_nuswide_as_its_archives_unpack(tmp_path):
 
 def test_a_complete_source_exits_with_0(root, monkeypatch):
     def complete(folder):
-        return [Part(p.what, p.path, p.found, p.found) for p in SOURCES["voc2007"].check(folder)]
+        return [Part(p.what, p.path, p.found, p.found) for p in CHECKS["voc2007"](folder)]
 
-    source = inventory.Source("", complete, "")
-    monkeypatch.setattr(inventory, "SOURCES", {**SOURCES, "whole": source})
+    monkeypatch.setattr(inventory, "CHECKS", {**CHECKS, "whole": complete})
     result = run("--root", root, "whole")
     assert result.exit_code == 0
     assert "What to do" not in result.output
@@ -96,7 +95,7 @@ def test_what_is_not_there_is_one_line_and_advice(tmp_path):
     result = run("--root", tmp_path)
     assert result.exit_code == 1
     table, advice = result.output.split("What to do")
-    for name in SOURCES:
+    for name in CHECKS:
         assert re.search(rf"^{name} +everything +missing$", table, re.MULTILINE)
         assert re.search(rf"^  {name}: .*{re.escape(str(tmp_path))}", advice, re.MULTILINE)
 
@@ -151,7 +150,7 @@ def test_half_a_download_is_damaged(tmp_path, name, file, what, note):
     writers[name](tmp_path)
     path = tmp_path / file
     path.write_bytes(path.read_bytes()[:-5])
-    part = next(part for part in SOURCES[name].check(tmp_path) if part.what == what)
+    part = next(part for part in CHECKS[name](tmp_path) if part.what == what)
     assert re.search(note, part.note)
     assert not part.complete
     assert part.note in run("--root", tmp_path, name).output

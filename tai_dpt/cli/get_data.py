@@ -1,0 +1,194 @@
+"""``tai-dpt get-data``: fetch what the publishers of benchmarks and corpora host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import click
+
+from tai_dpt.cli.check_data import check_data, test_images_option
+from tai_dpt.cli.command import command
+from tai_dpt.errors import InputError, first_few, unknown
+from tai_dpt.io.atomic import atomic_write, file_sha256
+from tai_dpt.io.console import quiet_option, say
+from tai_dpt.io.download import fetch
+from tai_dpt.io.output import check_room
+from tai_dpt.io.unpack import is_archive, unpack
+
+if TYPE_CHECKING:
+    from tai_dpt.datasets.sources import SourceFile
+
+ARCHIVES = "archives"  # below the data folder
+
+
+@command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="The data folder.")
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and the room it needs.")
+@test_images_option
+@click.option(
+    "--mirror",
+    metavar="URL|FOLDER",
+    help="Take the files from here, by their names, not from their publishers.",
+)
+@click.option(
+    "--sources",
+    type=click.Path(path_type=Path),
+    help="A file like datasets/sources.yaml; counts before it.",
+)
+@click.option("--keep-archives", is_flag=True, help="Do not delete what was fetched and unpacked.")
+@click.option("--overwrite", is_flag=True, help="Replace files that differ from the publisher's.")
+@quiet_option
+@click.pass_context
+def get_data(
+    ctx: click.Context,
+    datasets: tuple[str, ...],
+    root: Path,
+    dry_run: bool,
+    test_images_only: bool,
+    mirror: str | None,
+    sources: Path | None,
+    keep_archives: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Fetch DATASETs to --root, unpack them as DATASETS.md says, and check them.
+
+    \b
+    DATASET is one of
+      voc2007 coco2014 nuswide                                 benchmarks
+      captions_train2014 captions_val2014 captions_train2017   captions of COCO
+      openimages flickr8k flickr30k                            other captions
+    Of nuswide, flickr8k and flickr30k it can only say how to ask for them.
+
+    \b
+    Examples:
+      tai-dpt get-data voc2007 captions_train2014 --root DATA
+      tai-dpt get-data coco2014 --root DATA --test-images-only --dry-run
+      tai-dpt get-data voc2007 --root DATA --mirror /mnt/downloads
+
+    What is there already is not fetched; what was interrupted goes on. Archives
+    lie in DATA/archives meanwhile, and may be put there by hand.
+
+    Exit codes: 0 all of it is complete (with --dry-run, there is room for it);
+    1 something is missing or damaged; 2 wrong input, or not to be had.
+    """
+    from tai_dpt.datasets.inventory import CHECKS
+    from tai_dpt.datasets.sources import read_sources
+
+    origins = read_sources(sources)
+    for name in datasets:
+        if name not in CHECKS:
+            raise unknown("dataset", name, CHECKS)
+    wanted: dict[str, SourceFile] = {}
+    there: set[str] = set()
+    for name in dict.fromkeys(datasets):
+        found = CHECKS[name](root)
+        for file in origins[name].files:
+            parts = file.parts(found)
+            if test_images_only and parts and all(part.training for part in parts):
+                continue
+            if parts and all(part.complete for part in parts):
+                there.add(file.name)
+            else:
+                wanted[file.name] = file
+        if not origins[name].files and not all(part.complete for part in found):
+            say(f"{name}: only on request; {origins[name].advice.format(root=root)}", quiet=quiet)
+    for name in sorted(there - wanted.keys()):
+        say(f"{name}: what it holds is there", quiet=quiet)
+    _check_space(list(wanted.values()), root, mirror, keep=keep_archives, show=dry_run)
+    if dry_run:
+        return
+    for file in wanted.values():
+        _get(file, root, mirror, keep=keep_archives, overwrite=overwrite, quiet=quiet)
+    root.mkdir(parents=True, exist_ok=True)
+    ctx.invoke(
+        check_data, root=root, configs=(), test_images_only=test_images_only, datasets=datasets
+    )
+
+
+def _places(file: SourceFile, root: Path, mirror: str | None) -> tuple[Path, Path]:
+    """Where the file comes to lie, and where it is read from: there, or in a local mirror."""
+    target = root / (ARCHIVES if is_archive(file.name) else file.into) / file.name
+    if mirror is not None and "://" not in mirror:
+        return target, Path(mirror).expanduser() / file.name
+    return target, target
+
+
+def _check_space(
+    files: Sequence[SourceFile], root: Path, mirror: str | None, *, keep: bool, show: bool
+) -> None:
+    """Complain where there is less room than fetching and unpacking take at their peak."""
+    to_fetch = kept = peak = 0
+    for file in files:
+        target, source = _places(file, root, mirror)
+        part = target.with_name(f"{target.name}.part")
+        held = part.stat().st_size if part.exists() else 0
+        rest = 0 if source.exists() else max(0, file.size - held)
+        peak = max(peak, kept + rest + file.unpacked)
+        kept += file.unpacked + (rest if keep or not is_archive(file.name) else 0)
+        to_fetch += rest
+        if show:
+            where = "here" if source.exists() else mirror or file.url
+            about = "" if file.bytes is not None else "about "
+            resumed = f", {held / 1e6:,.0f} MB of it here" if held else ""
+            checksum = "" if file.sha256 else "; no checksum is known"
+            click.echo(f"{file.name}: {about}{file.size:,} bytes{resumed}; {where}{checksum}")
+    if show:
+        place = next(place for place in (root, *root.absolute().parents) if place.exists())
+        click.echo(
+            f"to fetch: {to_fetch / 1e9:,.2f} GB; room needed: about {peak / 1e9:,.2f} GB; "
+            f"free at {root}: {shutil.disk_usage(place).free / 1e9:,.2f} GB"
+        )
+    check_room(root, needs=peak, option="--root")
+
+
+def _get(
+    file: SourceFile, root: Path, mirror: str | None, *, keep: bool, overwrite: bool, quiet: bool
+) -> None:
+    """Fetch one file, and unpack it."""
+    target, source = _places(file, root, mirror)
+    if mirror is not None and source != target:
+        if not source.is_file():
+            raise InputError(f"--mirror {mirror} has no file {file.name}")
+        _check(source, file)
+    elif target.exists():
+        if is_archive(file.name):
+            _check(target, file)
+        elif not overwrite:
+            raise InputError(
+                f"{target} is there and not complete: move it away, or add --overwrite"
+            )
+    put_by_hand = source.exists() and is_archive(file.name)
+    if source == target and not put_by_hand:
+        url = f"{mirror.rstrip('/')}/{quote(file.name)}" if mirror else file.url
+        say(f"{file.name}: from {url}", quiet=quiet)
+        remedy = "" if mirror else ", or name a mirror that has it (--mirror URL)"
+        fetch(url, target, size=file.bytes, sha256=file.sha256, remedy=remedy, quiet=quiet)
+    if not is_archive(file.name):
+        if source != target:
+            with source.open("rb") as stream, atomic_write(target) as sink:
+                shutil.copyfileobj(stream, sink, 1 << 20)
+        return
+    say(f"{file.name}: unpacking to {root / file.into}", quiet=quiet)
+    if differ := unpack(source, root / file.into, overwrite=overwrite, quiet=quiet):
+        say(
+            f"{file.name}: {len(differ):,} files differ from those that are there, which stay "
+            f"(--overwrite replaces them): {first_few(differ, 3)}",
+            quiet=quiet,
+        )
+    if not put_by_hand and not keep:
+        source.unlink()
+
+
+def _check(path: Path, file: SourceFile) -> None:
+    """A file that somebody put there."""
+    size = path.stat().st_size
+    if file.bytes not in (None, size):
+        raise InputError(f"{path} has {size:,} bytes, not {file.bytes:,}: get it again")
+    if file.sha256 is not None and file_sha256(path) != file.sha256:
+        raise InputError(f"{path} is damaged (its checksum is another's): get it again")

@@ -1,0 +1,132 @@
+"""Large files from a publisher that cuts off, lies, fills the disk or is not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from tai_dpt.errors import InputError
+from tai_dpt.io import download
+from tai_dpt.io.download import fetch
+
+from publisher import publish
+
+DATA = bytes(range(256)) * 40  # 10,240 bytes
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def publisher(monkeypatch):
+    monkeypatch.setattr(download, "_WAITS", (0.0, 0.0))
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with publish({"a.zip": DATA}) as server:
+        yield server
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "below/a.zip"
+
+
+def left(target):
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+@pytest.mark.parametrize("known", [{"sha256": SHA256, "size": len(DATA)}, {}])
+def test_what_is_cut_off_goes_on(publisher, target, known):
+    publisher.cuts = [1000, 4000, 4000, 9000]
+    fetch(publisher.url("a.zip"), target, **known)
+    assert target.read_bytes() == DATA and left(target) == ["a.zip"]
+    ranges = [asked for _, asked in publisher.asked]
+    assert ranges == ["", "bytes=1000-", "bytes=4000-", "bytes=4000-", "bytes=9000-"]
+
+
+def test_an_earlier_call_is_gone_on_with(publisher, target):
+    publisher.cuts = [1000] + [0] * 9  # then nothing new
+    with pytest.raises(InputError, match=r"it ended after 1,000 of 10,240 bytes\): fetch http"):
+        fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert left(target) == ["a.zip.part"] and len(publisher.asked) == 3
+    publisher.cuts = []
+    fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert target.read_bytes() == DATA and publisher.asked[-1][1] == "bytes=1000-"
+
+
+def test_a_server_without_ranges_is_asked_for_the_whole(publisher, target):
+    publisher.ranges, publisher.cuts = False, [9000, 5000]
+    fetch(publisher.url("a.zip"), target)
+    assert target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("known", [{"sha256": SHA256}, {}])
+def test_the_beginning_of_another_file_is_not_gone_on_with(publisher, target, known):
+    target.parent.mkdir()
+    target.with_name("a.zip.part").write_bytes(b"another")  # its date is not the server's
+    fetch(publisher.url("a.zip"), target, **known)
+    assert target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+def test_more_than_there_is(publisher, target, size):
+    target.parent.mkdir()
+    target.with_name("a.zip.part").write_bytes(DATA + b"more")
+    fetch(publisher.url("a.zip"), target, size=size, sha256=SHA256)
+    assert target.read_bytes() == DATA
+
+
+def test_all_there_but_for_its_name_asks_nobody(publisher, target):
+    target.parent.mkdir()
+    target.with_name("a.zip.part").write_bytes(DATA)
+    fetch(publisher.url("a.zip"), target, size=len(DATA), sha256=SHA256)
+    assert target.read_bytes() == DATA and not publisher.asked
+
+
+def test_a_wrong_checksum_leaves_nothing(publisher, target):
+    with pytest.raises(InputError, match=r"wrong checksum \(10,240 bytes.*expected 0000.*: try"):
+        fetch(publisher.url("a.zip"), target, sha256="0" * 64)
+    assert not left(target)
+
+
+def test_another_size_is_told_before_anything_is_fetched(publisher, target):
+    with pytest.raises(InputError, match="has 10,240 bytes, and 13,510,573,713 are expected"):
+        fetch(publisher.url("a.zip"), target, size=13_510_573_713, sha256=SHA256)
+    assert not left(target)
+
+
+def test_an_overloaded_server_is_asked_again_and_a_missing_file_not(publisher, target):
+    publisher.faults = [503, 429]
+    fetch(publisher.url("a.zip"), target)
+    assert target.read_bytes() == DATA
+    with pytest.raises(InputError, match=r"cannot download 'b.zip' \(HTTP Error 404"):
+        fetch(publisher.url("b.zip"), target.with_name("b.zip"), remedy=", or pray")
+    assert len(publisher.asked) == 4
+
+
+def test_a_full_disk(publisher, target, monkeypatch):
+    publisher.cuts = [1000, 0, 0]
+    with pytest.raises(InputError):
+        fetch(publisher.url("a.zip"), target)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9239))
+    with pytest.raises(OSError) as caught:
+        fetch(publisher.url("a.zip"), target)
+    assert caught.value.errno == errno.ENOSPC and str(target) in str(caught.value.filename)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9240))
+    fetch(publisher.url("a.zip"), target)
+    assert target.read_bytes() == DATA
+
+
+def test_a_disk_that_fills_on_the_way_keeps_what_arrived(publisher, target, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", full)
+        fetch(publisher.url("a.zip"), target, size=len(DATA))
+    assert left(target) == ["a.zip.part"]
+    fetch(publisher.url("a.zip"), target, size=len(DATA))
+    assert target.read_bytes() == DATA
