@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
+from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
 from tai_dpt.datasets.class_subsets import EVAL_IMAGES, subset_columns
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config
@@ -69,6 +70,8 @@ class MultiLabelDataset(DatasetBase):
 
     #: whether the metric leaves labels 0 out of a class's ranking; else they are negatives
     ignores_unknown = False
+    #: of the backbone that will read the captions: what it does not read of one is no label
+    tokenizer: Tokenizer = CLIPS_OWN
 
     def __init__(
         self,
@@ -129,7 +132,10 @@ class MultiLabelDataset(DatasetBase):
         """The labelled captions: those given, else ``DATASET.CORPUS``'s, read at the first use."""
         if self._corpus is None:
             self._corpus = corpus_from_config(
-                self.cfg, self._whole_vocabulary, columns=self._columns
+                self.cfg,
+                self._whole_vocabulary,
+                columns=self._columns,
+                tokenizer=self.tokenizer,
             )
         return self._corpus
 

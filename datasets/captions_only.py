@@ -62,7 +62,11 @@ class PlainCaptions(MultiLabelDataset):
         """The labelled captions, then the template texts of every class."""
         if self._corpus is None and not self.written:
             self._corpus = corpus_from_config(
-                self.cfg, self.vocabulary, captions=self._captions, report=self._report
+                self.cfg,
+                self.vocabulary,
+                captions=self._captions,
+                tokenizer=self.tokenizer,
+                report=self._report,
             )
         elif self._corpus is None:
             for line in self.vocabulary.remarks():

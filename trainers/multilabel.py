@@ -158,6 +158,7 @@ class MultiLabelTrainer(ParallelTrainer):
         dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
+        dataset.tokenizer = self.backbone.tokenizer
         if self.needs_places:
             self.backbone.need_places(f"{self.cfg.TRAINER.NAME} needs")
         elif not self.backbone.image.has_places:

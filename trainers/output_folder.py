@@ -13,7 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.history import HISTORY_FILE
 from tai_dpt.scoring.results import (
     RESULTS_FILE,
@@ -23,8 +23,6 @@ from tai_dpt.scoring.results import (
 )
 from tai_dpt.toolbox import load_checkpoint
 from tai_dpt.toolbox.checkpoint import BEST, EPOCH_PREFIX, LATEST, latest_checkpoint, saved_epochs
-
-_MOST_SHOWN = 4
 
 
 def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
@@ -58,11 +56,11 @@ def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
         raise InputError(
             f"conflict: nothing is left to train in {cfg.RESUME} ({epochs} of "
             f"{cfg.OPTIM.MAX_EPOCH} epochs are done), and its options were others "
-            f"({_listed(differ)}): choose another folder, or --overwrite"
+            f"({first_few(differ, separator='; ')}): choose another folder, or --overwrite"
         )
     raise InputError(
-        f"conflict: {folder} holds a run with other options ({_listed(differ)}): choose another "
-        "folder, go on from it with --resume, or replace it with --overwrite"
+        f"conflict: {folder} holds a run with other options ({first_few(differ, separator='; ')}): "
+        "choose another folder, go on from it with --resume, or replace it with --overwrite"
     )
 
 
@@ -90,8 +88,8 @@ def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = F
     differ += option_differences(record["config"], cfg, trainer=cfg.TRAINER.NAME)
     if differ:
         raise InputError(
-            f"conflict: {folder} holds another record ({_listed(differ)}): choose another folder, "
-            "or replace the record with --overwrite"
+            f"conflict: {folder} holds another record ({first_few(differ, separator='; ')}): "
+            "choose another folder, or replace the record with --overwrite"
         )
 
 
@@ -128,8 +126,3 @@ def remove_run(folder: Path) -> None:
         names = [LATEST, BEST, *(f"{EPOCH_PREFIX}{epoch}" for epoch in saved_epochs(place))]
         for name in names:
             (place / name).unlink(missing_ok=True)
-
-
-def _listed(differences: list[str]) -> str:
-    more = len(differences) - _MOST_SHOWN
-    return "; ".join(differences[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn_of_silent_classes
 from tai_dpt.datasets.corpora.readers import read_caption_file
 from tai_dpt.errors import InputError
@@ -38,6 +39,7 @@ def load_corpus(
     field: str | int | None = None,
     one_per_image: bool = False,
     on_bad_line: str = "error",
+    tokenizer: Tokenizer = CLIPS_OWN,
     cache_folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> LabelledCorpus:
@@ -45,10 +47,11 @@ def load_corpus(
 
     Args:
         files: their captions follow one another.
+        tokenizer: of the backbone that will read them.
         cache_folder: keep the result there, keyed by the files' contents, the options, and the
-            filter's vocabulary, preset and version; a second call only reads it. A damaged entry
-            is made again; a folder that cannot be written is a warning. Not used for pipes, and
-            where the filter's lemmatiser is a function: these have no key.
+            filter's vocabulary, preset and version, and the tokenizer; a second call only reads it.
+            A damaged entry is made again; a folder that cannot be written is a warning. Not used
+            for pipes, and where the filter's lemmatiser is a function: these have no key.
 
     Raises:
         InputError: no files, a file that cannot be read, or no caption names a class.
@@ -67,13 +70,15 @@ def load_corpus(
     entry: Path | None = None
     once = not all(Path(file).is_file() for file in files)  # a pipe is read once: it has no key
     if cache_folder is not None and isinstance(noun_filter.lemmatizer, str) and not once:
-        entry = Path(cache_folder) / "corpora" / f"{_key(files, noun_filter, options)}.npz"
+        entry = (
+            Path(cache_folder) / "corpora" / f"{_key(files, noun_filter, options, tokenizer)}.npz"
+        )
         kept = _load(entry, len(noun_filter.vocabulary))
         if kept is not None:
             corpus, notes = kept
             for note in notes:
                 warnings.warn(note, stacklevel=2)
-            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary)
+            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary, tokenizer)
             return corpus
     captions: list[str] = []
     notes = []
@@ -89,7 +94,7 @@ def load_corpus(
         if note:
             notes.append(note)
             warnings.warn(note, stacklevel=2)
-    corpus = label_corpus(captions, noun_filter, progress=progress)
+    corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer, progress=progress)
     if entry is not None:
         try:
             _save(entry, corpus, notes)
@@ -99,11 +104,17 @@ def load_corpus(
 
 
 def _key(
-    files: Sequence[str | os.PathLike[str]], noun_filter: NounFilter, options: dict[str, object]
+    files: Sequence[str | os.PathLike[str]],
+    noun_filter: NounFilter,
+    options: dict[str, object],
+    tokenizer: Tokenizer,
 ) -> str:
     parts = [_VERSION, [file_sha256(f) for f in files], options, noun_filter.fingerprint()]
     if options["format"] == "auto":  # which format that is depends on the ending
         parts.append([Path(f).suffix for f in files])
+    reads = [tokenizer.identity, tokenizer.context_length]
+    if reads != [CLIPS_OWN.identity, CLIPS_OWN.context_length]:
+        parts.append(reads)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from yacs.config import CfgNode
 
+from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
@@ -25,6 +26,7 @@ def corpus_from_config(
     *,
     captions: Sequence[str] | None = None,
     columns: Sequence[int] | None = None,
+    tokenizer: Tokenizer = CLIPS_OWN,
     report: Callable[[str], None] = print,
 ) -> LabelledCorpus:
     """The labelled captions of ``DATASET.CORPUS``, then the template texts of every class.
@@ -33,6 +35,7 @@ def corpus_from_config(
         vocabulary: what captions are labelled with.
         captions: in place of ``FILES``; labelled and limited as theirs are.
         columns: the classes of it that are learned; all when None.
+        tokenizer: of the backbone that will read the captions.
         report: takes a line about what ``GROW`` added for each class.
 
     Raises:
@@ -53,7 +56,7 @@ def corpus_from_config(
         max_tokens=options.MAX_TOKENS or None,
     )
     if captions is not None:
-        corpus = label_corpus(captions, noun_filter)
+        corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer)
     else:
         root = Path(cfg.DATASET.ROOT).expanduser()
         corpus = load_corpus(
@@ -63,6 +66,7 @@ def corpus_from_config(
             field=field_from_text(options.FIELD),
             one_per_image=options.ONE_PER_IMAGE,
             on_bad_line=options.ON_BAD_LINE,
+            tokenizer=tokenizer,
             cache_folder=cache_folder(cfg),
         )
     if columns is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tai_dpt.backbones.tokens import CONTEXT_LENGTH, encoded_part
+from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
 from tai_dpt.errors import InputError, first_few, shorten
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -58,22 +58,28 @@ class LabelledCorpus:
 
 
 def read_labels(
-    captions: Iterable[str], noun_filter: NounFilter
+    captions: Iterable[str], noun_filter: NounFilter, tokenizer: Tokenizer = CLIPS_OWN
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Captions with the sorted class indices that the part of each names which CLIP encodes.
+    """Captions with the sorted class indices that the part of each names which is encoded.
 
-    CLIP reads 77 tokens of a text: what a caption names after them is no label of its features.
-    The preset "paper" with a ``max_tokens`` reads so many words, as the public code does.
+    A backbone reads so many tokens of a text (OpenAI's 77): what a caption names after them is no
+    label of its features. The preset "paper" with a ``max_tokens`` reads so many words, as the
+    public code does.
     """
     texts, kept = tee(captions)
     most = noun_filter.max_tokens
-    published = noun_filter.preset == "paper" and most is not None and most <= CONTEXT_LENGTH
-    read = texts if published else map(encoded_part, texts)
+    all_read = most is not None and most <= tokenizer.context_length
+    published = noun_filter.preset == "paper" and all_read
+    read = texts if published else map(tokenizer.encoded_part, texts)
     return zip(kept, noun_filter.stream(read), strict=True)
 
 
 def label_corpus(
-    captions: Sequence[str], noun_filter: NounFilter, *, progress: bool = False
+    captions: Sequence[str],
+    noun_filter: NounFilter,
+    *,
+    tokenizer: Tokenizer = CLIPS_OWN,
+    progress: bool = False,
 ) -> LabelledCorpus:
     """Label captions (see ``read_labels``) and drop those that name no class.
 
@@ -88,7 +94,7 @@ def label_corpus(
     rows: list[int] = []
     columns: list[int] = []
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
-    for caption, found in read_labels(shown, noun_filter):
+    for caption, found in read_labels(shown, noun_filter, tokenizer):
         if found:
             rows += [len(texts)] * len(found)
             columns += found
@@ -101,11 +107,13 @@ def label_corpus(
         )
     labels = np.zeros((len(texts), len(names)), np.uint8)
     labels[rows, columns] = 1
-    warn_of_silent_classes(labels, vocabulary)
+    warn_of_silent_classes(labels, vocabulary, tokenizer)
     return LabelledCorpus(texts, labels, len(captions) - len(texts))
 
 
-def warn_of_silent_classes(labels: NDArray[np.uint8], vocabulary: Vocabulary) -> None:
+def warn_of_silent_classes(
+    labels: NDArray[np.uint8], vocabulary: Vocabulary, tokenizer: Tokenizer
+) -> None:
     """One warning that names the classes without a caption and what no caption has."""
     spoken = labels.sum(axis=0, dtype=np.int64)
     silent = [index for index, count in enumerate(spoken) if not count]
@@ -120,8 +128,8 @@ def warn_of_silent_classes(labels: NDArray[np.uint8], vocabulary: Vocabulary) ->
     more = f", and {len(silent) - len(said)} more" if len(said) < len(silent) else ""
     warnings.warn(
         f"{len(silent)} of {len(vocabulary)} classes have no caption: {', '.join(said)}{more}; "
-        f"nothing before the {CONTEXT_LENGTH}th token names them, and their prompts learn from the "
-        "templates alone: give synonyms or other captions",
+        f"nothing before the {tokenizer.context_length}th token names them, and their prompts "
+        "learn from the templates alone: give synonyms or other captions",
         stacklevel=3,
     )
 

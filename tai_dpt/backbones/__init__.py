@@ -4,7 +4,6 @@
 from tai_dpt.backbones.backbone import Backbone, backbone_names, has_name, load_backbone
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.text import TextEncoder
-from tai_dpt.backbones.tokens import encoded_part
 
 __all__ = [
     "PIXEL_MEAN",
@@ -13,7 +12,6 @@ __all__ = [
     "Preprocessing",
     "TextEncoder",
     "backbone_names",
-    "encoded_part",
     "has_name",
     "load_backbone",
 ]

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tai_dpt.backbones.text import TOKENS_AT_ONCE, batches_of_like_length
+from tai_dpt.backbones.text import TOKENS_AT_ONCE, FrozenText, batches_of_like_length
 from tai_dpt.errors import InputError
-from tai_dpt.features import Features, PackedFeatures
+from tai_dpt.features import PackedFeatures
 
 
 class _Frozen(nn.Module):
@@ -28,7 +28,7 @@ class _Frozen(nn.Module):
         return self
 
 
-class LibraryText(_Frozen):
+class LibraryText(FrozenText, _Frozen):
     """A text tower that sees both ways, or pools in its own way: one feature for a text."""
 
     causal = False
@@ -65,23 +65,10 @@ class LibraryText(_Frozen):
             self.embed_dim = int(self._encode(probe).shape[1])
 
     @property
-    def token_table(self) -> Tensor:
-        """Token embeddings (V, W)."""
+    def token_table(self) -> Tensor:  # type: ignore[override]
         weight = self._embedding[0].weight
         assert isinstance(weight, Tensor)
         return weight
-
-    @property
-    def width(self) -> int:
-        return self.token_table.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.token_table.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.token_table.device
 
     def rows_of(self, length: int) -> int:
         """How many positions a text of so many tokens costs."""
@@ -91,17 +78,11 @@ class LibraryText(_Frozen):
         """How many local features each text has: its global one."""
         return [1] * len(texts)
 
-    def encode(
-        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
-    ) -> Features:
-        """Features of tokenised texts; the only local one is the global one."""
-        return self.encode_packed(texts, tokens_per_batch=tokens_per_batch).padded()
-
     @torch.no_grad()
     def encode_packed(
         self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
     ) -> PackedFeatures:
-        """As ``encode``, packed; arguments as of ``TextEncoder.encode_packed``."""
+        """As of ``TextEncoder``; the only local feature of a text is its global one."""
         features = torch.empty(len(texts), self.embed_dim, device=self.device)
         for rows in batches_of_like_length(texts, max(tokens_per_batch, self.context_length)):
             ids = self._padded([texts[row] for row in rows])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.backbones.clip_package import clip_class
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 
 _HEAD_WIDTH = 64  # of every attention head in CLIP
 _RESNET_STRIDE = 32
@@ -68,7 +68,7 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
     wanted = _TEXT_KEYS + (_VIT_KEYS if vit else _RESNET_KEYS)
     missing = [key for key in wanted if key not in state]
     if missing:
-        raise _not_clip(source, f"it lacks {_some(missing)}")
+        raise _not_clip(source, f"it lacks {first_few(map(repr, missing))}")
     for key in wanted:
         if state[key].ndim != _SIDES.get(key, 2):
             raise _not_clip(
@@ -117,10 +117,10 @@ def _check(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: 
     """Every weight there, none left over, all of the expected shape."""
     missing = [key for key in expected if key not in state]
     if missing:
-        raise _not_clip(source, f"it lacks {_some(missing)}")
+        raise _not_clip(source, f"it lacks {first_few(map(repr, missing))}")
     extra = [key for key in state if key not in expected]
     if extra:
-        raise _not_clip(source, f"CLIP has no {_some(extra)}")
+        raise _not_clip(source, f"CLIP has no {first_few(map(repr, extra))}")
     for key, value in expected.items():
         if state[key].shape != value.shape:
             raise _not_clip(
@@ -145,8 +145,3 @@ def _grid(positions: Tensor, key: str, source: str) -> int:
 
 def _not_clip(source: str, why: str) -> InputError:
     return InputError(f"'{source}' is not a CLIP state dict in OpenAI's layout: {why}")
-
-
-def _some(keys: list[str], most: int = 4) -> str:
-    shown = ", ".join(f"'{key}'" for key in keys[:most])
-    return shown if len(keys) <= most else f"{shown} and {len(keys) - most} more"

@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
 from tai_dpt.backbones.hub import cached_first, one_line
 from tai_dpt.backbones.preprocessing import Preprocessing
-from tai_dpt.backbones.tokenizers import ClipTokenizer, LibraryTokenizer, Tokenizer
+from tai_dpt.backbones.tokenizers import (
+    LONG_TEXT,
+    ClipTokenizer,
+    LibraryTokenizer,
+    Tokenizer,
+)
 from tai_dpt.backbones.towers import ImageTower, TextTower, Towers, image_tower, text_tower
 from tai_dpt.backbones.weights import weights_hash
 from tai_dpt.errors import InputError, unknown
@@ -121,7 +126,7 @@ def _tokenizer(library: Any, given: str, name: str, model: Any) -> tuple[Tokeniz
     length = theirs.context_length or model.context_length
     if isinstance(theirs, library.SimpleTokenizer):
         own = ClipTokenizer(length)
-        odd = ["Émile's DOGS &amp; cats…  2!", "a photo."]
+        odd = ["Émile's DOGS &amp; cats…  2!", "a photo.", LONG_TEXT]
         if [row[row != 0].tolist() for row in theirs(odd)] == own.ids(odd):
             return own, 0
         pieces = theirs.decoder.__getitem__
@@ -130,8 +135,14 @@ def _tokenizer(library: Any, given: str, name: str, model: Any) -> tuple[Tokeniz
     else:
         pad, label = int(theirs.tokenizer.pad_token_id or 0), type(theirs.tokenizer).__name__
         spell = theirs.tokenizer.convert_ids_to_tokens
-    encode = lambda texts: theirs(texts, context_length=length).tolist()  # noqa: E731
-    return LibraryTokenizer(encode, pieces=spell, pad_id=pad, name=label), pad
+    tokenizer = LibraryTokenizer(
+        lambda texts, most: theirs(texts, context_length=most).tolist(),
+        context_length=length,
+        pieces=spell,
+        pad_id=pad,
+        name=label,
+    )
+    return tokenizer, pad
 
 
 def _preprocessing(given: str, model: Any) -> Preprocessing:

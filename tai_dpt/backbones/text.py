@@ -21,12 +21,43 @@ from tai_dpt.features.types import Features
 TOKENS_AT_ONCE = 2048
 
 
-class TextEncoder(nn.Module):
+class FrozenText(nn.Module):
+    """What all text towers are, this project's and those of libraries."""
+
+    causal: bool
+    every_token: bool  # has a feature
+    token_table: Tensor  # (V, W)
+
+    @property
+    def width(self) -> int:
+        return self.token_table.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the tower computes in; features come out in fp32 all the same."""
+        return self.token_table.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.token_table.device
+
+    def encode_packed(
+        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
+    ) -> PackedFeatures:
+        raise NotImplementedError
+
+    def encode(
+        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
+    ) -> Features:
+        """As ``encode_packed``, side by side."""
+        return self.encode_packed(texts, tokens_per_batch=tokens_per_batch).padded()
+
+
+class TextEncoder(FrozenText):
     """CLIP's frozen text tower. All weights are buffers that stay out of checkpoints."""
 
     causal = True
-    every_token = True  # has a feature
-    token_table: Tensor  # (V, W)
+    every_token = True
     positions: Tensor  # (77, W)
     ln_final_weight: Tensor
     ln_final_bias: Tensor
@@ -67,21 +98,8 @@ class TextEncoder(nn.Module):
         return len(self.positions)
 
     @property
-    def width(self) -> int:
-        return self.token_table.shape[1]
-
-    @property
     def embed_dim(self) -> int:
         return self.projection.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the blocks compute in; projections come out in fp32 all the same."""
-        return self.token_table.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.token_table.device
 
     def rows_of(self, length: int) -> int:
         """How many positions a text of so many tokens costs."""
@@ -110,20 +128,11 @@ class TextEncoder(nn.Module):
             x = block(x)
         return x
 
-    def encode(
-        self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
-    ) -> Features:
-        """Features of tokenised texts: ``global_`` at EOS, ``local`` from SOS to EOS.
-
-        Arguments as of ``encode_packed``.
-        """
-        return self.encode_packed(texts, tokens_per_batch=tokens_per_batch).padded()
-
     @torch.no_grad()
     def encode_packed(
         self, texts: Sequence[Sequence[int]], *, tokens_per_batch: int = TOKENS_AT_ONCE
     ) -> PackedFeatures:
-        """Features of tokenised texts, without padding.
+        """Features of tokenised texts, without padding: global at EOS, local from SOS to EOS.
 
         Args:
             texts: token ids of each text, [SOS … EOS], at most ``context_length`` of them.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tai_dpt.backbones.clip_package import tokenizer
-from tai_dpt.backbones.tokens import token_ids
+from tai_dpt.backbones.tokens import CONTEXT_LENGTH, encoded_part, token_ids
 
 _WORD_END = "</w>"  # of CLIP's byte-pair encodings
 _WORD_STARTS = ("▁", "Ġ")  # of sentence pieces, of byte-level encodings
+_WORDS = re.compile(r"\w+|[^\w\s]")
+_MARKS = 3  # tokens of no character: before and behind a text, and a space before its first word
+LONG_TEXT = "two dogs stand and look at a big red ball " * 20  # than any context
 
 
 class Tokenizer(Protocol):
@@ -18,12 +23,17 @@ class Tokenizer(Protocol):
 
     Attributes:
         identity: what determines the ids of a text beside the context length; "" for OpenAI's.
+        context_length: the most tokens that are read of a text, special ones among them.
     """
 
     identity: str
+    context_length: int
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with the special ones around it, at its own length."""
+
+    def encoded_part(self, text: str) -> str:
+        """The text, without what lies beyond the last token that is read; whole words."""
 
     def words(self, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]]]:
         """Words of token ids without special ones, and each word's half-open span of tokens."""
@@ -40,6 +50,9 @@ class ClipTokenizer:
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         return token_ids(texts, context_length=self.context_length)
 
+    def encoded_part(self, text: str) -> str:
+        return encoded_part(text, context_length=self.context_length)
+
     def words(self, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]]]:
         """
         >>> tokenizer = ClipTokenizer(77)
@@ -51,30 +64,52 @@ class ClipTokenizer:
         return [_decoded("".join(bpe.decoder[t] for t in ids[a:b])) for a, b in spans], spans
 
 
+CLIPS_OWN = ClipTokenizer(CONTEXT_LENGTH)
+
+
 class LibraryTokenizer:
     """The tokenizer of another library, behind the same two questions."""
 
     def __init__(
         self,
-        encode: Callable[[list[str]], Sequence[Sequence[int]]],
+        encode: Callable[[list[str], int], Sequence[Sequence[int]]],
         *,
+        context_length: int,
         pieces: Callable[[list[int]], list[str]],
         pad_id: int,
         name: str,
     ) -> None:
         """
         Args:
-            encode: texts to ids, cut to the model's context, padded at the end or not.
+            encode: texts to ids, cut to so many, padded at the end or not.
+            context_length: of the model.
             pieces: ids to what stands for them in the vocabulary.
             pad_id: what ``encode`` pads with.
             name: of the tokenizer, for ``identity``.
         """
         self._encode, self._pieces, self._pad_id = encode, pieces, pad_id
-        probe = str(self.ids(["A photo of 2 dogs!", "naïve Straße", ""]))
+        self.context_length = context_length
+        probe = str(self.ids(["A photo of 2 dogs!", "naïve Straße", "", LONG_TEXT]))
         self.identity = f"{name} {hashlib.sha256(probe.encode()).hexdigest()[:12]}"
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self._unpadded(list(ids)) for ids in self._encode(list(texts))]
+        rows = self._encode(list(texts), self.context_length)
+        return [self._unpadded(list(ids)) for ids in rows]
+
+    def encoded_part(self, text: str) -> str:
+        if self._is_read(text):
+            return text
+        ends = [0, *(found.end() for found in _WORDS.finditer(text))]
+        # how many beginnings are read whole: the longer one is, the more tokens it has
+        last = bisect(ends, False, lo=1, key=lambda end: not self._is_read(text[:end])) - 1
+        return text[: ends[last]]
+
+    def _is_read(self, text: str) -> bool:
+        """Whether a text has no more tokens than are read of it."""
+        if text.isascii() and len(text) + _MARKS <= self.context_length:
+            return True  # no token is shorter than a character
+        (ids,) = self._encode([text], self.context_length + 1)
+        return len(self._unpadded(list(ids))) <= self.context_length
 
     def words(self, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]]]:
         pieces = self._pieces(list(ids))
@@ -92,7 +127,7 @@ class LibraryTokenizer:
     def _ends_with_padding(self) -> bool:
         """Whether the id that pads also ends every text: it does where nothing else does."""
         if not hasattr(self, "_ending"):
-            rows = [list(ids) for ids in self._encode(["a", "a dog"])]
+            rows = [list(ids) for ids in self._encode(["a", "a dog"], self.context_length)]
             last = [[i for i in ids if i != self._pad_id][-1] for ids in rows]
             self._ending = last[0] != last[1]
         return self._ending

@@ -37,7 +37,7 @@ def _plain_ids(text: str) -> list[int]:
 _lengths: dict[str, int] = {}  # tokens of a stretch without white space, of plain letters
 
 
-def encoded_part(text: str, *, context_length: int = CONTEXT_LENGTH) -> str:
+def encoded_part(text: str, *, context_length: int) -> str:
     """The text, without what lies beyond the last token that is encoded.
 
     Whole words: one of which only the beginning is encoded is left out.

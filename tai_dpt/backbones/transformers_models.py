@@ -21,7 +21,7 @@ from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
 from tai_dpt.backbones.weights import weights_hash
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
@@ -80,7 +80,8 @@ def load_transformers(given: str) -> Towers:
     theirs = _read(library.AutoTokenizer, place, given)
     length = int(config.text_config.max_position_embeddings)
     tokenizer = LibraryTokenizer(
-        lambda texts: theirs(texts, truncation=True, max_length=length).input_ids,
+        lambda texts, most: theirs(texts, truncation=True, max_length=most).input_ids,
+        context_length=length,
         pieces=theirs.convert_ids_to_tokens,
         pad_id=int(theirs.pad_token_id),
         name=type(theirs).__name__,
@@ -125,7 +126,7 @@ def _model(library: Any, config: Any, place: str, given: str) -> Any:
     if wrong:
         raise InputError(
             f"cannot load '{given}': the weights are of another architecture (missing or of "
-            f"another shape: {sorted(map(str, wrong))[0]} and {len(wrong) - 1} more)"
+            f"another shape: {first_few(sorted(map(str, wrong)), 2)})"
         )
     return model.eval()
 

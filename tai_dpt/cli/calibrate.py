@@ -256,7 +256,8 @@ def _on_captions(
         with warnings.catch_warnings():
             # that a class has no caption is said by the account
             warnings.filterwarnings("ignore", message=".*classes have no caption")
-            corpus = load_corpus(paths, NounFilter(vocabulary=_vocabulary(tagger)))
+            noun_filter = NounFilter(vocabulary=_vocabulary(tagger))
+            corpus = load_corpus(paths, noun_filter, tokenizer=tagger.backbone.tokenizer)
         scores = tagger.caption_scores(corpus.texts)
         usable, to_align = calibrate_on_captions(scores, corpus.labels)
         share = len(corpus) / (len(corpus) + corpus.dropped)

@@ -160,11 +160,16 @@ def save_tokenizer(folder: Path, *, unigram: bool = False) -> Any:
     return fast
 
 
-def save_open_clip(folder: Path, family: str) -> Path:
-    """A folder with ``open_clip_config.json`` and weights; see ``OPEN_CLIP``."""
+def save_open_clip(folder: Path, family: str, **changed: dict[str, Any]) -> Path:
+    """A folder with ``open_clip_config.json`` and weights; see ``OPEN_CLIP``.
+
+    ``changed``: entries of a part of ``model_cfg`` that are another.
+    """
     import open_clip
 
     cfg = json.loads(json.dumps(OPEN_CLIP[family]))
+    for part, entries in changed.items():
+        cfg[part] |= entries
     if family == "multilingual":
         place = folder / "text"
         vocabulary = len(save_tokenizer(folder, unigram=True))
