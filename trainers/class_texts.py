@@ -32,27 +32,17 @@ def check_template(template: str, key: str) -> None:
 
 def template_embeddings(backbone: Backbone, names: Sequence[str], template: str) -> Tensor:
     """The class embeddings (C, D) of one template, or the normalised mean of the 80."""
-    if template != IMAGENET:
-        texts = [template.format(_spoken(name)) for name in names]
-        _check_all_is_read(backbone, texts)
-        return text_embeddings(backbone, texts)
-    templates = imagenet_templates()
+    templates = imagenet_templates() if template == IMAGENET else [template]
     texts = [each.format(_spoken(name)) for name in names for each in templates]
-    embeddings = text_embeddings(backbone, texts).view(len(names), len(templates), -1)
-    return F.normalize(embeddings.mean(dim=1), dim=1)
-
-
-def _check_all_is_read(backbone: Backbone, texts: Sequence[str]) -> None:
-    """Raise InputError for a text whose end the tower's context cuts off: its last character then
-    makes no difference."""
-    texts = [text.rstrip() for text in texts]
-    shorter = backbone.tokenize([text[:-1] for text in texts])
-    for text, ids, fewer in zip(texts, backbone.tokenize(texts), shorter, strict=True):
-        if ids == fewer:
+    tokenizer = backbone.tokenizer
+    for text in texts:
+        if tokenizer.encoded_part(text) != text:
             raise InputError(
                 f"the template with its class name, {shown_value(text)}, is longer than the "
-                f"{len(ids)} tokens that the text tower reads: shorten it"
+                f"{tokenizer.context_length} tokens that the text tower reads: shorten it"
             )
+    embeddings = text_embeddings(backbone, texts).view(len(names), len(templates), -1)
+    return F.normalize(embeddings.mean(dim=1), dim=1)
 
 
 def text_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:

@@ -273,7 +273,7 @@ class PromptEncoder(nn.Module):
         slots += [("token", i) for i in tokens.name_ids] + ctx[before:]
         slots += [("token", i) for i in tokens.tail_ids]
         if len(slots) > self.text.context_length:
-            room = self.text.context_length - (len(slots) - len(tokens.name_ids))
+            room = max(self.text.context_length - (len(slots) - len(tokens.name_ids)), 0)
             raise InputError(
                 f"class name '{shorten(tokens.name)}' has {len(tokens.name_ids)} tokens; with "
                 f"{n_ctx} context tokens there is room for {room}: shorten it or lower N_CTX"

@@ -41,6 +41,19 @@ def test_dry_run(script: str, dataset: str, tmp_path: Path) -> None:
         assert Path(flags["--output-dir"]).name == f"seed{flags['--seed']}"
 
 
+@pytest.mark.parametrize(
+    "config", ["vit_b16", "vit_l14_336", "laion_vit_b16", "siglip_b16", "rn101"]
+)
+def test_table1_of_another_backbone(config: str, tmp_path: Path) -> None:
+    environment = {"OUT": str(tmp_path), "DATA": str(ROOT), "TEXT_CONFIG": config, "SEEDS": "1"}
+    done = call("table1", "voc2007", "--dry-run", **environment)
+    assert done.returncode == 0, done.stderr
+    commands = [line for line in done.stdout.splitlines() if " tai_dpt train " in line]
+    for line, trainer in zip(commands, ("ZSCLIP", "TaIDPT"), strict=True):
+        assert f"trainers/{trainer}/{config}.yaml" in line
+        assert f"{tmp_path}/voc2007/{trainer}/{config}/default/seed1" in line
+
+
 def test_slurm_calls_the_script(tmp_path: Path) -> None:
     array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2"}
     array |= {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_SUBMIT_DIR": str(ROOT), "OUT": str(tmp_path)}

@@ -42,11 +42,7 @@ _TIMM_VIT: dict[str, Any] = {
     "timm_pool": "avg",
     "timm_proj": "linear",
 }
-_SIGLIP_VISION = _TIMM_VIT | {
-    "timm_model_name": "vit_base_patch16_siglip_224",
-    "timm_pool": "map",
-    "timm_proj": "none",
-}
+_SIGLIP_VISION = _TIMM_VIT | {"timm_pool": "map", "timm_proj": "none"}
 #: model_cfg of open_clip, by family
 OPEN_CLIP: dict[str, dict[str, Any]] = {
     "vit_gelu": {"embed_dim": 32, "vision_cfg": _VIT, "text_cfg": _TEXT},
@@ -86,6 +82,13 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
         "init_logit_bias": -10.0,
         "vision_cfg": _VIT,
         "text_cfg": _SIGLIP_TEXT,
+    },
+    "siglip": {
+        "embed_dim": 192,
+        "custom_text": True,
+        "init_logit_bias": -10.0,
+        "vision_cfg": _SIGLIP_VISION,
+        "text_cfg": _SIGLIP_TEXT | {"width": 192, "context_length": 32},
     },
 }  # fmt: skip
 PREPROCESS = {
@@ -178,7 +181,7 @@ def save_open_clip(folder: Path, family: str, **changed: dict[str, Any]) -> Path
             "hf_model_name": str(place),
             "hf_tokenizer_name": str(folder),
         }
-    if family == "bidirectional":
+    if family in ("bidirectional", "siglip"):
         vocabulary = len(save_tokenizer(folder, unigram=True))
         cfg["text_cfg"] |= {
             "hf_tokenizer_name": str(folder), "vocab_size": vocabulary,

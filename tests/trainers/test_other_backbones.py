@@ -11,14 +11,17 @@ import torch.nn.functional as F
 
 from tai_dpt import Tagger
 from tai_dpt.backbones import load_backbone
+from tai_dpt.cli.train import main
 from tai_dpt.errors import InputError
 from tai_dpt.prompts.learner import PromptEncoder, class_tokens, special_tokens
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import library_models
 import worlds
 from clips import assert_close, tiny_clip
+from places import ROOT
 
 pytest.importorskip("open_clip")
 pytest.importorskip("transformers")
@@ -182,3 +185,64 @@ def test_a_multilingual_tagger_is_learned_kept_and_used(multilingual, tmp_path):
     (tmp_path / "tagger/tagger.json").write_text(json.dumps(about))
     with pytest.raises(InputError, match="prompts work with their own backbone only"):
         Tagger.load(tmp_path / "tagger")
+
+
+@pytest.fixture(scope="module")
+def of_kind(tmp_path_factory):
+    """A small random model of the kind that a config asks for, by the config's name."""
+    made: dict[str, str] = {}
+
+    def make(config):
+        folder = tmp_path_factory.mktemp(config)
+        if config in ("laion_vit_b16", "siglip_b16"):
+            family = "vit_gelu" if config == "laion_vit_b16" else "siglip"
+            return f"hf-hub:{library_models.save_open_clip(folder, family)}"
+        weights = folder / "weights.pt"
+        torch.save(tiny_clip("resnet" if config.startswith("rn") else "vit").state_dict(), weights)
+        return str(weights)
+
+    return lambda config: made.get(config) or made.setdefault(config, make(config))
+
+
+@pytest.mark.parametrize("trainer", ["TaIDPT", "ZSCLIP"])
+@pytest.mark.parametrize(
+    "config", ["rn50", "rn101", "vit_b16", "vit_l14_336", "laion_vit_b16", "siglip_b16"]
+)
+def test_every_config_of_a_backbone_trains_and_tests(world, tmp_path, of_kind, config, trainer):
+    """The file that ships, through the real entry, with a small model of its kind."""
+    flags = ("--config-file", ROOT / "configs/trainers" / trainer / f"{config}.yaml")
+    options = {
+        "MODEL.BACKBONE.NAME": of_kind(config),
+        "INPUT.SIZE": [],
+        "OPTIM.MAX_EPOCH": 1,
+        "DATASET.CORPUS.TEMPLATES": False,
+        "DATALOADER.NUM_WORKERS": 0,
+        "FEATURES.CACHE": "memory",
+    }
+    words = ["--root", world, "--dataset-config-file", world / "tiny.yaml", "--seed", 1]
+    words += ["--trainer", trainer, "--output-dir", tmp_path, *flags]
+    words += [part for pair in options.items() for part in pair]
+    assert main(list(map(str, words))) == 0
+    table = ScoreTable.load(tmp_path / "scores.npz")
+    assert np.isfinite(table.merged).all() and table.merged.std() > 0
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert record["checkpoint"] == (
+        "prompt_learner/model.pth.tar-1" if trainer == "TaIDPT" else None
+    )
+    side = {"rn50": 64, "rn101": 64, "siglip_b16": 224}.get(config, 48)
+    assert record["preprocessing"]["size"] == [side, side]
+
+
+@pytest.mark.parametrize("template", ["a photo of a {}" + " and a wall" * 20, IMAGENET])
+def test_a_template_that_the_tower_does_not_read_whole_is_one_line(siglip, template):
+    names = ["dog" if template != IMAGENET else "dog " * 30]
+    with pytest.raises(InputError, match=r"longer than the 24 tokens .* reads: shorten it$"):
+        template_embeddings(load_backbone(siglip), names, template)
+
+
+def test_a_class_that_is_too_long_for_its_prompt_is_one_line(siglip):
+    backbone = load_backbone(siglip)
+    for name, room in (("dog", 0), ("dog " * 40, 20)):
+        classes = class_tokens([name], backbone.tokenize)
+        with pytest.raises(InputError, match=rf"^class name 'dog.* room for {room}: .*N_CTX$"):
+            PromptEncoder(text=backbone.text, classes=classes, start_id=None, n_ctx=23 - room)
