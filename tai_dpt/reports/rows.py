@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tai_dpt.errors import first_few
 from tai_dpt.reports.runs import Group, RunResult, differences
 from tai_dpt.reports.statistics import Cell
 
@@ -120,8 +121,7 @@ def difference_text(different: Mapping[str, Any]) -> str:
     others = [f"{key} {value}" for key, value in shown if key != "MODEL.BACKBONE.NAME"]
     if named:  # the weights and the input's size go with it
         others = [o for o in others if not o.startswith("weights ")]
-    text = [*map(str, named), *others]
-    return ", ".join(text[:3]) + (f" and {len(text) - 3} more" if len(text) > 3 else "")
+    return first_few([*named, *others], 3)
 
 
 def _variant(group: Group, different: Mapping[str, Any]) -> str:

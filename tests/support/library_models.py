@@ -83,7 +83,7 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
         "vision_cfg": _VIT,
         "text_cfg": _SIGLIP_TEXT,
     },
-    "siglip": {
+    "timm_siglip": {
         "embed_dim": 192,
         "custom_text": True,
         "init_logit_bias": -10.0,
@@ -181,7 +181,7 @@ def save_open_clip(folder: Path, family: str, **changed: dict[str, Any]) -> Path
             "hf_model_name": str(place),
             "hf_tokenizer_name": str(folder),
         }
-    if family in ("bidirectional", "siglip"):
+    if family in ("bidirectional", "timm_siglip"):
         vocabulary = len(save_tokenizer(folder, unigram=True))
         cfg["text_cfg"] |= {
             "hf_tokenizer_name": str(folder), "vocab_size": vocabulary,

@@ -195,7 +195,7 @@ def of_kind(tmp_path_factory):
     def make(config):
         folder = tmp_path_factory.mktemp(config)
         if config in ("laion_vit_b16", "siglip_b16"):
-            family = "vit_gelu" if config == "laion_vit_b16" else "siglip"
+            family = "vit_gelu" if config == "laion_vit_b16" else "timm_siglip"
             return f"hf-hub:{library_models.save_open_clip(folder, family)}"
         weights = folder / "weights.pt"
         torch.save(tiny_clip("resnet" if config.startswith("rn") else "vit").state_dict(), weights)
