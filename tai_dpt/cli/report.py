@@ -18,7 +18,7 @@ from tai_dpt.scoring.results import run_files
 
 @command()
 @click.argument("places", nargs=-1, metavar="[FOLDER|PATTERN]...")
-@click.option("--table", type=click.Choice(["1", "2", "3"]), help="this table of the paper only")
+@click.option("--table", type=click.Choice(["1", "2", "3", "beyond"]), help="this table only")
 @click.option("--figure", type=click.Choice(["6", "7"]), help="the figures of this plot only")
 @click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")
 @click.option("--out", type=click.Path(path_type=Path), help="draw --figure: .png, .pdf or .svg")

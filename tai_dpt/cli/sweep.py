@@ -25,7 +25,8 @@ from tai_dpt.sweeps.driver import (
     slurm_task,
     state_of,
 )
-from tai_dpt.sweeps.plans import PLANS, USUAL_RECIPE, Recipe, Run
+from tai_dpt.sweeps.plans import PLANS
+from tai_dpt.sweeps.runs import USUAL_RECIPE, Recipe, Run
 
 
 def words(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -59,6 +60,7 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--proportions", type=words, help="table2: known labels, above 0 to 1")
 @_option("--shots", type=words, help="figure6: labelled images of each class")
 @_option("--captions", type=words, help="figure7: number of captions; 0: all")
+@_option("--backbones", type=words, help="beyond: configs of TaIDPT  [default: --text-config]")
 @_option("--train", help="the command that starts a run  [default: tai-dpt train]")
 def sweep(
     name: str,
@@ -74,9 +76,10 @@ def sweep(
     proportions: tuple[str, ...] | None,
     shots: tuple[str, ...] | None,
     captions: tuple[str, ...] | None,
+    backbones: tuple[str, ...] | None,
     train: str | None,
 ) -> None:
-    """Run a table or a figure of the paper on DATASET, a yaml file of configs/datasets.
+    """Run a table or a figure on DATASET, a yaml file of configs/datasets.
 
     Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
     will. Exit codes: 0 all finished, 1 some run failed, 2 wrong input, 130 interrupted.
@@ -93,6 +96,7 @@ def sweep(
         proportions=proportions or (),
         shots=shots or (),
         captions=captions or (),
+        backbones=backbones or (),
     )
     root = _data_root(dataset, data)
     launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
@@ -102,6 +106,9 @@ def sweep(
     runs = runs_of_task(plan, index, count)
 
     def command(run: Run) -> list[str]:
+        if run.command != "train":
+            made = ("--out", str(run.folder), "--overwrite")
+            return [sys.executable, "-m", "tai_dpt", run.command, *run.words, *made]
         config = config_path("trainers", run.trainer, f"{run.config}.yaml")
         flags = {
             "--root": root,
@@ -112,7 +119,7 @@ def sweep(
             "--output-dir": run.folder,
         }
         given = [str(word) for pair in flags.items() for word in pair]
-        return [*launcher, *given, *run.options, *extra]
+        return [*launcher, *given, *run.words, *run.options, *extra]
 
     if dry_run:
         _list(runs, command, extra)
@@ -147,7 +154,8 @@ def _report(name: str, folder: Path, *, seeds: int) -> None:
     """Print the table or figure, as ``tai-dpt report`` does."""
     from tai_dpt.cli.report import report
 
-    kind, number = name[:-1], name[-1]
+    kind = "figure" if name.startswith("figure") else "table"
+    number = name.removeprefix(kind)
     arguments = [str(folder), f"--{kind}", number, "--seeds", str(seeds)]
     if kind == "figure":
         arguments += ["--out", str(folder / f"{name}.png"), "--overwrite"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -23,6 +23,13 @@ def paper() -> Mapping[str, Any]:
     text = config_path("paper_tables.yaml").read_text(encoding="utf-8")
     tables: Mapping[str, Any] = yaml.safe_load(text)
     return tables
+
+
+def datasets_of(groups: Iterable[Group]) -> list[str]:
+    """Their data sets, the paper's first and in its order."""
+    known = [name for entry in paper()["benchmarks"].values() for name in entry["names"]]
+    found = {group.first.dataset for group in groups}
+    return [name for name in known if name in found] + sorted(found.difference(known))
 
 
 def benchmark_name(dataset: str) -> str | None:
@@ -54,14 +61,14 @@ def same_benchmarks(
 ) -> list[str | None]:
     """The paper's benchmark of each data set, where one of its runs has this backbone: figures
     are set beneath those of the same backbone alone."""
-    ran_on = {(g.first.dataset, _file_name(g.first.backbone)) for g in groups}
+    ran_on = {(g.first.dataset, file_name(g.first.backbone)) for g in groups}
     return [
-        _benchmark(dataset, groups, remarks) if (dataset, _file_name(backbone)) in ran_on else None
+        _benchmark(dataset, groups, remarks) if (dataset, file_name(backbone)) in ran_on else None
         for dataset in datasets
     ]
 
 
-def _file_name(backbone: str) -> str:
+def file_name(backbone: str) -> str:
     """A published model's name as its file has it, and a file's without folder and ending."""
     if backbone.endswith((".pt", ".safetensors")):
         return PurePath(backbone).stem
@@ -72,7 +79,7 @@ def of_other_papers(
     datasets: Sequence[str], groups: Sequence[Group], remarks: list[str]
 ) -> list[Row]:
     """What other papers print for the backbones of these runs."""
-    several = len({_file_name(group.first.backbone) for group in groups}) > 1
+    several = len({file_name(group.first.backbone) for group in groups}) > 1
     rows = []
     for backbone, figures in paper()["other_papers"].items():
         benchmarks = same_benchmarks(backbone, datasets, groups, remarks)

@@ -10,6 +10,9 @@ from tai_dpt.errors import first_few
 from tai_dpt.reports.runs import Group, RunResult, differences
 from tai_dpt.reports.statistics import Cell
 
+# draw nothing at random: one run stands for all seeds
+WITHOUT_CHANCE = ("ZSCLIP", "DualPrompt", "Concepts", "SPARC", "PIAA")
+
 
 @dataclass(frozen=True)
 class Method:
@@ -18,6 +21,11 @@ class Method:
     name: str
     trainer: str
     prediction: str = "merged"
+    added: str = ""  # to the trainer's method, as ``RunResult.added`` says
+
+
+ZERO_SHOT = (Method("ZSCLIP", "ZSCLIP", "global"), Method("ZSCLIP + DPT", "ZSCLIP"))
+FROM_CAPTIONS = (Method("TaI", "TaIDPT", "global"), Method("TaI-DPT", "TaIDPT"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Series:
         if point not in self.groups:
             return None
         values = tuple(self.groups[point].values(self.method.prediction).values())
-        if self.method.trainer == "ZSCLIP" and len(set(values)) == 1:
+        if self.method.trainer in WITHOUT_CHANCE and len(set(values)) == 1:
             return Cell(values[:1])  # without randomness one run is all there is
         return Cell(values, expected) if values else None
 
@@ -74,6 +82,10 @@ class Series:
         return Row(self.label, cells, level=True, groups=(group,))
 
 
+def tested(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in groups if group.first.split == "test"]
+
+
 def lines_of(
     groups: Sequence[Group],
     dataset: str,
@@ -83,7 +95,7 @@ def lines_of(
 ) -> list[Series]:
     """The lines of a method: groups alike in all options but ``swept``, by ``point``."""
     mine = [g for g in groups if (g.first.dataset, g.first.trainer) == (dataset, method.trainer)]
-    mine = [group for group in mine if group.values(method.prediction)]
+    mine = [g for g in mine if g.first.added == method.added and g.values(method.prediction)]
     lines: dict[str, Series] = {}
     apart = zip(mine, differences(mine, swept), differences(mine), strict=True)
     for group, different, all_different in apart:

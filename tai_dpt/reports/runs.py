@@ -16,6 +16,7 @@ from tai_dpt.io.history import HISTORY_FILE, read_history
 from tai_dpt.scoring.results import (
     CHANGE_NO_FIGURE,
     RESULTS_FILE,
+    addition,
     concerns,
     flat_config,
     whole_results,
@@ -44,6 +45,16 @@ class RunResult:
     def backbone(self) -> str:
         """As ``MODEL.BACKBONE.NAME`` has it: a name or a file; "" where nothing is known."""
         return str(self.options.get("MODEL.BACKBONE.NAME", ""))
+
+    @property
+    def added(self) -> str:
+        """What is added to the method, as ``addition`` says; of an ensemble, to its image run."""
+        return str(self.options["added"])
+
+    @property
+    def rectify(self) -> str:
+        """How each image's scores were rectified; of a fusion, how its parts' were."""
+        return str(self.options["TEST.RECTIFY"])
 
     @property
     def proportion(self) -> float:
@@ -91,6 +102,15 @@ def read_run(folder: Path, results: Mapping[str, Any]) -> RunResult:
     hashes = str(backbone.get("sha256")).split(" + ")  # an ensemble has two
     options["images"], options["weights"] = results["images"], " + ".join(h[:8] for h in hashes)
     options["evaluated"] = _evaluated(results, options)
+    options["TEST.RECTIFY"] = results.get("rectify") or options.get("TEST.RECTIFY", "none")
+    fusion = results.get("fusion") or {}
+    of_image_run = (fusion.get("image") or {}).get("added")
+    options["added"] = of_image_run or addition(trainer, options)
+    if fused := fusion.get("runs"):
+        options["fused"] = ", ".join(f"{run.get('trainer')}" for run in fused)
+        rules = dict.fromkeys(run.get("rectify") or "none" for run in fused)
+        options["TEST.RECTIFY"] = ", ".join(rules)
+        options["weights of parts"] = ", ".join(f"{weight:.2g}" for weight in fusion["weights"])
     return RunResult(
         folder=folder,
         dataset=options.get("DATASET.LABEL") or layout or results["dataset"],

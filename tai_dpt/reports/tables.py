@@ -5,20 +5,31 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 
+from tai_dpt.reports.beyond import beyond
 from tai_dpt.reports.published import (
     benchmark_name,
+    datasets_of,
     of_other_papers,
     paper,
     published_row,
     published_table1,
     same_benchmarks,
 )
-from tai_dpt.reports.rows import Method, Row, Series, Table, average, difference_text, lines_of
+from tai_dpt.reports.rows import (
+    FROM_CAPTIONS,
+    ZERO_SHOT,
+    Method,
+    Row,
+    Series,
+    Table,
+    average,
+    difference_text,
+    lines_of,
+    tested,
+)
 from tai_dpt.reports.runs import Group, differences
 from tai_dpt.reports.statistics import Cell
 
-ZERO_SHOT = (Method("ZSCLIP", "ZSCLIP", "global"), Method("ZSCLIP + DPT", "ZSCLIP"))
-FROM_CAPTIONS = (Method("TaI", "TaIDPT", "global"), Method("TaI-DPT", "TaIDPT"))
 NO_LABELS = Method("TaI-DPT (no labels)", "TaIDPT")
 PARTIAL = (Method("DualCoOp", "DualCoOp", "local"), Method("DualCoOp + TaI-DPT", "TaIDPTEnsemble"))
 FEW_SHOT = (
@@ -43,7 +54,7 @@ _proportion, _shots, _captions = map(operator.attrgetter, ("proportion", "shots"
 
 def table1(groups: Sequence[Group], expected: int) -> list[Table]:
     """Methods by benchmarks, for what was learned from all captions."""
-    groups = [g for g in _tested(groups) if _plain(g) and g.first.dataset != NOVEL]
+    groups = [g for g in tested(groups) if _plain(g) and g.first.dataset != NOVEL]
     tables = []
     for datasets in _side_by_side(groups):
         remarks: list[str] = []
@@ -71,10 +82,10 @@ def table1(groups: Sequence[Group], expected: int) -> list[Table]:
 
 def table2(groups: Sequence[Group], expected: int) -> list[Table]:
     """For each data set: methods by proportion of known labels, and the average."""
-    groups = _tested(groups)
+    groups = tested(groups)
     trained = [g for g in groups if _made_by(g, PARTIAL) and not g.first.shots]
     tables = []
-    for dataset in _datasets(trained):
+    for dataset in datasets_of(trained):
         remarks: list[str] = []
         (benchmark,) = same_benchmarks(paper()["table2"]["backbone"], [dataset], trained, remarks)
         published = paper()["table2"].get(benchmark, {}) if benchmark else {}
@@ -104,7 +115,7 @@ def table2(groups: Sequence[Group], expected: int) -> list[Table]:
 
 def table3(groups: Sequence[Group], expected: int) -> list[Table]:
     """COCO's 16 novel classes: runs on a data set labelled ``coco2014_novel``."""
-    groups = _tested(groups)
+    groups = tested(groups)
     rows = [
         line.row([0, 1, 5], expected)
         for method in (FROM_CAPTIONS[1], *FEW_SHOT)
@@ -120,10 +131,10 @@ def table3(groups: Sequence[Group], expected: int) -> list[Table]:
 
 def figure6(groups: Sequence[Group], expected: int) -> list[Table]:
     """For each data set: methods by labelled images per class."""
-    groups = _tested(groups)
+    groups = tested(groups)
     trained = [g for g in groups if _made_by(g, FEW_SHOT) and g.first.shots]
     tables = []
-    for dataset in _datasets(trained):
+    for dataset in datasets_of(trained):
         points = sorted({g.first.shots for g in trained if g.first.dataset == dataset})
         rows = [
             line.level(len(points), expected)
@@ -139,10 +150,10 @@ def figure6(groups: Sequence[Group], expected: int) -> list[Table]:
 
 def figure7(groups: Sequence[Group], expected: int) -> list[Table]:
     """For each data set: methods by number of captions."""
-    groups = _tested(groups)
+    groups = tested(groups)
     trained = [g for g in groups if _made_by(g, FROM_CAPTIONS)]
     tables = []
-    for dataset in _datasets([g for g in trained if g.first.captions]):
+    for dataset in datasets_of([g for g in trained if g.first.captions]):
         points = {g.first.captions for g in trained if g.first.dataset == dataset}
         ordered = sorted(points, key=lambda captions: captions or float("inf"))
         rows = [
@@ -164,6 +175,7 @@ TABLES: dict[str, Callable[[Sequence[Group], int], list[Table]]] = {
     "table 3": table3,
     "figure 6": figure6,
     "figure 7": figure7,
+    "table beyond": beyond,
 }
 
 
@@ -198,6 +210,7 @@ def nothing_for(kind: str) -> str:
         "table 2": "DualCoOp runs on partial labels: bash scripts/table2.sh",
         "table 3": f"runs on a data set whose DATASET.LABEL is {NOVEL}",
         "figure 6": "MLCoOp runs with DATASET.NUM_SHOTS: bash scripts/figure6.sh",
+        "table beyond": "runs of methods after the paper: bash scripts/beyond.sh",
         "figure 7": "TaIDPT runs with DATASET.CORPUS.MAX_CAPTIONS: bash scripts/figure7.sh",
     }
     if kind not in needed:
@@ -205,28 +218,19 @@ def nothing_for(kind: str) -> str:
     return f"no finished run belongs to {kind}; it needs {needed[kind]}"
 
 
-def _tested(groups: Sequence[Group]) -> list[Group]:
-    return [group for group in groups if group.first.split == "test"]
-
-
 def _made_by(group: Group, methods: Iterable[Method]) -> bool:
     return group.first.trainer in {method.trainer for method in methods}
 
 
 def _plain(group: Group) -> bool:
-    """Learned from all captions, or from nothing: table 1's setting."""
-    return group.first.trainer in ("ZSCLIP", "TaIDPT") and not group.first.captions
-
-
-def _datasets(groups: Iterable[Group]) -> list[str]:
-    """Their data sets, the paper's first and in its order."""
-    known = [name for entry in paper()["benchmarks"].values() for name in entry["names"]]
-    found = {group.first.dataset for group in groups}
-    return [name for name in known if name in found] + sorted(found.difference(known))
+    """Learned from all captions, or from nothing, and nothing after the paper: table 1's."""
+    run = group.first
+    later = run.captions or run.added or run.rectify != "none"
+    return run.trainer in ("ZSCLIP", "TaIDPT") and not later
 
 
 def _side_by_side(groups: Sequence[Group]) -> list[list[str]]:
     """Data sets that share a table: the paper's; every other one stands alone."""
-    datasets = _datasets(groups)
+    datasets = datasets_of(groups)
     together = [name for name in datasets if benchmark_name(name)]
     return ([together] if together else []) + [[n] for n in datasets if n not in together]

@@ -284,6 +284,22 @@ def concerns(key: str, trainer: str) -> bool:
     return not others or key.startswith(f"TRAINER.{trainer.upper()}.")
 
 
+def addition(trainer: str | None, options: Mapping[str, Any]) -> str:
+    """What a run's scores have beside its trainer's method; "" where there is nothing.
+
+    Args:
+        options: its config, flat.
+
+    >>> addition("TaIDPT", {"TRAINER.TAIDPT.CONCEPTS": True})
+    'concepts'
+    """
+    node = f"TRAINER.{str(trainer).upper()}"
+    if options.get(f"{node}.CONCEPTS") is True:
+        return "concepts"
+    many = trainer == "ZSCLIP" and options.get(f"{node}.TEMPLATE") == "imagenet"
+    return "80 templates" if many else ""
+
+
 def _same(one: Any, two: Any) -> bool:
     one, two = (list(v) if isinstance(v, tuple) else v for v in (one, two))
     return one == two or str(one) == str(two)  # version 0.1 wrote numbers as text here and there

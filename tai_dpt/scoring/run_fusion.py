@@ -24,6 +24,8 @@ from tai_dpt.scoring.results import (
     RESULTS_FILE,
     SCORES_FILE,
     ScoreTable,
+    addition,
+    flat_config,
     load_results,
     versions,
 )
@@ -103,6 +105,8 @@ class Component:
         """What the ``results.json`` of a fusion says of it."""
         told = ("trainer", "seed", "epoch", "checkpoint", "backbone", "rectify")
         known = {key: self.results.get(key) for key in told}
+        options = flat_config(self.results.get("config", {}))
+        known["added"] = addition(self.results.get("trainer"), options)
         return {"scores": self.name, "prediction": self.prediction, "mAP": self.mAP, **known}
 
 

@@ -20,7 +20,7 @@ from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.scoring.metrics import percent
 from tai_dpt.scoring.results import RESULTS_FILE, whole_results
-from tai_dpt.sweeps.plans import Run
+from tai_dpt.sweeps.runs import Run
 
 OPTIONS_FILE = "options.txt"  # the KEY VALUE options a run was started with
 CONSOLE_FILE = "console.txt"  # what it printed, tracebacks included
@@ -89,11 +89,14 @@ def runs_of_task(runs: Sequence[Run], index: int, count: int) -> list[Run]:
 
 
 def options_text(run: Run, extra: Sequence[str] = ()) -> str:
-    """What tells two runs of one folder apart: a ``KEY VALUE`` line for every option."""
+    """What tells two runs of one folder apart: a ``KEY VALUE`` line for every option, and the
+    words of a command that makes it of other runs."""
     names = {str(need.folder): str(need) for need in run.needs}
     parts = [names.get(part, part) for part in (*run.options, *extra)]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return "".join(f"{key} {value}\n" for key, value in pairs)
+    lines = [f"{key} {value}" for key, value in zip(parts[::2], parts[1::2], strict=True)]
+    if run.words:
+        lines.append(" ".join([run.command, *(names.get(word, word) for word in run.words)]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def state_of(run: Run, extra: Sequence[str] = ()) -> tuple[str, str]:

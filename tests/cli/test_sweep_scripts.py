@@ -11,7 +11,7 @@ import pytest
 
 from places import ROOT
 
-SWEEPS = ("table1", "table2", "figure6", "figure7")
+SWEEPS = ("table1", "table2", "figure6", "figure7", "beyond")
 WORLD = ROOT / "data" / "emoji_scenes" / "clip.safetensors"
 
 

@@ -114,6 +114,50 @@ def test_published_figures_are_those_of_the_same_backbone(tmp_path: Path, backbo
     assert "SPARC [ViT-B/16] (published) 88.7" in lines
 
 
+def test_beyond_sets_methods_beside_backbones_and_rectifications(tmp_path: Path) -> None:
+    table1_runs(tmp_path, "coco2014", seeds=(1, 2))
+    home = tmp_path / "coco2014"
+    for how, mean_ap in (("none", (60.0, 61.0, 62.0)), ("standardise", (63.0, 64.0, 65.0))):
+        for seed in (1, 2):
+            place = home / f"CoMC/rn50/{how}/seed{seed}"
+            write_run(
+                place,
+                trainer="CoMC",
+                dataset="coco2014",
+                seed=seed,
+                mean_ap=mean_ap,
+                TEST__RECTIFY=how,
+            )
+    write_run(
+        home / "TaIDPT/rn50/c/seed1",
+        dataset="coco2014",
+        mean_ap=(1.0, 2.0, 89.0),
+        TRAINER__TAIDPT__CONCEPTS=True,
+    )
+    write_run(
+        home / "PIAA/rn50/vit/seed1",
+        trainer="PIAA",
+        dataset="coco2014",
+        mean_ap=(70.0, 71.0, 72.0),
+        MODEL__BACKBONE__NAME="ViT-B/16",
+    )
+    lines = rows(ask(home, "--table", "beyond"))
+    assert lines[1] == "method RN50 plain RN50 standardise ViT-B-16 plain"
+    assert lines[3:10] == [
+        "ZSCLIP 76.0",
+        "ZSCLIP + DPT 77.0",
+        "PIAA 72.0",
+        "CoMC 62.0 ± 0.0 65.0 ± 0.0",
+        "TaI 86.5 ± 0.7",
+        "TaI-DPT 87.5 ± 0.7",
+        "TaI-DPT + concepts 89.0 (n=1)",
+    ]
+    assert "SPARC (published) 65.7 67.4" in lines and "CoMC (published) 68.8" in lines
+    assert any("says nothing" in line for line in lines)
+    shown = ask(home).output  # table 1 stays the paper's
+    assert "CONCEPTS" not in shown and shown.count("TaI-DPT + concepts") == 1
+
+
 def test_nothing_is_published_for_a_backbone_of_ones_own(tmp_path: Path) -> None:
     for name in ("open_clip:ViT-B-16/laion2b_s34b_b88k", "RN50x4", "mine.pt"):
         write_run(tmp_path / name.replace("/", "-") / "seed1", MODEL__BACKBONE__NAME=name)

@@ -63,3 +63,17 @@ def write_run(
     path.write_text(json.dumps(results), encoding="utf-8")
     (folder / "log.txt").write_text("epoch [10/10] batch [1/1]\n", encoding="utf-8")
     return path
+
+
+def write_scores(folder: Path, images: int = 20, classes: int = 9) -> None:
+    """Beside a run's results: scores that tell the labels somewhat."""
+    import numpy as np
+
+    from tai_dpt.scoring.results import ScoreTable
+
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random((images, classes)) < 0.4, 1, -1).astype(np.int8)
+    labels[0] = 1
+    kinds = [(labels + rng.normal(size=labels.shape)).astype(np.float32) for _ in range(3)]
+    ids, names = (tuple(map(str, range(count))) for count in (images, classes))
+    ScoreTable(ids, names, labels, *kinds).save(folder / "scores.npz")

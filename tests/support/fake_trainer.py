@@ -23,6 +23,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for flag in ("root", "seed", "trainer", "dataset-config-file", "config-file", "output-dir"):
         parser.add_argument(f"--{flag}", required=True)
+    parser.add_argument("--eval-only", action="store_true")
+    parser.add_argument("--model-dir")
     parser.add_argument("opts", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     folder = Path(args.output_dir)

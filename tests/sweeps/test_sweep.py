@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tai_dpt.cli.main import cli
+from tai_dpt.cli.report import report
 from tai_dpt.cli.sweep import sweep
 from tai_dpt.errors import InputError
 from tai_dpt.sweeps.driver import (
@@ -22,12 +27,15 @@ from tai_dpt.sweeps.driver import (
     OTHER,
     STALE,
     UNFINISHED,
+    options_text,
     runs_of_task,
     slurm_task,
     state_of,
 )
-from tai_dpt.sweeps.plans import PLANS, Recipe, choose_config
+from tai_dpt.sweeps.plans import PLANS
+from tai_dpt.sweeps.runs import Recipe, choose_config
 
+from fake_runs import write_run, write_scores
 from places import TESTS
 
 FAKE = f"{sys.executable} {TESTS / 'support/fake_trainer.py'}"
@@ -35,7 +43,9 @@ FAKE = f"{sys.executable} {TESTS / 'support/fake_trainer.py'}"
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = "DATA SEEDS JOBS OUT TEXT_CONFIG IMAGE_CONFIG PROPORTIONS SHOTS CAPTIONS TRAIN"
+    names = (
+        "DATA SEEDS JOBS OUT TEXT_CONFIG IMAGE_CONFIG PROPORTIONS SHOTS CAPTIONS BACKBONES TRAIN"
+    )
     for name in names.split():
         monkeypatch.delenv(name, raising=False)
     for name in [name for name in os.environ if name.startswith("SLURM_ARRAY")]:
@@ -203,7 +213,7 @@ def recipe(out: Path, dataset: str = "emoji_scenes", seeds: tuple[int, ...] = (1
 def test_an_ensemble_comes_after_what_it_reads_and_again_when_that_is_newer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tai_dpt.sweeps.plans.choose_config", lambda *_: "tiny")
+    monkeypatch.setattr("tai_dpt.sweeps.runs.choose_config", lambda *_: "tiny")
     runs = PLANS["table2"](recipe(tmp_path))
     for position, run in enumerate(runs):
         assert set(run.needs) <= set(runs[:position])
@@ -214,8 +224,6 @@ def test_an_ensemble_comes_after_what_it_reads_and_again_when_that_is_newer(
     options = dict(zip(both.options[::2], both.options[1::2], strict=True))
     assert options["TRAINER.TAIDPTENSEMBLE.IMAGE_RUN"] == str(image.folder)
     assert options["DATASET.PARTIAL.PROPORTION"] == "0.1"
-
-    from fake_runs import write_run
 
     assert state_of(both)[0] == NEW
     files = [write_run(run.folder) for run in (text, image, both)]
@@ -231,12 +239,72 @@ def test_an_ensemble_comes_after_what_it_reads_and_again_when_that_is_newer(
     assert state_of(image)[0] == OTHER
 
 
+def test_beyond_makes_what_chance_does_not_touch_once_and_a_backbone_is_an_option(
+    tmp_path: Path,
+) -> None:
+    asked = Recipe(
+        dataset="voc2007", seeds=(1, 2), out=tmp_path, backbones=("vit_b16", "siglip_b16")
+    )
+    runs = PLANS["beyond"](asked)
+    assert len({run.folder for run in runs}) == len(runs)
+    for position, run in enumerate(runs):
+        assert set(run.needs) <= set(runs[:position])
+    named = {str(run): run for run in runs}
+    assert "Concepts/rn50/vit_b16/seed1" in named and "Concepts/rn50/vit_b16/seed2" not in named
+    piaa = named["PIAA/rn50/vit_b16_voc2007/seed1"]
+    assert piaa.options == (
+        *("MODEL.BACKBONE.NAME", "ViT-B/16"),
+        *("TRAINER.PIAA.SETTING", "voc2007"),
+    )
+    assert not [name for name in named if name.startswith("PIAA") and "siglip" in name]
+    fusion = named["Fusion/vit_b16/all_standardised/seed2"]
+    assert {need.seed for need in fusion.needs if need.trainer in ("TaIDPT", "CoMC")} == {2}
+    rescored = named["CoMC/rn50/vit_b16_standardised/seed2"]
+    assert rescored.needs == (named["CoMC/rn50/vit_b16/seed2"],)
+    assert "rescore CoMC/rn50/vit_b16/seed2 --rectify standardise" in options_text(rescored)
+    with pytest.raises(InputError, match="unknown config of TaIDPT 'vit_b61'; did you mean"):
+        PLANS["beyond"](replace(asked, backbones=("vit_b61",)))
+
+
+def test_what_is_derived_is_refused_as_an_option_of_all_runs(start: Callable[..., Result]) -> None:
+    result = start("beyond", "TEST.RECTIFY", "centre")
+    assert "TEST.RECTIFY is set by the sweep itself" in str(result.exception)
+
+
+def test_the_commands_of_derived_runs_make_the_runs_that_the_table_reads(
+    start: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Of each command that ``--dry-run`` lists, the trainings' in their place by the fake."""
+    lines = start("beyond", "--dry-run", SEEDS="2").output.splitlines()
+    for command in (shlex.split(line) for line in lines if line.startswith("  ")):
+        if "--out" not in command:
+            flags = dict(pairwise(command))
+            folder = Path(flags["--output-dir"])
+            concepts = {"TRAINER__TAIDPT__CONCEPTS": True} if "--model-dir" in flags else {}
+            template = flags.get("TRAINER.ZSCLIP.TEMPLATE", "a photo of a {}.")
+            options = {**concepts, "TRAINER__ZSCLIP__TEMPLATE": template}
+            names = {"trainer": flags["--trainer"], "dataset": "emoji_scenes"}
+            write_run(folder, **names, seed=int(flags["--seed"]), **options)
+            write_scores(folder)
+        else:
+            words = command[command.index("tai_dpt") + 1 :]
+            result = CliRunner().invoke(cli, words)
+            assert result.exit_code == 0, result.output
+    assert not [line for line in lines if line.startswith("skip")]
+    again = start("beyond", "--dry-run", SEEDS="2").output
+    assert again.splitlines()[-1] == "20 runs: skip 20; nothing was started"
+    table = CliRunner().invoke(report, [str(tmp_path), "--table", "beyond"]).output
+    shown = [" ".join(line.split()) for line in table.splitlines()]
+    assert "method plain standardise" in shown and len(shown) == 18
+    assert all(len(line.split()) > 2 for line in shown if line.startswith("Fusion of Concepts"))
+
+
 @pytest.mark.parametrize("name", ["table1", "table2", "figure6", "figure7"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_shares_are_the_whole(
     name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tai_dpt.sweeps.plans.choose_config", lambda *_: "tiny")
+    monkeypatch.setattr("tai_dpt.sweeps.runs.choose_config", lambda *_: "tiny")
     runs = PLANS[name](recipe(tmp_path))
     shares = [runs_of_task(runs, index, count) for index in range(count)]
     assert {run for share in shares for run in share} == set(runs)
@@ -355,6 +423,6 @@ def test_bad_points_are_named(
     points: dict[str, str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("tai_dpt.sweeps.plans.choose_config", lambda *_: "tiny")
+    monkeypatch.setattr("tai_dpt.sweeps.runs.choose_config", lambda *_: "tiny")
     result = start(name, **points)
     assert message in str(result.exception)
