@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
 
+_WIDTH = 80  # of help texts, as click's commands have them
+
 
 class _LastCounts(argparse.Action):
     """Of a flag given twice the last counts, as CoOp's scripts expect, and a line says so."""
@@ -55,7 +58,9 @@ class _LastCounts(argparse.Action):
 def build_parser(prog: str = "train.py") -> argparse.ArgumentParser:
     """The flags of CoOp's ``train.py``, of a command that is called ``prog``."""
     parser = argparse.ArgumentParser(
-        prog=prog, description="Train or evaluate a trainer on a dataset, as in CoOp."
+        prog=prog,
+        description="Train or evaluate a trainer on a dataset, as in CoOp.",
+        formatter_class=functools.partial(argparse.HelpFormatter, width=_WIDTH),
     )
     parser.register("action", None, _LastCounts)
     add = parser.add_argument
@@ -76,6 +81,8 @@ def build_parser(prog: str = "train.py") -> argparse.ArgumentParser:
     add("--load-epoch", type=int, help="evaluate this epoch's checkpoint (with --eval-only)")
     add("--no-train", action="store_true", help="build the trainer and stop")
     add("--overwrite", action="store_true", help="replace the run in the output folder")
+    add("--json", action="store_true", help="the result as one JSON document; the log on stderr")
+    add("-q", "--quiet", action="store_true", help="no log on the console, nor notes")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="further config options")
     return parser
 

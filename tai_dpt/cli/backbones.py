@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.io.console import answer
 
 
 @command()
 @click.argument("name", required=False)
 @click.option("--dense", default=None, help="With a NAME: as MODEL.BACKBONE.DENSE.")
-def backbones(name: str | None, dense: str | None) -> None:
+def backbones(name: str | None, dense: str | None) -> Any:
     """Which backbones can be asked for and which are on this machine; all about NAME.
 
     NAME is what --backbone takes: a published name, a weight file, a library's model, or
@@ -21,8 +25,7 @@ def backbones(name: str | None, dense: str | None) -> None:
     if name is None:
         if dense is not None:
             raise InputError("--dense needs the NAME of a backbone")
-        _list()
-        return
+        return _list()
     from tai_dpt.backbones import load_backbone
     from tai_dpt.backbones.catalogue import described
     from tai_dpt.io.shipped import backbone_file
@@ -30,10 +33,11 @@ def backbones(name: str | None, dense: str | None) -> None:
     about = described(load_backbone(backbone_file(name), dense=dense))
     width = max(map(len, about))
     for key, value in about.items():
-        click.echo(f"{key:<{width}}  {value}")
+        answer(f"{key:<{width}}  {value}")
+    return about
 
 
-def _list() -> None:
+def _list() -> dict[str, Any]:
     from tabulate import tabulate
 
     from tai_dpt.backbones.catalogue import LIBRARIES, in_hub_cache, installed, published
@@ -41,6 +45,7 @@ def _list() -> None:
     from tai_dpt.backbones.hub import hub_folder
     from tai_dpt.io.shipped import SHIPPED
 
+    entries = [*published(), *in_hub_cache()]
     rows = [
         [
             entry.name,
@@ -49,14 +54,19 @@ def _list() -> None:
             entry.sha256[:12],
             entry.licence,
         ]
-        for entry in [*published(), *in_hub_cache()]
+        for entry in entries
     ]
-    click.echo(tabulate(rows, ["name", "file", "size", "SHA-256", "licence"], "simple"))
-    click.echo(f"\nOpenAI's are fetched into {default_folder()} (TAI_DPT_CACHE)")
-    click.echo(f"the hub's cache is {hub_folder()} (HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE)")
+    answer(tabulate(rows, ["name", "file", "size", "SHA-256", "licence"], "simple"))
+    answer(f"\nOpenAI's are fetched into {default_folder()} (TAI_DPT_CACHE)")
+    answer(f"the hub's cache is {hub_folder()} (HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE)")
     for names, (package, extra) in LIBRARIES.items():
         found = installed(package)
         state = f"{package} {found}" if found else f"pip install 'tai-dpt[{extra}]'"
-        click.echo(f"{names}: {state}")
-    click.echo("any weight file in OpenAI's layout: its path")
-    click.echo(f"{SHIPPED}: a tiny one that ships, for trying things out")
+        answer(f"{names}: {state}")
+    answer("any weight file in OpenAI's layout: its path")
+    answer(f"{SHIPPED}: a tiny one that ships, for trying things out")
+    return {
+        "backbones": [asdict(entry) for entry in entries],
+        "libraries": {names: installed(package) for names, (package, _) in LIBRARIES.items()},
+        "ships": SHIPPED,
+    }

@@ -15,7 +15,7 @@ import click
 from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.cache import cache_root
-from tai_dpt.io.console import quiet_option, say
+from tai_dpt.io.console import answer, say
 
 _DAY = 86_400.0  # seconds: a temporary file that old belongs to nobody
 
@@ -35,9 +35,7 @@ class Entry:
 @command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--clear", is_flag=True, help="Remove them: all, or those named.")
-@click.option("--json", "as_json", is_flag=True, help="The list as JSON.")
-@quiet_option
-def cache(names: tuple[str, ...], clear: bool, as_json: bool, quiet: bool) -> None:
+def cache(names: tuple[str, ...], clear: bool) -> list[dict[str, Any]]:
     """List what is kept between runs, or remove it; NAME as the list has it.
 
     \b
@@ -61,13 +59,13 @@ def cache(names: tuple[str, ...], clear: bool, as_json: bool, quiet: bool) -> No
             raise unknown("name", name, known)
     chosen = [known[name] for name in dict.fromkeys(names)] if names else found
     if clear:
-        removed = [entry for entry in chosen if _remove(entry, quiet=quiet)]
+        removed = [entry for entry in chosen if _remove(entry)]
         size = sum(entry.size for entry in removed)
-        say(f"removed {len(removed):,} of {len(chosen):,}, {_bytes(size)}: {root}", quiet=quiet)
-    elif as_json:
-        click.echo(json.dumps([_plain(entry) for entry in chosen], ensure_ascii=False))
+        say(f"removed {len(removed):,} of {len(chosen):,}, {_bytes(size)}: {root}")
+        chosen = removed
     else:
         _show(root, chosen)
+    return [_plain(entry) for entry in chosen]
 
 
 def entries(root: Path) -> Iterator[Entry]:
@@ -117,7 +115,7 @@ def _entry(root: Path, path: Path, kind: str, about: str) -> Entry:
     )
 
 
-def _remove(entry: Entry, *, quiet: bool) -> bool:
+def _remove(entry: Entry) -> bool:
     """Whether it is gone."""
     from tai_dpt.io.lock import Lock, try_lock
 
@@ -128,7 +126,7 @@ def _remove(entry: Entry, *, quiet: bool) -> bool:
         with (entry.path / "build.lock").open("ab") as stream:
             taken = try_lock(stream) is Lock.TAKEN
         if taken:
-            say(f"{entry.name} is being built: left alone", quiet=quiet)
+            say(f"{entry.name} is being built: left alone")
             return False
         shutil.rmtree(entry.path)
     except OSError as error:
@@ -140,15 +138,15 @@ def _show(root: Path, chosen: Sequence[Entry]) -> None:
     from tabulate import tabulate
 
     if not chosen:
-        click.echo(f"nothing is kept in {root}")
+        answer(f"nothing is kept in {root}")
         return
     rows = [
         [entry.name, _bytes(entry.size), time.strftime("%F", time.localtime(entry.written)),
          f"{entry.kind}: {entry.about}"]
         for entry in chosen
     ]  # fmt: skip
-    click.echo(tabulate(rows, ["name", "size", "written", "what"], disable_numparse=True))
-    click.echo(f"\n{_bytes(sum(entry.size for entry in chosen))} in {root}")
+    answer(tabulate(rows, ["name", "size", "written", "what"], disable_numparse=True))
+    answer(f"\n{_bytes(sum(entry.size for entry in chosen))} in {root}")
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,9 @@ import click
 import numpy as np
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.loading import RECTIFICATIONS
+from tai_dpt.cli.options import RECTIFICATIONS, tagger_argument, tagger_options, view_option
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import (
-    backbone_file_option,
-    bar,
-    device_option,
-    one_line_warnings,
-    quiet_option,
-    say,
-)
+from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.image_files import find_images
 from tai_dpt.io.image_names import did_you_mean, locate
 
@@ -32,7 +24,7 @@ _AUTO = "auto"
 
 
 @command()
-@click.argument("tagger", type=click.Path(path_type=Path))
+@tagger_argument
 @click.option(
     "--labelled",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -95,10 +87,8 @@ _AUTO = "auto"
     "as a caption names]",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would come out.")
-@click.option("--json", "as_json", is_flag=True, help="The calibration as JSON.")
-@device_option
-@backbone_file_option
-@quiet_option
+@view_option("What of an image CLIP sees from now on.  [default: as the tagger has it]")
+@tagger_options
 def calibrate(
     tagger: Path,
     labelled: Path | None,
@@ -112,11 +102,9 @@ def calibrate(
     images: tuple[str, ...],
     expect: float | None,
     dry_run: bool,
-    as_json: bool,
-    device: str,
-    backbone: str | None,
-    quiet: bool,
-) -> None:
+    view: str | None,
+    open_tagger: Any,
+) -> dict[str, Any]:
     """Fit a tagger's probabilities and its threshold, from examples.
 
     \b
@@ -154,36 +142,32 @@ def calibrate(
         )
     if expect is not None and not images:
         raise InputError("--expect goes with --images")
-    from tai_dpt.cli.loading import load_tagger
     from tai_dpt.scoring.rectification import check_rectification
     from tai_dpt.tagger import folder as tagger_folder
 
-    with one_line_warnings():
-        loaded = load_tagger(tagger, device=device, backbone=backbone)
-        before, rule_before = loaded.calibration, loaded.scoring.rectify
-        rule = rule_before if rectify is None else "none" if rectify == _AUTO else rectify
-        loaded.scoring = dataclasses.replace(loaded.scoring, rectify=rule)
-        check_rectification(rule, classes=len(loaded.classes_), option="--rectify")
-        if labelled is not None:
-            choose = rectify == _AUTO
-            result = _on_labelled_images(loaded, labelled, reading, per_class, choose, quiet)
-        elif rule != rule_before and not captions:
-            raise InputError(
-                f"what captions gave is of scores rectified by '{rule_before}': for '{rule}' add "
-                "--captions, or give --labelled"
-            )
-        else:
-            result = _on_captions(loaded, captions, images, expect, quiet)
+    loaded = open_tagger(tagger, view=view)
+    before, rule_before = loaded.calibration, loaded.scoring.rectify
+    rule = rule_before if rectify is None else "none" if rectify == _AUTO else rectify
+    loaded.scoring = dataclasses.replace(loaded.scoring, rectify=rule)
+    check_rectification(rule, classes=len(loaded.classes_), option="--rectify")
+    if labelled is not None:
+        choose = rectify == _AUTO
+        result = _on_labelled_images(loaded, labelled, reading, per_class, choose)
+    elif rule != rule_before and not captions:
+        raise InputError(
+            f"what captions gave is of scores rectified by '{rule_before}': for '{rule}' add "
+            "--captions, or give --labelled"
+        )
+    else:
+        result = _on_captions(loaded, captions, images, expect)
     if not dry_run:
-        tagger_folder.write_calibration(tagger, result, loaded.scoring)
-    if as_json:
-        click.echo(json.dumps(result.as_dict()))
-    elif not quiet:
-        click.echo(result.account(loaded.classes_))
-        if (rectify or rule_before) != "none":
-            click.echo(f"rectified by: {loaded.scoring.rectify}")
-        if before is not None:
-            click.echo(f"(before: threshold {before.threshold:.2f}, from {before.source})")
+        tagger_folder.write_calibration(tagger, result, loaded.scoring, view=view)
+    answer(result.account(loaded.classes_))
+    if (rectify or rule_before) != "none":
+        answer(f"rectified by: {loaded.scoring.rectify}")
+    if before is not None:
+        answer(f"(before: threshold {before.threshold:.2f}, from {before.source})")
+    return result.as_dict()
 
 
 def _vocabulary(tagger: Any) -> Any:
@@ -208,7 +192,6 @@ def _on_labelled_images(
     reading: dict[str, Any],
     per_class: bool,
     choose: bool,
-    quiet: bool,
 ) -> Calibration:
     """The calibration; with ``choose`` the tagger's rectification is chosen on the images, too."""
     import torch
@@ -223,12 +206,12 @@ def _on_labelled_images(
     for path in paths:
         if not path.is_file():
             raise InputError(f"{table} names {path}, which is not there{did_you_mean(path)}")
-    rows, scores = _scores(tagger, paths, quiet)
+    rows, scores = _scores(tagger, paths)
     labels = labels[rows]
     if choose:
         how = {"sharpness": tagger.softmax_sharpness}
         rule, quality = choose_rectification(scores, labels, ignore=labels == 0, **how)
-        say(f"--rectify auto: {rule} (mAP {quality:.1f} on these images)", quiet=quiet)
+        say(f"--rectify auto: {rule} (mAP {quality:.1f} on these images)")
         tagger.scoring = dataclasses.replace(tagger.scoring, rectify=rule)
         scores = rectify(torch.from_numpy(scores), rule, **how).numpy()
     return fit(scores, labels, source=SOURCES[2], ignore=labels == 0, per_class=per_class)
@@ -239,7 +222,6 @@ def _on_captions(
     paths: tuple[Path, ...],
     images: tuple[str, ...],
     expect: float | None,
-    quiet: bool,
 ) -> Calibration:
     from tai_dpt.datasets.corpora import load_corpus
     from tai_dpt.labels import NounFilter
@@ -266,12 +248,12 @@ def _on_captions(
         return usable
     found = find_images(images)
     if found.left_aside:
-        say(f"left aside: {found.left_aside}", quiet=quiet)
-    scores = _scores(tagger, found.paths, quiet)[1]
+        say(f"left aside: {found.left_aside}")
+    scores = _scores(tagger, found.paths)[1]
     return to_align.aligned(scores, expected=expect)
 
 
-def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray]:
+def _scores(tagger: Any, paths: Any) -> tuple[list[int], np.ndarray]:
     """Rows of the images that can be read, and their scores; the others are named.
 
     Raises:
@@ -281,12 +263,12 @@ def _scores(tagger: Any, paths: Any, quiet: bool) -> tuple[list[int], np.ndarray
 
     rows: list[int] = []
     parts = [np.zeros((0, len(tagger.classes_)), np.float32)]
-    with bar(quiet=quiet, desc="scoring", unit=" images", total=len(paths)) as progress:
+    with bar(desc="scoring", unit=" images", total=len(paths)) as progress:
         for batch in tagger.stream(paths):
             rows += batch.indices
             parts.append(batch.scores.merged.numpy())
             for error in batch.errors.values():
-                say(f"left out: {error}", quiet=quiet)
+                say(f"left out: {error}")
             progress.update(len(batch.indices) + len(batch.errors))
     scores = np.concatenate(parts)
     names = [str(paths[row]) for row in rows]

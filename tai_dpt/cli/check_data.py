@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Ended, command
 from tai_dpt.errors import InputError, first_few, unknown
-from tai_dpt.io.console import one_line_warnings
+from tai_dpt.io.console import answer
 
 if TYPE_CHECKING:
     from tai_dpt.datasets.inventory import Part
@@ -40,7 +40,7 @@ test_images_option = click.option(
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 def check_data(
     root: Path, configs: tuple[Path, ...], test_images_only: bool, datasets: tuple[str, ...]
-) -> None:
+) -> Ended:
     """Say what of each DATASET is under --root, what is missing, and where to get it.
 
     \b
@@ -76,12 +76,20 @@ def check_data(
         for name, parts in found.items()
         if not all(part.complete for part in parts)
     }
-    with one_line_warnings():
-        for config in configs:
-            found[config.stem] = _check_config(config, root)
+    for config in configs:
+        found[config.stem] = _check_config(config, root)
     _print(found, to_do)
-    if not all(part.complete for parts in found.values() for part in parts):
-        sys.exit(INCOMPLETE)
+    complete = all(part.complete for parts in found.values() for part in parts)
+    facts = {
+        "root": root,
+        "complete": complete,
+        "data": {
+            name: [{**asdict(part), "state": part.state} for part in parts]
+            for name, parts in found.items()
+        },
+        "to_do": to_do,
+    }
+    return Ended(facts, 0 if complete else INCOMPLETE)
 
 
 def _print(found: dict[str, list[Part]], to_do: dict[str, str]) -> None:
@@ -107,13 +115,13 @@ def _print(found: dict[str, list[Part]], to_do: dict[str, str]) -> None:
             if part.note:
                 notes.append(f"{name}, {part.what.removeprefix('… ')}: {part.note}")
     align = ("left", "left", "left", "right", "right", "left")
-    click.echo(tabulate(rows, _HEADERS, colalign=align, disable_numparse=True))
+    answer(tabulate(rows, _HEADERS, colalign=align, disable_numparse=True))
     if notes:
-        click.echo("\nWhat is wrong:\n" + "\n".join(f"  {note}" for note in notes))
+        answer("\nWhat is wrong:\n" + "\n".join(f"  {note}" for note in notes))
     if to_do:
-        click.echo("\nWhat to do (DATASETS.md shows the folders):")
-        click.echo("\n".join(f"  {name}: {advice}" for name, advice in to_do.items()))
-        click.echo("'tai-dpt get-data' does so itself, as far as publishers host them.")
+        answer("\nWhat to do (DATASETS.md shows the folders):")
+        answer("\n".join(f"  {name}: {advice}" for name, advice in to_do.items()))
+        answer("'tai-dpt get-data' does so itself, as far as publishers host them.")
 
 
 def _number(value: int | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tai_dpt.cli.command import command
-from tai_dpt.io.console import quiet_option, say
+from tai_dpt.io.console import say
 from tai_dpt.io.output import check_output
 
 
@@ -15,8 +16,7 @@ from tai_dpt.io.output import check_output
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@quiet_option
-def convert_weights(source: Path, target: Path, overwrite: bool, quiet: bool) -> None:
+def convert_weights(source: Path, target: Path, overwrite: bool) -> dict[str, Any]:
     """Write the weights in IN as OUT, a safetensors file, which is data and nothing else.
 
     \b
@@ -31,4 +31,5 @@ def convert_weights(source: Path, target: Path, overwrite: bool, quiet: bool) ->
     from tai_dpt.backbones.weights import convert_weights as convert
 
     count = convert(source, target)
-    say(f"wrote {target}, {count:,} tensors", quiet=quiet)
+    say(f"wrote {target}, {count:,} tensors")
+    return {"source": source, "written": target, "tensors": count}

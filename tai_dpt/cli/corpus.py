@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError, first_few, unknown
-from tai_dpt.io.console import one_line_warnings
-from tai_dpt.io.output import check_output_folder, overwrite_option
+from tai_dpt.io.console import answer, say
+from tai_dpt.io.output import check_output_folder
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -51,7 +52,7 @@ def corpus(
     out: Path | None,
     overwrite: bool,
     opts: tuple[str, ...],
-) -> None:
+) -> dict[str, Any]:
     """Show a corpus of captions as the noun filter reads it.
 
     Prints captions per class, classes per caption, which classes are named together and how many
@@ -59,10 +60,11 @@ def corpus(
 
     \b
     Examples:
-      tai-dpt corpus --root DATA --dataset-config-file configs/datasets/voc2007.yaml
+      tai-dpt corpus --root DATA --dataset-config-file my-data.yaml
       tai-dpt corpus --captions captions.txt --classes my-classes.txt --out images
       tai-dpt corpus --captions captions.txt --classes coco2014 --class dog
-      tai-dpt corpus --captions captions.txt --classes coco2014 DATASET.CORPUS.PRESET paper
+      tai-dpt corpus --captions captions.txt --classes coco2014 \\
+          DATASET.CORPUS.PRESET paper
     """
     from tai_dpt.cli.dataset_cfg import dataset_cfg
 
@@ -76,23 +78,25 @@ def corpus(
         check_output_folder(out, FILES, overwrite=overwrite)
     named = ("DATASET.CORPUS.FILES", captions, "DATASET.VOCABULARY", vocabulary)
     cfg = dataset_cfg(config=config, root=root, opts=[*(named if captions else ()), *opts])
-    with one_line_warnings():
-        classes = _vocabulary(cfg)
-        index = None if class_name is None else _class_index(classes, class_name)
-        # read once: a file may be a pipe. What names no class is in no labelled corpus.
-        texts = _captions(cfg) if dropped else None
-        everything, used = _read(cfg, classes, texts)
-        for line in _summary(everything, used, classes):
-            click.echo(line)
-        if index is not None:
-            _show_class(used, classes, index, examples)
-        if texts is not None:
-            _show_dropped(texts, everything, examples)
-        if out is not None:
-            from tai_dpt.reports.corpus_plots import draw_corpus
+    classes = _vocabulary(cfg)
+    index = None if class_name is None else _class_index(classes, class_name)
+    # read once: a file may be a pipe. What names no class is in no labelled corpus.
+    texts = _captions(cfg) if dropped else None
+    everything, used = _read(cfg, classes, texts)
+    for line in _summary(everything, used, classes):
+        answer(line)
+    facts = _facts(everything, used, classes)
+    if index is not None:
+        facts["captions_of_class"] = _show_class(used, classes, index, examples)
+    if texts is not None:
+        facts["captions_dropped"] = _show_dropped(texts, everything, examples)
+    if out is not None:
+        from tai_dpt.reports.corpus_plots import draw_corpus
 
-            for path in draw_corpus(out, used.labels, classes.names):
-                click.echo(f"picture: {path}")
+        facts["pictures"] = list(draw_corpus(out, used.labels, classes.names))
+        for path in facts["pictures"]:
+            answer(f"picture: {path}")
+    return facts
 
 
 def _vocabulary(cfg: CfgNode) -> Vocabulary:
@@ -129,7 +133,7 @@ def _read(
     options.TEMPLATES = False
     limits = options.PER_CLASS_LIMIT, options.MAX_CAPTIONS
     options.PER_CLASS_LIMIT = options.MAX_CAPTIONS = 0
-    everything = corpus_from_config(cfg, vocabulary, captions=captions)
+    everything = corpus_from_config(cfg, vocabulary, captions=captions, report=say)
     options.PER_CLASS_LIMIT, options.MAX_CAPTIONS = limits
     return everything, limited(cfg, everything)
 
@@ -171,27 +175,48 @@ def _summary(
     return [*lines, tabulate(rows, headers, colalign=align, disable_numparse=True)]
 
 
+def _facts(
+    everything: LabelledCorpus, used: LabelledCorpus, vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """What ``_summary`` says, for ``--json``."""
+    return {
+        "read": len(everything) + everything.dropped,
+        "naming_no_class": everything.dropped,
+        "learned_from": len(used),
+        "classes_per_caption": used.labels.sum(1).mean(),
+        "captions_per_class": dict(zip(vocabulary.names, used.labels.sum(0), strict=True)),
+    }
+
+
 def _companions(together: NDArray[np.int64], index: int, names: Sequence[str]) -> str:
     others = [i for i in np.argsort(-together, kind="stable") if i != index and together[i]]
     return ", ".join(f"{names[i]} {together[i]:,}" for i in others[:3])
 
 
-def _show_class(corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, count: int) -> None:
+def _show_class(
+    corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, count: int
+) -> list[str]:
+    """Print some captions of a class, evenly over the corpus; returns their texts."""
     rows = np.flatnonzero(corpus.labels[:, index])
     words = (*vocabulary.synonyms[index], *vocabulary.grown[index])
-    click.echo(f"\n{vocabulary.names[index]} is read off: {first_few(words, 20)}")
-    click.echo(f"{len(rows):,} captions name it" + (", such as" if len(rows) else ""))
-    for row in _spread(rows, count):
+    answer(f"\n{vocabulary.names[index]} is read off: {first_few(words, 20)}")
+    answer(f"{len(rows):,} captions name it" + (", such as" if len(rows) else ""))
+    chosen = _spread(rows, count)
+    for row in chosen:
         named = ", ".join(vocabulary.names[i] for i in np.flatnonzero(corpus.labels[row]))
-        click.echo(f"  {corpus.texts[row]}  [{named}]")
+        answer(f"  {corpus.texts[row]}  [{named}]")
+    return [corpus.texts[row] for row in chosen]
 
 
-def _show_dropped(captions: list[str], everything: LabelledCorpus, count: int) -> None:
+def _show_dropped(captions: list[str], everything: LabelledCorpus, count: int) -> list[str]:
+    """Print some captions that name no class, evenly over the corpus; returns them."""
     named = set(everything.texts)
     dropped = [text for text in captions if text not in named]
-    click.echo(f"\n{len(dropped):,} captions name no class" + (", such as" if dropped else ""))
-    for row in _spread(np.arange(len(dropped)), count):
-        click.echo(f"  {dropped[row]}")
+    answer(f"\n{len(dropped):,} captions name no class" + (", such as" if dropped else ""))
+    chosen = [dropped[row] for row in _spread(np.arange(len(dropped)), count)]
+    for text in chosen:
+        answer(f"  {text}")
+    return chosen
 
 
 def _spread(rows: NDArray[np.integer], count: int) -> NDArray[np.integer]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
+from tai_dpt.io.console import answer, say
 from tai_dpt.io.shipped import config_path, shipped_data
 
 # the paper's row -> the trainer and which of its scores
@@ -26,7 +28,7 @@ ROWS = {
 @click.option("--seed", "seeds", type=click.IntRange(0, 2**32 - 1), multiple=True, default=(1,))
 @click.option("--epochs", type=click.IntRange(1), help="instead of the config's number")
 @click.option("--overwrite", is_flag=True, help="replace runs with other options in --out")
-def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool) -> None:
+def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool) -> dict[str, Any]:
     """Train on the captions of emoji_scenes and test on its images.
 
     No image is seen in training. Prints a table of mAP and writes scenes.png: test scenes with
@@ -42,7 +44,7 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
     for seed in seeds:
         for trainer in ("ZSCLIP", "TaIDPT"):
             work = "zero-shot CLIP" if trainer == "ZSCLIP" else "learning prompts from captions"
-            click.echo(f"seed {seed}: {work} …", err=True)
+            say(f"seed {seed}: {work} …")
             folder = out / trainer / f"seed{seed}"
             cfg = make_cfg(
                 dataset_config=config_path("datasets", "emoji_scenes.yaml"),
@@ -60,17 +62,18 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
     n_images = len(finished.images["test"])
     rows = [[row, *_mean_and_deviation(values)] for row, values in results.items()]
     headers = ["method", "mAP"] + (["±"] if len(seeds) > 1 else [])
-    click.echo(
+    answer(
         f"\nemoji_scenes, {n_images} test scenes, {finished.num_classes} classes, "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}\n"
     )
-    click.echo(tabulate(rows, headers, floatfmt=".1f", tablefmt="github"))
+    answer(tabulate(rows, headers, floatfmt=".1f", tablefmt="github"))
     picture = out / "scenes.png"
     draw_predictions(finished, picture)
-    click.echo(
+    answer(
         f"\npicture: {picture}\nlogs, checkpoints, scores: {out}\n"
         f"took {time.monotonic() - started:.0f} s"
     )
+    return {"seeds": seeds, "images": n_images, "mAP": results, "picture": picture, "runs": out}
 
 
 def _mean_and_deviation(values: list[float]) -> list[float]:

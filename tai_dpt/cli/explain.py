@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,10 @@ import numpy as np
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.console import (
-    backbone_file_option,
-    device_option,
-    one_line_warnings,
-    quiet_option,
-    say,
-    shown,
-)
-from tai_dpt.io.output import check_output, overwrite_option
+from tai_dpt.io.console import JSON, answer, asked_for, say, shown
+from tai_dpt.io.output import check_output
 
 if TYPE_CHECKING:
     from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation
@@ -31,7 +24,7 @@ _LIKELIEST = 3
 
 
 @command()
-@click.argument("tagger", type=click.Path(path_type=Path))
+@tagger_argument
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option(
     "--class",
@@ -41,30 +34,24 @@ _LIKELIEST = 3
 )
 @click.option("--text", "captions", multiple=True, help="A caption, in place of an image.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .png or .html.")
-@click.option("--json", "as_json", is_flag=True, help="The numbers, on stdout.")
 @overwrite_option
-@device_option
-@backbone_file_option
-@quiet_option
+@tagger_options
 def explain(
     tagger: Path,
     images: tuple[str, ...],
     classes: tuple[str, ...],
     captions: tuple[str, ...],
     out: Path | None,
-    as_json: bool,
     overwrite: bool,
-    device: str,
-    backbone: str | None,
-    quiet: bool,
-) -> None:
+    open_tagger: Any,
+) -> dict[str, Any]:
     """Show where the local prompt of a class answers, in images and in captions.
 
     \b
     Examples:
       tai-dpt explain my-tagger photo.jpg --class dog --class car --out why.png
       tai-dpt explain my-tagger a.jpg b.jpg --class dog --out why.html
-      tai-dpt explain my-tagger --text "two dogs chase a red car" --class dog --class car
+      tai-dpt explain my-tagger --text "two dogs chase a red car" --class dog
 
     A heat map shows the similarity of every place of the image to the class, on one scale for
     all panels of an image; the number beside a class is its probability. In a caption each word
@@ -74,25 +61,20 @@ def explain(
         raise InputError("give an image, or a caption with --text")
     if out is not None and out.suffix.lower() not in _SUFFIXES:
         raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
-    if images and out is None and not as_json:
+    if images and out is None and not asked_for(JSON):
         raise InputError("say where the image goes: --out why.png or --out why.html")
     if out is not None:
         check_output(out, overwrite=overwrite, inputs=images)
-    from tai_dpt.cli.loading import load_tagger
-
-    with one_line_warnings():
-        loaded = load_tagger(tagger, device=device, backbone=backbone)
+    loaded = open_tagger(tagger)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
     seen = [explain_image(loaded, path, classes) for path in images]
     read = [explain_caption(loaded, caption, classes) for caption in captions]
     if out is not None:
         _write(out, seen, read)
-        say(f"wrote {out}", quiet=quiet)
-    if as_json:
-        click.echo(json.dumps(_numbers(seen, read), ensure_ascii=False))
-    elif out is None:
-        for caption in read:
-            click.echo(_table(caption))
+        say(f"wrote {out}")
+    for caption in read if out is None else ():
+        answer(_table(caption))
+    return _numbers(seen, read)
 
 
 def explain_image(tagger: Any, path: str, classes: tuple[str, ...]) -> ImageExplanation:
@@ -154,7 +136,7 @@ def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation])
                 "classes": [
                     {
                         "class": name,
-                        "probability": None if np.isnan(p) else round(float(p), 4),
+                        "probability": round(float(p), 4),
                         "heat": np.round(heat.astype(float), 4).tolist(),
                     }
                     for name, p, heat in zip(

@@ -20,16 +20,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.options import (
+    backbone_file_option,
+    load_tagger,
+    overwrite_option,
+    tagger_argument,
+)
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
 from tai_dpt.io.atomic import atomic_write
-from tai_dpt.io.console import (
-    backbone_file_option,
-    one_line_warnings,
-    quiet_option,
-    say,
-)
-from tai_dpt.io.output import check_output_folder, overwrite_option
+from tai_dpt.io.console import say
+from tai_dpt.io.output import check_output_folder
 from tai_dpt.scoring.rectification import rectify_scores
 from tai_dpt.scoring.scores import score
 from tai_dpt.tagger.tagger import PromptTagger
@@ -47,15 +48,14 @@ _RECTIFIED = {
 
 
 @command()
-@click.argument("tagger", type=click.Path(path_type=Path))
+@tagger_argument
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder.")
 @click.option("--onnx", is_flag=True, help="The image side too, as ONNX (extra 'onnx').")
 @overwrite_option
 @backbone_file_option
-@quiet_option
 def export(
-    tagger: Path, out: Path, onnx: bool, overwrite: bool, backbone: str | None, quiet: bool
-) -> None:
+    tagger: Path, out: Path, onnx: bool, overwrite: bool, backbone: str | None
+) -> dict[str, list[Path]]:
     """Write a tagger in forms that need no Python package of this project.
 
     \b
@@ -72,28 +72,24 @@ def export(
     files = [EMBEDDINGS_FILE, ABOUT_FILE, *([ONNX_FILE] if onnx else [])]
     read: list[Path | str] = [tagger / EMBEDDINGS_FILE, *([backbone] if backbone else [])]
     check_output_folder(out, files, overwrite=overwrite, inputs=read)
-    from tai_dpt.cli.loading import load_tagger
-
-    with one_line_warnings():
-        loaded = load_tagger(tagger, device="cpu", backbone=backbone)
+    loaded = load_tagger(tagger, device="cpu", backbone=backbone)
     tensors = {k: v.cpu().contiguous() for k, v in loaded.embeddings.items()}
     with atomic_write(out / EMBEDDINGS_FILE) as stream:
         stream.write(save(tensors))
     with atomic_write(out / ABOUT_FILE, "w", encoding="utf-8") as stream:
         json.dump(service_facts(loaded), stream, indent=1, ensure_ascii=False)
         stream.write("\n")
-    say(f"wrote {out / EMBEDDINGS_FILE} and {out / ABOUT_FILE}", quiet=quiet)
+    say(f"wrote {out / EMBEDDINGS_FILE} and {out / ABOUT_FILE}")
     if onnx:
         path = out / ONNX_FILE
         export_onnx(loaded, path)
-        say(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB", quiet=quiet)
+        say(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB")
         if importlib.util.find_spec("onnxruntime") is None:
-            say(
-                "not compared: ONNX Runtime is not installed (pip install onnxruntime)", quiet=quiet
-            )
+            say("not compared: ONNX Runtime is not installed (pip install onnxruntime)")
         else:
             worst = compare_onnx(loaded, path)
-            say(f"ONNX Runtime's scores differ by {worst:.1e} at most", quiet=quiet)
+            say(f"ONNX Runtime's scores differ by {worst:.1e} at most")
+    return {"written": [out / name for name in files]}
 
 
 def service_facts(tagger: PromptTagger) -> dict[str, Any]:

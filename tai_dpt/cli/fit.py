@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import click
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.loading import RECTIFICATIONS
+from tai_dpt.cli.options import RECTIFICATIONS, device_option, view_option
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import bar, device_option, one_line_warnings, quiet_option, say
+from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.shipped import SHIPPED, backbone_file
 
 
@@ -59,9 +59,8 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
     show_default="included unless published",
     help="Whether the folder contains the backbone's weights.",
 )
+@view_option("What of an image CLIP sees.  [default: as the recipe has it]")
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="The account as JSON.")
-@quiet_option
 @click.argument("options", nargs=-1, metavar="[KEY VALUE]...")
 def fit(
     classes: str,
@@ -74,19 +73,19 @@ def fit(
     seed: int,
     overwrite: bool,
     include_backbone: bool | None,
+    view: str | None,
     device: str,
-    as_json: bool,
-    quiet: bool,
     options: tuple[str, ...],
-) -> None:
+) -> dict[str, Any]:
     """Learn to recognise classes in images, from text alone.
 
     \b
     Examples:
       tai-dpt fit --classes classes.txt --captions corpus.txt --out my-tagger
       tai-dpt fit --classes classes.txt --out my-tagger --backbone ViT-B/16
-      tai-dpt fit --classes coco2014 --captions captions_train2014.json --out coco \\
-          --config configs/trainers/TaIDPT/rn50.yaml TRAINER.TAIDPT.N_CTX 8
+      tai-dpt fit --classes coco2014 --captions captions_train2014.json \\
+          --config configs/trainers/TaIDPT/rn50.yaml --out coco \\
+          TRAINER.TAIDPT.N_CTX 8
 
     No image is needed. The labels of a caption are the classes it names; more captions, in the
     words people use for your kind of images, make a better tagger. KEY VALUE pairs set options
@@ -102,10 +101,9 @@ def fit(
     if not captions:
         say(
             "no --captions: learning from captions that are written from templates for the "
-            "class names; real ones make a better tagger",
-            quiet=quiet,
+            "class names; real ones make a better tagger"
         )
-    with one_line_warnings(), bar(quiet=quiet, desc="learning", unit=" steps") as progress:
+    with bar(desc="learning", unit=" steps") as progress:
 
         def step(done: int, total: int, loss: float) -> None:
             progress.total = total
@@ -121,15 +119,16 @@ def fit(
             options=[*pairs, *options],
             rectify=rectify,
             seed=seed,
-            progress=Progress(line=lambda text: say(text, quiet=quiet), step=step),
+            progress=Progress(line=say, step=step),
         )
+    if view is not None:
+        tagger.preprocessing = dataclasses.replace(tagger.preprocessing, view=view)
     try:
         tagger.save(out, overwrite=overwrite, include_backbone=include_backbone)
     except OSError as error:
         raise InputError(f"cannot write {out} ({error.strerror}): choose another --out") from None
-    click.echo(json.dumps(_facts(tagger, out), ensure_ascii=False) if as_json else "", nl=as_json)
-    if not as_json and not quiet:
-        click.echo(_account(tagger, out))
+    answer(_account(tagger, out))
+    return _facts(tagger, out)
 
 
 def _facts(tagger: Any, out: Path) -> dict[str, Any]:

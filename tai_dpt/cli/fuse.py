@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.loading import RECTIFICATIONS
+from tai_dpt.cli.options import RECTIFICATIONS, overwrite_option
 from tai_dpt.errors import InputError
-from tai_dpt.io.output import check_output, check_output_folder, overwrite_option
+from tai_dpt.io.console import JSON, answer, asked_for
+from tai_dpt.io.output import check_output, check_output_folder
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.run_fusion import Component
@@ -66,7 +67,7 @@ def fuse(
     out: Path | None,
     curve: Path | None,
     overwrite: bool,
-) -> None:
+) -> dict[str, Any]:
     """Fuse the scores of two or more RUNs and print the mAP.
 
     Each RUN is a run's folder or its scores.npz. Of two, the first learned from captions and the
@@ -110,17 +111,20 @@ def fuse(
     told = f"λ = {chosen[1]:g}, {how}" if len(runs) == 2 else f"{source} weights, {how}"
     rows.append(["fused", "merged", _figure(mean_average_precision(per_class)), "", told])
     headers = ["", "prediction", "mAP", "weight", "scores"]
-    click.echo(tabulate(rows, headers, disable_numparse=True))
-    click.echo(f"\n{len(fused.ids):,} images, {len(fused.class_names)} classes")
-    if out is not None:
+    answer(tabulate(rows, headers, disable_numparse=True))
+    answer(f"\n{len(fused.ids):,} images, {len(fused.class_names)} classes")
+    results: dict[str, Any] = {}
+    if out is not None or asked_for(JSON):
         results = fused_results(components, fused, weights=chosen, normalisation=how, source=source)
+    if out is not None:
         fused.save(out / SCORES_FILE)
         save_results(out / RESULTS_FILE, results)
-        click.echo(f"written: {out}")
-    click.echo(f"took {1000 * (time.perf_counter() - started):.0f} ms")
+        answer(f"written: {out}")
+    answer(f"took {1000 * (time.perf_counter() - started):.0f} ms")
     if curve is not None:
         _draw(curve, *components, weight=chosen[1], how=how)
-        click.echo(f"picture: {curve}")
+        answer(f"picture: {curve}")
+    return results
 
 
 def _figure(value: float) -> str:

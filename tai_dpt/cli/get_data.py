@@ -11,10 +11,10 @@ from urllib.parse import quote
 import click
 
 from tai_dpt.cli.check_data import check_data, test_images_option
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Ended, command
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.atomic import atomic_write, file_sha256
-from tai_dpt.io.console import quiet_option, say
+from tai_dpt.io.console import answer, say
 from tai_dpt.io.download import fetch
 from tai_dpt.io.output import check_room
 from tai_dpt.io.unpack import is_archive, unpack
@@ -42,7 +42,6 @@ ARCHIVES = "archives"  # below the data folder
 )
 @click.option("--keep-archives", is_flag=True, help="Do not delete what was fetched and unpacked.")
 @click.option("--overwrite", is_flag=True, help="Replace files that differ from the publisher's.")
-@quiet_option
 @click.pass_context
 def get_data(
     ctx: click.Context,
@@ -54,8 +53,7 @@ def get_data(
     sources: Path | None,
     keep_archives: bool,
     overwrite: bool,
-    quiet: bool,
-) -> None:
+) -> Ended:
     """Fetch DATASETs to --root, unpack them as DATASETS.md says, and check them.
 
     \b
@@ -97,18 +95,20 @@ def get_data(
             else:
                 wanted[file.name] = file
         if not origins[name].files and not all(part.complete for part in found):
-            say(f"{name}: only on request; {origins[name].advice.format(root=root)}", quiet=quiet)
+            say(f"{name}: only on request; {origins[name].advice.format(root=root)}")
     for name in sorted(there - wanted.keys()):
-        say(f"{name}: what it holds is there", quiet=quiet)
+        say(f"{name}: what it holds is there")
     _check_space(list(wanted.values()), root, mirror, keep=keep_archives, show=dry_run)
     if dry_run:
-        return
+        facts = {"root": root, "to_fetch": [file.model_dump() for file in wanted.values()]}
+        return Ended(facts, 0)
     for file in wanted.values():
-        _get(file, root, mirror, keep=keep_archives, overwrite=overwrite, quiet=quiet)
+        _get(file, root, mirror, keep=keep_archives, overwrite=overwrite)
     root.mkdir(parents=True, exist_ok=True)
-    ctx.invoke(
+    checked: Ended = ctx.invoke(
         check_data, root=root, configs=(), test_images_only=test_images_only, datasets=datasets
     )
+    return checked
 
 
 def _places(file: SourceFile, root: Path, mirror: str | None) -> tuple[Path, Path]:
@@ -137,19 +137,17 @@ def _check_space(
             about = "" if file.bytes is not None else "about "
             resumed = f", {held / 1e6:,.0f} MB of it here" if held else ""
             checksum = "" if file.sha256 else "; no checksum is known"
-            click.echo(f"{file.name}: {about}{file.size:,} bytes{resumed}; {where}{checksum}")
+            answer(f"{file.name}: {about}{file.size:,} bytes{resumed}; {where}{checksum}")
     if show:
         place = next(place for place in (root, *root.absolute().parents) if place.exists())
-        click.echo(
+        answer(
             f"to fetch: {to_fetch / 1e9:,.2f} GB; room needed: about {peak / 1e9:,.2f} GB; "
             f"free at {root}: {shutil.disk_usage(place).free / 1e9:,.2f} GB"
         )
     check_room(root, needs=peak, option="--root")
 
 
-def _get(
-    file: SourceFile, root: Path, mirror: str | None, *, keep: bool, overwrite: bool, quiet: bool
-) -> None:
+def _get(file: SourceFile, root: Path, mirror: str | None, *, keep: bool, overwrite: bool) -> None:
     """Fetch one file, and unpack it."""
     target, source = _places(file, root, mirror)
     if mirror is not None and source != target:
@@ -166,20 +164,19 @@ def _get(
     put_by_hand = source.exists() and is_archive(file.name)
     if source == target and not put_by_hand:
         url = f"{mirror.rstrip('/')}/{quote(file.name)}" if mirror else file.url
-        say(f"{file.name}: from {url}", quiet=quiet)
+        say(f"{file.name}: from {url}")
         remedy = "" if mirror else ", or name a mirror that has it (--mirror URL)"
-        fetch(url, target, size=file.bytes, sha256=file.sha256, remedy=remedy, quiet=quiet)
+        fetch(url, target, size=file.bytes, sha256=file.sha256, remedy=remedy)
     if not is_archive(file.name):
         if source != target:
             with source.open("rb") as stream, atomic_write(target) as sink:
                 shutil.copyfileobj(stream, sink, 1 << 20)
         return
-    say(f"{file.name}: unpacking to {root / file.into}", quiet=quiet)
-    if differ := unpack(source, root / file.into, overwrite=overwrite, quiet=quiet):
+    say(f"{file.name}: unpacking to {root / file.into}")
+    if differ := unpack(source, root / file.into, overwrite=overwrite):
         say(
             f"{file.name}: {len(differ):,} files differ from those that are there, which stay "
             f"(--overwrite replaces them): {first_few(differ, 3)}",
-            quiet=quiet,
         )
     if not put_by_hand and not keep:
         source.unlink()

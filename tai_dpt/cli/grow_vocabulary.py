@@ -11,8 +11,10 @@ import click
 import yaml
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.options import overwrite_option
 from tai_dpt.io.atomic import atomic_write
-from tai_dpt.io.output import check_output, overwrite_option
+from tai_dpt.io.console import answer, say
+from tai_dpt.io.output import check_output
 from tai_dpt.io.reading import Count, OpenRecord, checked, parse_json, parse_yaml
 from tai_dpt.io.text import read_lines, read_text
 from tai_dpt.labels.class_lists import load_vocabulary, vocabulary_file
@@ -50,7 +52,7 @@ def grow_vocabulary(
     evidence_classes: str,
     half: str,
     overwrite: bool,
-) -> None:
+) -> dict[str, Any]:
     """Grow VOCABULARY (a built-in name or a class list) and write it as YAML.
 
     Prints the WordNet sense chosen for each class; give another one with a 'sense:' line in the
@@ -61,7 +63,7 @@ def grow_vocabulary(
         read = [source, *([evidence] if evidence else [])]
         check_output(out, overwrite=overwrite, inputs=read)
     given = load_vocabulary(vocabulary)
-    grown = grow(given, report=click.echo)
+    grown = grow(given, report=answer)
     if evidence is not None:
         rows = read_evidence(evidence, half=half)
         rows, known = in_terms_of(given, rows, load_vocabulary(evidence_classes))
@@ -71,7 +73,7 @@ def grow_vocabulary(
         ]
         for index, words in enumerate(stop):
             if words:
-                click.echo(f"{grown.names[index]}: stopped by evidence: {', '.join(words)}")
+                answer(f"{grown.names[index]}: stopped by evidence: {', '.join(words)}")
         merged = tuple(
             tuple(sorted({*old, *new})) for old, new in zip(given.stop, stop, strict=True)
         )
@@ -79,14 +81,17 @@ def grow_vocabulary(
         grown = replace(grown, implied=earn_implied(grown, rows, known=known))
         for index, phrases in enumerate(grown.implied):
             if phrases:
-                click.echo(f"{grown.names[index]}: implied by {', '.join(phrases)}")
-    if out is None:
-        click.echo("not written; name a file with --out")
-        return
+                answer(f"{grown.names[index]}: implied by {', '.join(phrases)}")
     header, entries = _source_entries(source)
-    with atomic_write(out, "w", encoding="utf-8") as stream:
-        stream.write(header + to_yaml(entries, grown))
-    click.echo(f"wrote {out}")
+    text = to_yaml(entries, grown)
+    if out is None:
+        say("not written; name a file with --out")
+    else:
+        with atomic_write(out, "w", encoding="utf-8") as stream:
+            stream.write(header + text)
+        say(f"wrote {out}")
+    facts: dict[str, Any] = yaml.safe_load(text)
+    return {**facts, "written": out}
 
 
 class _EvidenceRow(OpenRecord):

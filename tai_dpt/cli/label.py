@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
-from collections.abc import Iterable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
-from tqdm import tqdm
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.options import overwrite_option
 from tai_dpt.datasets.corpora import (
     FORMATS,
     ON_BAD_LINE,
@@ -22,13 +19,13 @@ from tai_dpt.datasets.corpora import (
     read_labels,
 )
 from tai_dpt.io.atomic import atomic_write
-from tai_dpt.io.output import check_output, overwrite_option
+from tai_dpt.io.console import JSON, asked_for, bar, say
+from tai_dpt.io.json_text import json_text
+from tai_dpt.io.output import check_output
 from tai_dpt.labels import LEMMATIZERS, PRESETS, NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.labels.grow import with_growth
 from tai_dpt.labels.vocabulary import NAME_STYLES
-
-_LONG = 50_000  # captions that take more than a moment
 
 
 @command()
@@ -50,7 +47,14 @@ _LONG = 50_000  # captions that take more than a moment
     default=False,
     help="Find more words for your own classes in NLTK's WordNet.",
 )
-@click.option("--format", "format_", type=click.Choice(["auto", *FORMATS]), default="auto")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", *FORMATS]),
+    metavar="FORMAT",
+    default="auto",
+    help=f"Of CAPTIONS: {', '.join(FORMATS)}; auto finds out.",
+)
 @click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
 @click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error")
 @click.option("--out", type=click.Path(path_type=Path), help="Left out: standard output.")
@@ -67,34 +71,33 @@ def label(
     on_bad_line: str,
     out: Path | None,
     overwrite: bool,
-) -> None:
+) -> list[dict[str, Any]] | dict[str, Any]:
     """Label CAPTIONS (a file, or - for standard input).
 
     Writes a JSON line per caption, in their order: {"caption": …, "labels": [class names]}.
-    Blank lines are no captions.
+    Blank lines are no captions. With --json they are one list.
     """
     if out is not None:
         check_output(out, overwrite=overwrite, inputs=[captions, vocabulary])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        classes = load_vocabulary(vocabulary, names=names)
-        if preset == "default":
-            report = partial(click.echo, err=True)
-            classes = with_growth(classes, wanted=grow, report=report)
-        noun_filter = NounFilter(vocabulary=classes, preset=preset, lemmatizer=lemmatizer)
-        texts = read_captions(
-            sys.stdin.buffer if captions == "-" else captions,
-            format=format_,
-            field=field_from_text(field),
-            on_bad_line=on_bad_line,
-        )
-    for warning in caught:
-        click.echo(f"tai-dpt: warning: {warning.message}", err=True)
-    shown: Iterable[str] = texts
-    if len(texts) >= _LONG and sys.stderr.isatty():
-        shown = tqdm(texts, desc="labelling", unit=" captions")
+    classes = load_vocabulary(vocabulary, names=names)
+    if preset == "default":
+        classes = with_growth(classes, wanted=grow, report=say)
+    noun_filter = NounFilter(vocabulary=classes, preset=preset, lemmatizer=lemmatizer)
+    texts = read_captions(
+        sys.stdin.buffer if captions == "-" else captions,
+        format=format_,
+        field=field_from_text(field),
+        on_bad_line=on_bad_line,
+    )
+    records: list[dict[str, Any]] = []
+    as_json = asked_for(JSON) and out is None
     opened = atomic_write(out, "w", encoding="utf-8") if out else nullcontext(sys.stdout)
-    with opened as stream:
-        for text, found in read_labels(shown, noun_filter):
+    with opened as stream, bar(desc="labelling", unit=" captions", total=len(texts)) as progress:
+        for text, found in read_labels(texts, noun_filter):
             line = {"caption": text, "labels": [classes.names[index] for index in found]}
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if as_json:
+                records.append(line)
+            else:
+                stream.write(json_text(line) + "\n")
+            progress.update()
+    return records if out is None else {"written": out, "captions": len(texts)}

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from tai_dpt.cli.command import command
-from tai_dpt.io.console import one_line_warnings, quiet_option, say
-from tai_dpt.io.output import check_output, overwrite_option
+from tai_dpt.cli.options import overwrite_option
+from tai_dpt.io.console import say
+from tai_dpt.io.output import check_output
 
 
 @command()
@@ -17,15 +18,13 @@ from tai_dpt.io.output import check_output, overwrite_option
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
 @click.option("--per-class", type=click.IntRange(0), default=2, help="Images of each kind.")
 @overwrite_option
-@quiet_option
 def page(
     run: Path,
     out: Path | None,
     root: Path | None,
     per_class: int,
     overwrite: bool,
-    quiet: bool,
-) -> None:
+) -> dict[str, Path]:
     """Make an HTML page of a finished run.
 
     \b
@@ -41,11 +40,5 @@ def page(
     check_output(out, overwrite=overwrite, inputs=[run / "results.json", run / "scores.npz"])
     from tai_dpt.reports.run_page import write_page  # here, so that --help does not wait for torch
 
-    with one_line_warnings():
-        write_page(
-            run,
-            out,
-            root=root,
-            per_class=per_class,
-            say=lambda line: say(line, quiet=quiet),
-        )
+    write_page(run, out, root=root, per_class=per_class, say=say)
+    return {"run": run, "page": out}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError
+from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_output
 from tai_dpt.reports.render import FORMATS, render
 from tai_dpt.reports.rows import Table
@@ -38,7 +40,7 @@ def report(
     seeds: int | None,
     html: Path | None,
     overwrite: bool,
-) -> None:
+) -> dict[str, Any]:
     """Gather finished runs over their seeds and print the paper's tables.
 
     Looks for results.json in and below the folders (default: output); a pattern may be quoted.
@@ -59,8 +61,8 @@ def report(
         check_output(html, overwrite=overwrite, inputs=read, option="--html")
         from tai_dpt.reports.run_page import write_page  # needs torch, tables do not
 
-        write_page(Path(places[0]), html, say=lambda line: click.echo(line, err=True))
-        return
+        write_page(Path(places[0]), html, say=say)
+        return {"page": html}
     kinds = [f"table {table}"] if table else []
     kinds += [f"figure {figure}"] if figure else []
     if len(kinds) + every_run > 1:
@@ -87,12 +89,30 @@ def report(
         if not remarks:
             raise InputError(lacking)
         remarks.insert(0, lacking)
-    click.echo(render(tables, remarks, style=style, ci95=ci95))
+    answer(render(tables, remarks, style=style, ci95=ci95))
     if style == "csv":
         for remark in [*(r for shown_table in tables for r in shown_table.remarks), *remarks]:
-            click.echo(remark, err=True)
+            say(remark)
     if out is not None:
         from tai_dpt.reports.figures import draw  # here: matplotlib takes a second
 
         draw(tables, out, ci95=ci95)
-        click.echo(f"\npicture: {out}", err=style != "text")
+        (answer if style == "text" else say)(f"\npicture: {out}")
+    return {"tables": [_plain(table) for table in tables], "remarks": remarks, "picture": out}
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    """A table for ``--json``: of each row the figures by column, one for each seed."""
+    rows = [
+        {
+            "method": row.label,
+            "published": row.published,
+            "mAP": {
+                column: cell and cell.values
+                for column, cell in zip(table.columns, row.cells, strict=True)
+            },
+        }
+        for row in table.rows
+    ]
+    about = {"table": table.kind, "dataset": table.dataset, "columns_are": table.axis}
+    return {**about, "rows": rows, "remarks": table.remarks}

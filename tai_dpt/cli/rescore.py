@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tai_dpt.cli.command import command
-from tai_dpt.io.output import check_output_folder, overwrite_option
+from tai_dpt.cli.options import overwrite_option
+from tai_dpt.io.console import answer
+from tai_dpt.io.output import check_output_folder
 
 
 @command()
@@ -28,7 +31,7 @@ from tai_dpt.io.output import check_output_folder, overwrite_option
 @overwrite_option
 def rescore(
     run: Path, how: str, sharpness: float | None, out: Path | None, overwrite: bool
-) -> None:
+) -> dict[str, Any]:
     """Rectify the scores that RUN left, and print its mAP before and after.
 
     RUN is a run's folder or its scores.npz. Whether to rectify is for validation images to say,
@@ -56,15 +59,17 @@ def rescore(
         ]
         metrics[kind] = values[1].as_dict()
         rows.append([kind, *(value.mAP for value in values)])
-    click.echo(tabulate(rows, ["mAP", "as stored", how], floatfmt=".2f"))
+    answer(tabulate(rows, ["mAP", "as stored", how], floatfmt=".2f"))
+    changed = {
+        "metrics": metrics,
+        "mAP": metrics[after.prediction]["mAP"],
+        "prediction": after.prediction,
+        "threshold_source": "none",
+        "rescored_from": before.name,
+    }
+    results = {**after.results, **changed}
     if out is not None:
         after.table.save(out / SCORES_FILE)
-        changed = {
-            "metrics": metrics,
-            "mAP": metrics[after.prediction]["mAP"],
-            "prediction": after.prediction,
-            "threshold_source": "none",
-            "rescored_from": before.name,
-        }
-        save_results(out / RESULTS_FILE, {**after.results, **changed})
-        click.echo(f"written: {out}")
+        save_results(out / RESULTS_FILE, results)
+        answer(f"written: {out}")
+    return results

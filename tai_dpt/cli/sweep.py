@@ -13,8 +13,9 @@ from typing import Any
 import click
 import yaml
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Ended, command
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_room
 from tai_dpt.io.shipped import config_path, shipped_data
 from tai_dpt.sweeps.driver import (
@@ -78,7 +79,7 @@ def sweep(
     captions: tuple[str, ...] | None,
     backbones: tuple[str, ...] | None,
     train: str | None,
-) -> None:
+) -> Ended:
     """Run a table or a figure on DATASET, a yaml file of configs/datasets.
 
     Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
@@ -122,48 +123,62 @@ def sweep(
         return [*launcher, *given, *run.words, *run.options, *extra]
 
     if dry_run:
-        _list(runs, command, extra)
-        return
+        return Ended({"runs": _list(runs, command, extra)}, 0)
     check_room(out)
     try:
-        outcome = run_all(runs, command=command, extra=extra, jobs=jobs)
+        outcome = run_all(runs, command=command, extra=extra, jobs=jobs, say=say)
     except Interrupted as stop:
         click.echo(f"stopped by {stop}; the same command goes on from here", err=True)
         sys.exit(128 + stop.number)
-    _report(name, out / dataset, seeds=len(recipe.seeds))
+    facts = {
+        "finished": outcome.finished,
+        "skipped": outcome.skipped,
+        "failed": {str(run): why for run, why in outcome.failed.items()},
+        "report": _report(name, out / dataset, seeds=len(recipe.seeds)),
+    }
     if outcome.failed:
         click.echo(f"\n{len(outcome.failed)} of {len(runs)} runs failed:", err=True)
         for run, why in outcome.failed.items():
             click.echo(f"  {run}: {why}", err=True)
-        sys.exit(1)
+    return Ended(facts, 1 if outcome.failed else 0)
 
 
-def _list(runs: Sequence[Run], command: Callable[[Run], list[str]], extra: Sequence[str]) -> None:
+def _list(
+    runs: Sequence[Run], command: Callable[[Run], list[str]], extra: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Print what would be done about each run, and return it."""
+    listed = []
     counts: dict[str, int] = {}
     for run in runs:
         state, why = state_of(run, extra)
         counts[state] = counts.get(state, 0) + 1
-        click.echo(f"{state:9} {run}" + (f"  ({why})" if why else ""))
+        answer(f"{state:9} {run}" + (f"  ({why})" if why else ""))
         if state != FINISHED:
-            click.echo(f"          {shlex.join(command(run))}")
-    listed = ", ".join(f"{state} {number}" for state, number in counts.items())
-    click.echo(f"{len(runs)} runs: {listed}; nothing was started")
+            answer(f"          {shlex.join(command(run))}")
+        told = {"run": str(run), "state": state, "why": why, "folder": run.folder}
+        listed.append({**told, "command": command(run)})
+    states = ", ".join(f"{state} {number}" for state, number in counts.items())
+    answer(f"{len(runs)} runs: {states}; nothing was started")
+    return listed
 
 
-def _report(name: str, folder: Path, *, seeds: int) -> None:
-    """Print the table or figure, as ``tai-dpt report`` does."""
+def _report(name: str, folder: Path, *, seeds: int) -> Any:
+    """Print the table or figure, as ``tai-dpt report`` does; returns what that tells."""
     from tai_dpt.cli.report import report
 
     kind = "figure" if name.startswith("figure") else "table"
     number = name.removeprefix(kind)
     arguments = [str(folder), f"--{kind}", number, "--seeds", str(seeds)]
+    options: dict[str, Any] = {kind: number, "seeds": seeds}
     if kind == "figure":
+        options |= {"out": folder / f"{name}.png", "overwrite": True}
         arguments += ["--out", str(folder / f"{name}.png"), "--overwrite"]
-    click.echo(f"$ tai-dpt report {shlex.join(arguments)}\n")
+    answer(f"$ tai-dpt report {shlex.join(arguments)}\n")
     try:
-        report.main(arguments, prog_name="tai-dpt report", standalone_mode=False)
+        return click.get_current_context().invoke(report, places=(str(folder),), **options)
     except InputError as error:  # nothing finished: the failures are what there is to tell
-        click.echo(f"no {kind} {number}: {error}", err=True)
+        say(f"no {kind} {number}: {error}")
+        return None
 
 
 def _seed(word: str) -> int:
@@ -209,10 +224,9 @@ def _recipe(dataset_config: Path) -> str:
     """The recipe that a dataset's yaml file names; the usual one, said openly, where none is."""
     if name := _dataset_options(dataset_config).get("RECIPE"):
         return str(name)
-    click.echo(
+    say(
         f"{dataset_config.name} names no recipe (DATASET.RECIPE): the one published for VOC2007 "
-        "and COCO is run",
-        err=True,
+        "and COCO is run"
     )
     return USUAL_RECIPE
 

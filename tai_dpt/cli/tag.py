@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import numpy as np
 
-from tai_dpt.cli.command import command
-from tai_dpt.cli.loading import load_tagger, rectify_option
-from tai_dpt.cli.tag_output import FORMATS, Tag, finished_images, header, lines_for, lines_for_error
+from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
+from tai_dpt.cli.tag_output import (
+    FORMATS,
+    Tag,
+    finished_images,
+    header,
+    lines_for,
+    lines_for_error,
+    record,
+)
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import file_sha256
-from tai_dpt.io.console import (
-    backbone_file_option,
-    bar,
-    device_option,
-    one_line_warnings,
-    quiet_option,
-    say,
-    shown,
-)
+from tai_dpt.io.console import JSON, asked_for, bar, say, shown
 from tai_dpt.io.image_files import find_images
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.io.output import check_output
@@ -43,7 +43,7 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 
 
 @command()
-@click.argument("tagger", type=click.Path(path_type=Path))
+@tagger_argument
 @click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
 @click.option(
     "--list",
@@ -62,7 +62,6 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), help="[default: as --out ends, else table]"
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -70,17 +69,11 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 )
 @click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
-@click.option(
-    "--view",
-    type=click.Choice(("center", "whole")),
-    help="What of an image CLIP sees.  [default: as it was fitted]",
-)
+@view_option("What of an image CLIP sees, this time.  [default: as the tagger has it]")
 @rectify_option
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
-@device_option
-@backbone_file_option
-@quiet_option
+@tagger_options
 def tag(
     tagger: Path,
     images: tuple[str, ...],
@@ -88,7 +81,6 @@ def tag(
     top: int | None,
     threshold: float | None,
     format_: str | None,
-    as_json: bool,
     out: Path | None,
     resume: bool,
     overwrite: bool,
@@ -96,10 +88,8 @@ def tag(
     rectify: Rectification | None,
     batch_size: int,
     workers: int,
-    device: str,
-    backbone: str | None,
-    quiet: bool,
-) -> None:
+    open_tagger: Any,
+) -> Ended:
     """Say which classes are in each image, with probabilities.
 
     \b
@@ -108,29 +98,30 @@ def tag(
       tai-dpt tag my-tagger photo.jpg --top 5
       tai-dpt tag my-tagger archive/ --format csv --out tags.csv
       tai-dpt tag my-tagger archive/ --format csv --out tags.csv --resume
-      find . -name '*.jpg' | tai-dpt tag my-tagger --list - --json | jq .labels
+      find . -name '*.jpg' | tai-dpt tag my-tagger --list - --format jsonl
 
     The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
     CLIP sees the middle square of an image; --view whole shows it all of it, squeezed.
     Scores of another --rectify than the tagger's have no probabilities.
+    --format jsonl writes a line an image as it goes, --json one document when all is done.
 
     Exit codes: 0 done; 3 done, but some images could not be read (listed at the end on
     stderr); 2 wrong input.
     """
-    if as_json and format_ not in (None, "jsonl"):
-        raise InputError(f"--json and --format {format_} contradict each other")
-    format_ = "jsonl" if as_json else format_ or _format_of(out)
+    as_json = asked_for(JSON) and out is None  # one document, when all is done
+    if as_json and format_ is not None:
+        raise InputError(f"--json and --format {format_} contradict each other; --out takes both")
+    format_ = format_ or _format_of(out)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
     found = find_images(images, lists=lists)
     names = found.paths
     if found.left_aside:
-        say(f"left aside: {found.left_aside}", quiet=quiet)
+        say(f"left aside: {found.left_aside}")
     if out is not None:
         # whether what is there may go or be gone on with, the sink says
         check_output(out, overwrite=True, inputs=[*names, *lists])
-    with one_line_warnings():
-        loaded = load_tagger(tagger, device=device, backbone=backbone, view=view, rectify=rectify)
+    loaded = open_tagger(tagger, view=view, rectify=rectify)
     if threshold is not None and loaded.calibration is None and rectify is not None:
         raise InputError(
             f"--threshold is a probability, and this tagger has none of scores rectified by "
@@ -149,59 +140,61 @@ def tag(
     sink = _Sink(out, format_, made_by, resume=resume, overwrite=overwrite)
     rest = [name for name in names if name not in sink.done]
     if sink.done:
-        say(f"{out}: {len(names) - len(rest):,} of {len(names):,} done already", quiet=quiet)
+        say(f"{out}: {len(names) - len(rest):,} of {len(names):,} done already")
     if top is None and threshold is None and loaded.calibration is None:
         top = 5
-        say("this tagger is not calibrated: the best five by score", quiet=quiet)
+        say("this tagger is not calibrated: the best five by score")
     width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
-    errors: list[str] = []
-    progress = bar(quiet=quiet, desc="tagging", unit=" images", total=len(rest))
+    errors: dict[str, str] = {}
+    records: list[dict[str, Any]] = []
+    progress = bar(desc="tagging", unit=" images", total=len(rest))
     with sink as stream, progress:
         for batch in loaded.stream(rest, batch_size=batch_size, workers=workers):
-            texts = dict(_batch_lines(loaded, batch, rest, format_, top, threshold, width))
-            for index, error in batch.errors.items():
-                texts[index] = lines_for_error(format_, rest[index], error)
-                errors.append(error)
-            for index in sorted(texts):
-                stream.write(texts[index])
+            tags = dict(_tags(loaded, batch, top, threshold))
+            errors |= {rest[index]: error for index, error in batch.errors.items()}
+            for index in sorted({*tags, *batch.errors}):
+                name, error = rest[index], batch.errors.get(index)
+                if as_json:
+                    records.append(record(name, tags.get(index), error))
+                elif error is not None:
+                    stream.write(lines_for_error(format_, name, error))
+                else:
+                    stream.write(lines_for(format_, name, tags[index], width=width))
             stream.flush()
-            progress.update(len(texts))
+            progress.update(len(tags) + len(batch.errors))
     if errors:
         word = "image" if len(errors) == 1 else "images"
         click.echo(f"{len(errors):,} {word} could not be read:", err=True)
-        for error in errors:
+        for error in errors.values():
             click.echo(f"  {shown(error)}", err=True)
     if out is not None:
-        say(f"{out}: {len(names) - len(errors):,} images", quiet=quiet)
-    if errors:
-        sys.exit(SOME_UNREADABLE)
+        say(f"{out}: {len(names) - len(errors):,} images")
+    facts = {"written": out, "images": len(names) - len(errors), "unreadable": errors}
+    return Ended(records if out is None else facts, SOME_UNREADABLE if errors else 0)
 
 
-def _batch_lines(
-    tagger: PromptTagger,
-    batch: Any,
-    names: list[str],
-    format_: str,
-    top: int | None,
-    threshold: float | None,
-    width: int,
-) -> Iterator[tuple[int, str]]:
+def _tags(
+    tagger: PromptTagger, batch: Any, top: int | None, threshold: float | None
+) -> Iterator[tuple[int, list[Tag]]]:
+    """Index and tags of each image of a batch that could be read."""
     scores = batch.scores.merged.numpy()
     decided = tagger.decide(scores, threshold=threshold, top=top)
     calibrated = tagger.calibration is not None
     values = tagger.ranking(scores)
     order = np.argsort(-values, axis=1, kind="stable")
     for row, index in enumerate(batch.indices):
-        tags = [
-            Tag(
-                str(tagger.classes_[c]),
-                float(values[row, c]) if calibrated else None,
-                float(scores[row, c]),
-            )
-            for c in order[row]
-            if decided[row, c]
-        ]
-        yield index, lines_for(format_, names[index], tags, width=width)
+        yield (
+            index,
+            [
+                Tag(
+                    str(tagger.classes_[c]),
+                    float(values[row, c]) if calibrated else None,
+                    float(scores[row, c]),
+                )
+                for c in order[row]
+                if decided[row, c]
+            ],
+        )
 
 
 def _format_of(out: Path | None) -> str:

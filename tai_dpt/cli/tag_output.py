@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
+from tai_dpt.io.json_text import json_text
 from tai_dpt.io.reading import parse_json
 from tai_dpt.io.spreadsheets import as_given, csv_lines
 
@@ -38,16 +38,23 @@ def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> st
     if format == "csv":
         rows = [(image, t.name, _round(t.probability), _round(t.score)) for t in tags]
         return csv_lines(rows or [(image, "", "", "")])
+    return json_text(record(image, tags)) + "\n"
+
+
+def record(image: str, tags: list[Tag] | None, error: str | None = None) -> dict[str, Any]:
+    """What JSON says of an image; ``tags`` are None where it cannot be read."""
+    if tags is None:
+        return {"image": image, "error": error}
     labels = [
         {"class": t.name, "probability": _round(t.probability), "score": _round(t.score)}
         for t in tags
     ]
-    return _json_line({"image": image, "labels": labels})
+    return {"image": image, "labels": labels}
 
 
 def lines_for_error(format: str, image: str, error: str) -> str:
     """The lines of an image that cannot be read: only JSON lines have room for it."""
-    return _json_line({"image": image, "error": error}) if format == "jsonl" else ""
+    return json_text(record(image, None, error)) + "\n" if format == "jsonl" else ""
 
 
 def header(format: str) -> str:
@@ -109,15 +116,6 @@ def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
             done.add(record["image"])
             kept.append(f"{line}\n")
     return done, "".join(kept)
-
-
-def _json_line(record: dict[str, Any]) -> str:
-    text = json.dumps(record, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is no text: its bytes as \udc…
-        text = json.dumps(record)
-    return f"{text}\n"
 
 
 def _short(tag: Tag) -> str:

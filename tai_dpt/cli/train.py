@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+from typing import Any
 
 import click
 
 from tai_dpt.cli.exits import exit_code
+from tai_dpt.io.console import JSON, QUIET, one_line_warnings
+from tai_dpt.io.json_text import json_text
 
 
 @click.command(
@@ -27,17 +31,40 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "train.py") -> int:
 
 def _run(argv: Sequence[str] | None, prog: str) -> None:
     from tai_dpt import distributed
+    from tai_dpt.scoring.metrics import percent
     from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
     args = build_parser(prog).parse_args(argv)
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
-    run(
-        setup_cfg(args),
-        eval_only=args.eval_only,
-        model_dir=args.model_dir,
-        load_epoch=args.load_epoch,
-        no_train=args.no_train,
-        overwrite=args.overwrite,
-        header=f"** Arguments **\n{listed}",
-    )
+    with click.Context(train) as context, one_line_warnings():
+        context.meta.update({JSON: args.json, QUIET: args.quiet})
+        # what is no result is a message where the result is a document
+        with redirect_stdout(sys.stderr) if args.json else nullcontext():
+            trainer = run(
+                setup_cfg(args),
+                eval_only=args.eval_only,
+                model_dir=args.model_dir,
+                load_epoch=args.load_epoch,
+                no_train=args.no_train,
+                overwrite=args.overwrite,
+                header=f"** Arguments **\n{listed}",
+                quiet=args.quiet,
+            )
+        if distributed.is_main():
+            if args.json:
+                click.echo(json_text(_facts(trainer)))
+            elif args.quiet:
+                for kind, metrics in _facts(trainer)["metrics"].items():
+                    click.echo(f"* {kind} mAP: {percent(metrics['mAP'])}")
     distributed.shutdown()
+
+
+def _facts(trainer: Any) -> dict[str, Any]:
+    """The result of a run; ``metrics`` is empty where nothing was evaluated."""
+    cfg, found = trainer.cfg, getattr(trainer.evaluator, "results", {})
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "seed": cfg.SEED,
+        "output_dir": cfg.OUTPUT_DIR,
+        "metrics": {kind: metrics.as_dict() for kind, metrics in found.items()},
+    }

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from tai_dpt.cli.command import CONTEXT, Command
 from tai_dpt.errors import InputError
+from tai_dpt.io.console import answer
 from tai_dpt.io.output import check_room
 from tai_dpt.io.shipped import shipped_data
 
@@ -22,7 +26,11 @@ _sprites_option = click.option(
 )
 
 
-@click.group("emoji-scenes")
+class _Group(click.Group):
+    command_class = Command
+
+
+@click.group("emoji-scenes", cls=_Group, context_settings=CONTEXT)
 def emoji_scenes() -> None:
     """Make the small world that ships with the project."""
 
@@ -34,27 +42,27 @@ def emoji_scenes() -> None:
     required=True,
     help="Data folder; sprites go to OUT/sprites, where they come from to OUT/ATTRIBUTION.md.",
 )
-def sprites(out: Path) -> None:
+def sprites(out: Path) -> dict[str, Any]:
     """Fetch the emoji with npm and keep small sprites of the classes."""
     from tai_dpt.emoji_scenes.sprites import fetch_sprites
 
     check_room(out)
     count = fetch_sprites(out / "sprites")
-    click.echo(f"{count} sprites in {out / 'sprites'}")
+    answer(f"{count} sprites in {out / 'sprites'}")
+    return {"sprites": count, "folder": out / "sprites"}
 
 
 @emoji_scenes.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option(
     "--scale",
     type=click.FloatRange(0, 100, min_open=True),
     default=1.0,
-    show_default=True,
     help="Make this share of the scenes and captions.",
 )
 @_sprites_option
-def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
+def build(out: Path, seed: int, scale: float, sprites: Path) -> dict[str, Any]:
     """Write captions, annotations and pictures; about half a minute."""
     from tai_dpt.emoji_scenes.build import Counts
     from tai_dpt.emoji_scenes.build import build as write
@@ -64,10 +72,11 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
     counts = Counts().scaled(scale)
     check_room(out)
     write(out=out, sprites=sprites, seed=seed, counts=counts)
-    click.echo(
+    answer(
         f"{counts.captions} captions, {counts.train} + {counts.val} + {counts.test} "
         f"scenes (train, val, test) in {out}"
     )
+    return {**asdict(counts), "folder": out}
 
 
 @emoji_scenes.command("train-clip")
@@ -84,12 +93,12 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> None:
     help="Folder for drawn scenes (1.5 GB) and the checkpoint; the same folder resumes.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the shipped weights' recipe.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
 @_sprites_option
 def train_clip(
     out: Path, work: Path, steps: int | None, seed: int, threads: int | None, sprites: Path
-) -> None:
+) -> dict[str, Any]:
     """Train the tiny CLIP from nothing; about 45 minutes on one core."""
     import torch
 
@@ -103,4 +112,5 @@ def train_clip(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
     loss = train(recipe=recipe, sprites=sprites, work=work, out=out, templates=imagenet_templates())
-    click.echo(f"final loss {loss:.4f}; weights in {out}")
+    answer(f"final loss {loss:.4f}; weights in {out}")
+    return {"final_loss": loss, "weights": out}

@@ -13,20 +13,14 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
+# what every command can be asked for, in its click context's meta
+JSON, QUIET = "tai_dpt.json", "tai_dpt.quiet"
 
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Nothing but the result.")
-device_option = click.option(
-    "--device",
-    default="auto",
-    metavar="auto|cpu|gpu|cuda|cuda:N|mps",
-    help="Where to compute; auto takes CUDA, else MPS, else the CPU.",
-)
-backbone_file_option = click.option(
-    "--backbone",
-    metavar="FILE",
-    help="The backbone's weights, for a tagger folder that does not contain them.",
-)
+
+def asked_for(manner: str) -> bool:
+    """Whether the command that is running was given ``JSON`` or ``QUIET``."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(manner))
 
 
 @contextmanager
@@ -34,7 +28,7 @@ def one_line_warnings() -> Iterator[None]:
     """Warnings as a line on stderr, without the place in the code that raised them."""
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        click.echo(f"warning: {message}", err=True)
+        say(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -42,15 +36,22 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
-def bar(*, quiet: bool, **options: Any) -> tqdm[Any]:
-    """A progress bar on stderr where that is a terminal, else nothing."""
-    return tqdm(disable=quiet or not sys.stderr.isatty(), file=sys.stderr, **options)
+def bar(**options: Any) -> tqdm[Any]:
+    """A progress bar on stderr where that is a terminal and nobody asked for quiet."""
+    hidden = asked_for(QUIET) or not sys.stderr.isatty()
+    return tqdm(disable=hidden, file=sys.stderr, **options)
 
 
-def say(text: str, *, quiet: bool) -> None:
-    """A line on stderr, for people."""
-    if not quiet:
+def say(text: str) -> None:
+    """A note on stderr, for people; ``--quiet`` leaves it out."""
+    if not asked_for(QUIET):
         click.echo(text, err=True)
+
+
+def answer(text: str) -> None:
+    """Lines of the result on stdout, for people; ``--json`` has one document in their place."""
+    if not asked_for(JSON):
+        click.echo(text)
 
 
 def shown(name: str) -> str:

@@ -49,7 +49,6 @@ def fetch(
     sha256: str | None = None,
     label: str = "",
     remedy: str = "",
-    quiet: bool = False,
 ) -> None:
     """Download ``url`` to ``target``; what an earlier call left in ``target``.part is gone on with.
 
@@ -75,10 +74,10 @@ def fetch(
             return  # another process has fetched it by now
         try:
             fresh = not _held(part)
-            _persist(url, part, size, dated=sha256 is None, quiet=quiet)
+            _persist(url, part, size, dated=sha256 is None)
             if not _has(part, sha256) and not fresh:  # the beginning was another file's
                 part.unlink()
-                _persist(url, part, size, dated=False, quiet=quiet)
+                _persist(url, part, size, dated=False)
         except _BrokenOff as error:
             raise InputError(
                 f"cannot download '{label}' ({error}){_on_the_way(url, error.reason)}: fetch {url} "
@@ -105,7 +104,7 @@ def _held(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _persist(url: str, part: Path, size: int | None, *, dated: bool, quiet: bool) -> None:
+def _persist(url: str, part: Path, size: int | None, *, dated: bool) -> None:
     """Fill ``part``, in as many attempts as that takes."""
     if size is not None and _held(part) > size:
         part.unlink()
@@ -113,7 +112,7 @@ def _persist(url: str, part: Path, size: int | None, *, dated: bool, quiet: bool
     waits = iter(_WAITS)
     while size is None or _held(part) != size:
         try:
-            _receive(url, part, size, dated=dated, quiet=quiet)
+            _receive(url, part, size, dated=dated)
             return
         except _BrokenOff as broken:
             if _held(part) > most:
@@ -126,7 +125,7 @@ def _persist(url: str, part: Path, size: int | None, *, dated: bool, quiet: bool
             time.sleep(wait)
 
 
-def _receive(url: str, part: Path, size: int | None, *, dated: bool, quiet: bool) -> None:
+def _receive(url: str, part: Path, size: int | None, *, dated: bool) -> None:
     """One attempt: the rest of ``part``, or all of it where the server gives no rest.
 
     Args:
@@ -154,7 +153,6 @@ def _receive(url: str, part: Path, size: int | None, *, dated: bool, quiet: bool
             with (
                 part.open("ab" if start else "wb") as sink,
                 bar(
-                    quiet=quiet,
                     desc=part.stem,
                     unit="B",
                     unit_scale=True,

@@ -14,14 +14,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import click
-
 from tai_dpt.errors import InputError
 from tai_dpt.io.cache import ELSEWHERE, cache_root
 
 PathLike = str | os.PathLike[str]
-
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
 
 _LEAST_ROOM = 1 << 16  # bytes that are tried
 

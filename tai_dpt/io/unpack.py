@@ -44,9 +44,7 @@ def stays_inside(name: str) -> bool:
     return not up and "\0" not in name
 
 
-def unpack(
-    archive: Path, folder: Path, *, overwrite: bool = False, quiet: bool = False
-) -> list[str]:
+def unpack(archive: Path, folder: Path, *, overwrite: bool = False) -> list[str]:
     """Write what is in a zip or tar file below ``folder``; a file appears when it is whole.
 
     A file of the same size that is there is taken for done, so that the same call goes on after
@@ -76,7 +74,7 @@ def unpack(
                 elif not _is_done(path, member):
                     differ.append(member.name)
             check_room(folder, needs=sum(member.size for member in missing), option="--root")
-            for member in bar(iterable=missing, quiet=quiet, desc=archive.name, unit=" files"):
+            for member in bar(iterable=missing, desc=archive.name, unit=" files"):
                 _write(member, folder / member.name)
     except _DAMAGED as error:
         problem = first_line(error)

@@ -6,7 +6,6 @@ Reports and ensembles are computed from these two, never by scraping logs.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import tai_dpt
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.json_text import plain
 from tai_dpt.io.reading import Count, Finite, Names, OpenRecord, checked, read_json
 
 SCORES_FILE = "scores.npz"
@@ -119,7 +119,7 @@ def versions() -> dict[str, str]:
 def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
     """Write ``results.json``; NaN becomes null, which every JSON reader takes."""
     with atomic_write(path, "w", encoding="utf-8") as stream:
-        json.dump(_without_nan(results), stream, indent=1, ensure_ascii=False)
+        json.dump(plain(results), stream, indent=1, ensure_ascii=False)
         stream.write("\n")
 
 
@@ -308,11 +308,3 @@ def _same(one: Any, two: Any) -> bool:
 def _shown(value: Any) -> str:
     text = "''" if value == "" else str(value)
     return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

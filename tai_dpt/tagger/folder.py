@@ -188,9 +188,14 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def write_calibration(
-    folder: str | os.PathLike[str], calibration: Calibration, scoring: Scoring
+    folder: str | os.PathLike[str],
+    calibration: Calibration,
+    scoring: Scoring,
+    *,
+    view: str | None = None,
 ) -> None:
-    """Replace the calibration of the tagger in ``folder``, and the scoring it was fitted to.
+    """Replace the calibration of the tagger in ``folder``, and what it was fitted to: the scoring,
+    and the view where one is given.
 
     With another rectification than before what captions gave no longer fits, and goes.
     """
@@ -200,6 +205,8 @@ def write_calibration(
     content["calibration"] = calibration.as_dict()
     content["scoring"] = _scoring_values(scoring)
     content["format_version"] = _version_of(scoring)
+    if view is not None:
+        content["preprocessing"]["view"] = view
     _write_about(Path(folder), content)
 
 

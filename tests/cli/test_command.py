@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
 import click
 import pytest
 
 from tai_dpt.cli.command import Command
 from tai_dpt.cli.main import COMMANDS, cli
 from tai_dpt.cli.train import main as train
+from tai_dpt.labels.wordnet import has_wordnet
 
-from taggers import run
-
-PLAIN = [name for name in COMMANDS if name not in ("train", "emoji-scenes")]
+from places import ROOT, TESTS
+from taggers import photo, run
 
 
 def found(name: str) -> click.Command:
@@ -20,10 +26,23 @@ def found(name: str) -> click.Command:
     return command
 
 
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Each with its words; those of a group in place of the group. ``train`` parses by itself."""
+    for name in COMMANDS:
+        command = found(name)
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {part}", each) for part, each in command.commands.items())
+        elif name != "train":
+            yield name, command
+
+
+PLAIN = dict(every_command())
+
+
 def single_options(name: str) -> list[click.Option]:
     return [
         p
-        for p in found(name).params
+        for p in PLAIN[name].params
         if isinstance(p, click.Option) and not p.is_flag and not p.multiple
     ]
 
@@ -42,14 +61,24 @@ CASES = [(name, o.opts[0]) for name in PLAIN for o in single_options(name)]
 def test_an_option_that_takes_one_value_refuses_two(name, flag):
     (option,) = (o for o in single_options(name) if flag in o.opts)
     twice = [flag, value_of(option), flag, value_of(option)]
-    code, _, err = run(name, *twice)
+    code, _, err = run(*name.split(), *twice)
     assert code == 2
     assert f"{flag} was given 2 times and takes one value" in err
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_command_is_of_that_class(name):
-    assert isinstance(found(name), Command)
+    assert isinstance(PLAIN[name], Command)
+
+
+@pytest.mark.parametrize("name", ["", "train", "emoji-scenes", *PLAIN])
+def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run(*name.split(), "--help")
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    if name in {"train", *PLAIN}:
+        assert "--json" in out and "--quiet" in out
 
 
 def test_of_trains_flags_the_last_counts_as_in_coop(capsys):
@@ -57,3 +86,81 @@ def test_of_trains_flags_the_last_counts_as_in_coop(capsys):
     said = capsys.readouterr().err
     assert said.startswith("warning: --config-file was given twice: the last counts\n")
     assert "b.yaml" in said.splitlines()[-1]
+
+
+# a quick call of every command, and what its document holds
+CALLS = {
+    "demo": ("--out OUT --epochs 1", "mAP"),
+    "train": (
+        "--trainer ZSCLIP --root DATA --output-dir OUT --no-train"
+        " --dataset-config-file CONFIGS/datasets/emoji_scenes.yaml"
+        " --config-file CONFIGS/trainers/ZSCLIP/emoji_scenes.yaml",
+        "metrics",
+    ),
+    "sweep": ("table1 emoji_scenes --out OUT --dry-run", "runs"),
+    "fit": (
+        "--classes DESK/classes.txt --backbone emoji_scenes --epochs 1 --out OUT",
+        "calibration",
+    ),
+    "tag": ("DESK/tagger DESK/a.png --backbone emoji_scenes", ""),
+    "explain": ("DESK/tagger DESK/a.png --backbone emoji_scenes", "images"),
+    "calibrate": ("DESK/tagger --captions DESK/captions.txt --backbone emoji_scenes", "slope"),
+    "export": ("DESK/tagger --backbone emoji_scenes --out OUT", "written"),
+    "convert-weights": ("DATA/emoji_scenes/clip.safetensors OUT", "tensors"),
+    "page": ("DESK/run --per-class 0", "page"),
+    "cache": ("", ""),
+    "backbones": ("", "backbones"),
+    "check-data": ("--root DATA voc2007", "to_do"),
+    "get-data": ("voc2007 --root OUT --dry-run", "to_fetch"),
+    "grow-vocabulary": ("voc2007", "classes"),
+    "label": ("DESK/captions.txt --classes coco2014", ""),
+    "corpus": ("--captions DESK/captions.txt --classes DESK/classes.txt", "learned_from"),
+    "fuse": ("DESK/run DESK/run", "fusion"),
+    "rescore": ("DESK/run", "rescored_from"),
+    "report": ("DESK/run", "tables"),
+    "emoji-scenes build": ("--scale 0.002 --out OUT", "captions"),
+}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    for name in ("tagger", "run"):
+        shutil.copytree(TESTS / "reference/v0.1" / name, tmp_path / name)
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    (tmp_path / "run/results.json").write_text(json.dumps({**results, "images": 40}))
+    (tmp_path / "classes.txt").write_text("dog\ncar\n")
+    (tmp_path / "captions.txt").write_text("a dog\na car\nnothing\n" * 20)
+    photo(tmp_path / "a.png")
+    return tmp_path
+
+
+@pytest.fixture
+def no_training(monkeypatch) -> None:
+    """Runs that are finished at once."""
+    metrics = dict.fromkeys(("merged", "global", "local"), SimpleNamespace(mAP=50.0))
+    done = SimpleNamespace(
+        evaluator=SimpleNamespace(results=metrics), images={"test": [0]}, num_classes=1
+    )
+    monkeypatch.setattr("tai_dpt.trainers.run.run", lambda *_, **__: done)
+    monkeypatch.setattr("tai_dpt.reports.predictions.draw_predictions", lambda *_: None)
+
+
+def test_every_command_has_a_call():
+    slow = {"emoji-scenes sprites", "emoji-scenes train-clip"}  # network; 45 minutes
+    assert set(CALLS) | slow == {"train", *PLAIN}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_json_is_one_document_and_quiet_is_quiet(name, desk, request):
+    if name == "demo":
+        request.getfixturevalue("no_training")
+    if name == "grow-vocabulary" and not has_wordnet():
+        pytest.skip("WordNet is not installed")
+    arguments, key = CALLS[name]
+    places = {"DESK": desk, "OUT": desk / "out", "DATA": ROOT / "data", "CONFIGS": ROOT / "configs"}
+    for word, place in places.items():
+        arguments = arguments.replace(word, str(place))
+    code, out, err = run(*name.split(), *arguments.split(), "--json", "--quiet")
+    assert (code, err) == (1 if name == "check-data" else 0, "")
+    document = json.loads(out)
+    assert key in document if key else isinstance(document, list)

@@ -43,9 +43,10 @@ def test_the_three_formats_say_the_same(desk) -> None:
     expected = tagger.predict(paths, threshold=0.3)
     arguments = ("tag", desk / "tagger", *paths, "--threshold", 0.3)
 
-    code, out, _ = run(*arguments, "--json")
+    code, out, _ = run(*arguments, "--format", "jsonl")
     records = [json.loads(line) for line in out.splitlines()]
     assert code == 0
+    assert json.loads(run(*arguments, "--json")[1]) == records
     assert [r["image"] for r in records] == paths
     assert [[label["class"] for label in r["labels"]] for r in records] == expected
     probabilities = tagger.predict_proba(paths)
@@ -66,16 +67,15 @@ def test_the_three_formats_say_the_same(desk) -> None:
 
 def test_top(desk) -> None:
     _, out, _ = run("tag", desk / "tagger", desk / "photos", "--top", 2, "--json")
-    assert [len(json.loads(line)["labels"]) for line in out.splitlines()] == [2] * 6
+    assert [len(record["labels"]) for record in json.loads(out)] == [2] * 6
 
 
 def test_unreadable_images_are_listed_and_counted(desk, broken) -> None:
     code, out, err = run("tag", desk / "tagger", desk / "photos", "--json")
     assert code == 3
-    assert len(out.splitlines()) == 7
-    assert [json.loads(line)["image"] for line in out.splitlines() if "error" in line] == [
-        str(broken)
-    ]
+    records = json.loads(out)
+    assert len(records) == 7
+    assert [record["image"] for record in records if "error" in record] == [str(broken)]
     assert "1 image could not be read:" in err
     assert "broken.jpg: cannot be read as an image" in err
 
@@ -184,7 +184,7 @@ def test_whole_view(desk) -> None:
     _, center, _ = run("tag", desk / "tagger", wide, "--json", "--top", 3)
     _, whole, _ = run("tag", desk / "tagger", wide, "--json", "--top", 3, "--view", "whole")
     scores = [
-        {t["class"]: t["score"] for t in json.loads(out)["labels"]} for out in (center, whole)
+        {t["class"]: t["score"] for t in json.loads(out)[0]["labels"]} for out in (center, whole)
     ]
     assert not np.allclose([scores[0][c] for c in CLASSES], [scores[1][c] for c in CLASSES])
 
@@ -213,7 +213,7 @@ def test_names_from_a_list_and_what_was_left_aside(desk, tmp_path, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     code, out, err = run("tag", desk / "tagger", "--list", "-", "--json", stdin="heap\nd.png \n")
     assert code == 0
-    assert [json.loads(line)["image"] for line in out.splitlines()] == ["heap/a .png", "d.png "]
+    assert [record["image"] for record in json.loads(out)] == ["heap/a .png", "d.png "]
     assert "left aside: 1 .mov (video: take frames out of it); folders .git" in err
 
 

@@ -24,7 +24,7 @@ def _warm() -> None:
     torch.set_num_threads(1)
     for module, _, _ in COMMANDS.values():
         importlib.import_module(module)
-    for module in ("tai_dpt.tagger.fitting", "tai_dpt.trainers.run", "tai_dpt.cli.loading"):
+    for module in ("tai_dpt.tagger.fitting", "tai_dpt.trainers.run", "tai_dpt.cli.options"):
         importlib.import_module(module)
 
 
