@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.io.reading import parse_json, shown_value
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
@@ -155,6 +155,9 @@ class _Reader:
         cells = self._next(reader)
         header = [cell.strip() for cell in cells or ()]
         lower = [normalise(cell) for cell in header]
+        doubled = [name for name in (*IMAGE_COLUMNS, *LABEL_COLUMNS) if lower.count(name) > 1]
+        if doubled:
+            raise InputError(f"{self.path}: more than one column is called '{doubled[0]}'")
         image = next((lower.index(name) for name in IMAGE_COLUMNS if name in lower), None)
         if image is None:
             hint = "; separate columns with commas" if len(header) == 1 and ";" in header[0] else ""
@@ -250,7 +253,8 @@ class _Reader:
             else:
                 raise self._bad(
                     number,
-                    f"'{cells[place]}' in column '{header[place]}'; a label is 1, 0, -1 or empty",
+                    f"'{shorten(cells[place])}' in column '{header[place]}'; a label is 1, 0, -1 "
+                    "or empty",
                 )
         return row
 

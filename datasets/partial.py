@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +21,16 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.base import ImageSplit, dataset_path
 from tai_dpt.datasets.hashing import uniform_hash
 from tai_dpt.errors import InputError, first_few
+from tai_dpt.io.arrays import ArraySpec, read_npy, read_npz
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.text import read_lines
 
 MASK_FORMATS = (".npz", ".npy", ".txt")
+_PARTS = {
+    "ids": ArraySpec("U", ("images",)),
+    "class_names": ArraySpec("U", ("classes",)),
+    "known": ArraySpec("biuf", ("images", "classes")),
+}
 # how far a given mask may be from DATASET.PARTIAL.PROPORTION, where both are set, besides chance
 _TOLERANCE = 0.02
 
@@ -69,24 +75,12 @@ class LabelMask:
         Raises:
             InputError: the file cannot be read, lacks a part, or its parts do not fit.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                parts = {name: archive[name] for name in ("ids", "class_names", "known")}
-        except KeyError as error:
-            raise InputError(f"{path}: not a mask file, it lacks {error}") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: cannot be read as a mask file ({error})") from None
-        mask = cls(
-            tuple(map(str, parts["ids"].tolist())),
-            tuple(map(str, parts["class_names"].tolist())),
+        parts = read_npz(path, _PARTS)
+        return cls(
+            tuple(parts["ids"].tolist()),
+            tuple(parts["class_names"].tolist()),
             _as_mask(parts["known"], path),
         )
-        if mask.known.shape != (len(mask.ids), len(mask.class_names)):
-            raise InputError(
-                f"{path}: its mask is {mask.known.shape}, but it names {len(mask.ids)} images and "
-                f"{len(mask.class_names)} classes"
-            )
-        return mask
 
     def of(
         self, ids: Sequence[str], class_names: Sequence[str], *, path: str | os.PathLike[str]
@@ -174,14 +168,7 @@ def _labels_from_file(
     if path.suffix == ".npz":
         known = LabelMask.load(path).of(images.ids, class_names, path=path)
     elif path.suffix == ".npy":
-        try:
-            known = _as_mask(np.load(path, allow_pickle=False), path)
-        except (OSError, ValueError, EOFError) as error:
-            raise (
-                error
-                if isinstance(error, InputError)
-                else InputError(f"{path}: cannot be read as a numpy array ({error})")
-            ) from None
+        known = _as_mask(read_npy(path, ArraySpec("biuf", ("images", "classes"))), path)
         _check_shape(path, known.shape, images.labels.shape)
     else:
         raise InputError(
@@ -191,7 +178,7 @@ def _labels_from_file(
 
 
 def _read_label_lines(path: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = [line for _, line in read_lines(path)]
     _check_shape(path, (len(lines), shape[1]), shape)
     labels = np.zeros(shape, np.int8)
     for number, line in enumerate(lines):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from yacs.config import CfgNode
 from tai_dpt import distributed
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
+from tai_dpt.prompts.learner import OfClasses
 from tai_dpt.scoring.linear_head import add_noise, linear_head_scores
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import Scores
@@ -19,6 +21,14 @@ from tai_dpt.trainers.caption_trainer import caption_loader
 from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
 from tai_dpt.trainers.features import FeatureLoader
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
+
+
+class LinearHead(OfClasses, nn.Linear):
+    """``W`` (C, D), a row a class."""
+
+    def __init__(self, width: int, class_names: Sequence[str]) -> None:
+        super().__init__(width, len(class_names), bias=False)
+        self.class_names = list(class_names)
 
 
 @TRAINER_REGISTRY.register()
@@ -36,7 +46,7 @@ class CoMC(MultiLabelTrainer):
         "TEXT_SCALE": 100.0,  # sharpness of the resemblance
     }
 
-    model: nn.Linear
+    model: LinearHead
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
@@ -55,7 +65,7 @@ class CoMC(MultiLabelTrainer):
     def build_model(self) -> None:
         names = self.dataset.classnames
         self.class_embeddings = template_embeddings(self.backbone, names, IMAGENET)
-        self.model = nn.Linear(self.backbone.embed_dim, len(names), bias=False)
+        self.model = LinearHead(self.backbone.embed_dim, names)
         generator = torch.Generator().manual_seed(max(self.cfg.SEED, 0))
         with torch.no_grad():
             self.model.weight.normal_(std=0.01, generator=generator)

@@ -209,6 +209,11 @@ class MultiLabelTrainer(ParallelTrainer):
     def before_train(self) -> None:
         check_training(self.cfg)
         super().before_train()
+        if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE == "disk":
+            # kept: an image or a disk that stops the test stops it now, and not after training
+            for loader in (self.val_loader, self.test_loader):
+                if isinstance(loader, FeatureLoader):
+                    loader.prepare()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
             self.train_loader_x.prepare()
 

@@ -9,7 +9,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
-from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, load_results
+from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, whole_results
 from tai_dpt.scoring.run_fusion import Component, read_component
 from tai_dpt.toolbox import build_trainer, logging_to, set_random_seed
 from tai_dpt.trainers.config import default_config
@@ -78,4 +78,4 @@ class OtherRun:
                 f"{self.role} run {self.folder}: no {RESULTS_FILE} there; it is not finished, or "
                 "no run's folder"
             )
-        return load_results(path)
+        return whole_results(path)

@@ -6,7 +6,9 @@ other options than those that made them.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tai_dpt.scoring.results import (
 )
 from tai_dpt.toolbox import load_checkpoint
 from tai_dpt.toolbox.checkpoint import BEST, EPOCH_PREFIX, LATEST, latest_checkpoint, saved_epochs
+
+PathLike = str | os.PathLike[str]
 
 
 def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
@@ -91,6 +95,31 @@ def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = F
             f"conflict: {folder} holds another record ({first_few(differ, separator='; ')}): "
             "choose another folder, or replace the record with --overwrite"
         )
+
+
+@contextmanager
+def nothing_left_if_refused(folder: PathLike) -> Iterator[None]:
+    """Where the block refuses its input and wrote no more than logs, these go, and the folders
+    that were made for them."""
+    folder = Path(folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    before = _state(folder)
+    try:
+        yield
+    except InputError:
+        new = [path for path, written in _state(folder).items() if before.get(path) != written]
+        if all(path.parent == folder and path.name.startswith("log.txt") for path in new):
+            for path in new:
+                path.unlink()
+            with suppress(OSError):
+                for place in made:
+                    place.rmdir()
+        raise
+
+
+def _state(folder: Path) -> dict[Path, int]:
+    """When each file of a run's folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def config_in(folder: Path) -> dict[str, Any] | None:

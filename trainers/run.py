@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,11 @@ from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs, read_file
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
-from tai_dpt.trainers.output_folder import check_evaluation, check_training
+from tai_dpt.trainers.output_folder import (
+    check_evaluation,
+    check_training,
+    nothing_left_if_refused,
+)
 from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
@@ -200,6 +204,8 @@ def run(
 @contextmanager
 def _log_of_rank(output_dir: PathLike, *, quiet: bool) -> Iterator[None]:
     """The log on rank 0, silence on the others."""
-    main = distributed.is_main()
-    with logging_to(output_dir if main else None, echo=main and not quiet):
+    if not distributed.is_main():
+        output_dir, quiet = "", True
+    refused = nothing_left_if_refused(output_dir) if output_dir else nullcontext()
+    with refused, logging_to(output_dir, echo=not quiet):
         yield

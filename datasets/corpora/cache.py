@@ -18,6 +18,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.cache import ELSEWHERE
+from tai_dpt.io.reading import checked, parse_json
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
@@ -139,7 +140,8 @@ def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
         ends = stored["ends"].tolist()
         texts = [blob[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
         labels = np.unpackbits(stored["labels"], axis=1, count=classes)
-        notes = json.loads(stored["notes"].tobytes())
+        said = parse_json(stored["notes"].tobytes().decode(), where=str(path))
+        notes = list(checked(tuple[str, ...], said, where=str(path)))
         return LabelledCorpus(texts, labels, int(stored["dropped"])), notes
     except ValueError:  # an InputError among them
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from tai_dpt.backbones.backbone import Backbone
 from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.backbones.download import NAMES, file_of
 from tai_dpt.backbones.hub import hub_folder
+from tai_dpt.errors import InputError
+from tai_dpt.io.reading import read_json
 
 #: what a library's models are asked for by -> its package, and the extra that installs it
 LIBRARIES = {
@@ -127,8 +128,8 @@ def _kinds(snapshot: Path) -> Iterator[str]:
     if (snapshot / "open_clip_config.json").is_file():
         yield "hf-hub"
     try:
-        content = json.loads((snapshot / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(snapshot / "config.json")
+    except InputError:
         return
     if isinstance(content, dict) and content.get("model_type") in ("clip", "siglip"):
         yield "transformers"
@@ -141,7 +142,8 @@ def _weights(snapshot: Path) -> Iterator[Path]:
 
 def _licence(card: Path) -> str:
     try:
-        found = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
+        text = card.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "unknown"
+    found = re.search(r"^license:\s*(\S+)", text, re.MULTILINE)
     return found[1] if found else "unknown"

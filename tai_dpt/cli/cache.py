@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from tai_dpt.cli.command import command
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.cache import cache_root
 from tai_dpt.io.console import answer, say
+from tai_dpt.io.reading import read_json
 
 _DAY = 86_400.0  # seconds: a temporary file that old belongs to nobody
 
@@ -89,7 +89,7 @@ def entries(root: Path) -> Iterator[Entry]:
 def _store(manifest: Path) -> str:
     """What a feature store is of; empty where it is none."""
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = read_json(manifest)
         if not content["format"].startswith("tai_dpt feature store "):
             return ""
         about = content.get("about") or {}

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.console import shown
 from tai_dpt.io.json_text import json_text
 from tai_dpt.io.reading import parse_json
@@ -96,7 +96,7 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
     except csv.Error as error:
         raise InputError(f"{path} is no CSV of tags ({error}); start afresh") from None
     if not rows or tuple(rows[0]) != _CSV_HEADER or any(len(row) != 4 for row in rows):
-        raise InputError(f"{path} is no CSV of tags (its first line is {text.splitlines()[0]!r})")
+        raise InputError(f"{path} is no CSV of tags (its first line is {shorten(text)!r})")
     rows = [[as_given(cell) for cell in row] for row in rows[1:]]
     last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
     rows = [row for row in rows if row[0] != last]

@@ -12,14 +12,17 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import Count, Record, checked, parse_json
 
 PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -27,13 +30,26 @@ _PAGE = 4096  # of a .bin file, so that its rows stay aligned
 _TYPES = {"fp16": "F16", "fp32": "F32"}  # safetensors' names
 
 
+class ShardRecord(Record):
+    """What is written beside the rows."""
+
+    store: str  # the layout's digest
+    shard: Count
+    items: tuple[Count, Count]  # the first, and the one behind the last
+    rows: tuple[Count, Count]  # local and separate global ones
+    embed_dim: Annotated[int, Field(ge=1)]
+    precision: Literal["fp16", "fp32"]
+    crc32: Count
+    written: Annotated[int, Field(ge=0, lt=1 << 32)]  # seconds since 1970
+
+
 class ShardFile(Protocol):
     """Both kinds. The rows of a file are of what its record says, or ``record`` raises."""
 
     path: Path
 
-    def record(self) -> dict[str, Any]:
-        """What was written beside the rows. OSError, ValueError, KeyError or TypeError: damage."""
+    def record(self) -> ShardRecord:
+        """What was written beside the rows. OSError: it cannot be read; InputError: damage."""
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """Local rows (T, D) and separate global rows (items or 0, D), memory-mapped.
@@ -55,22 +71,21 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ShardRecord:
         self.path.stat()  # its own complaint, where the file cannot be had
         try:
             with safe_open(self.path, "pt") as content:
-                record: dict[str, Any] = json.loads((content.metadata() or {})["record"])
-                expected = dict(zip(("local", "global"), record["rows"], strict=True))
-                for name, count in expected.items():
+                record = _as_record((content.metadata() or {}).get("record", ""))
+                for name, count in zip(("local", "global"), record.rows, strict=True):
                     if not count:
                         continue
                     part = content.get_slice(name)
                     kind = part.get_dtype(), list(part.get_shape())
-                    if kind != (_TYPES[record["precision"]], [count, record["embed_dim"]]):
-                        raise ValueError(f"'{name}' is {kind[0]} {kind[1]}")
+                    if kind != (_TYPES[record.precision], [count, record.embed_dim]):
+                        raise InputError(f"'{name}' is {kind[0]} {kind[1]}")
                 return record
         except SafetensorError as error:
-            raise ValueError(str(error)) from None
+            raise InputError(str(error)) from None
 
     def rows(self) -> tuple[Tensor, Tensor]:
         with safe_open(self.path, "pt") as content:
@@ -91,14 +106,14 @@ class BareFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ShardRecord:
         with self.path.open("rb") as stream:
-            record: dict[str, Any] = json.loads(stream.read(_PAGE))
-        itemsize = PRECISIONS[record["precision"]].itemsize
-        size = _PAGE + sum(record["rows"]) * record["embed_dim"] * itemsize
+            record = _as_record(stream.read(_PAGE).decode(errors="replace"))
+        itemsize = PRECISIONS[record.precision].itemsize
+        size = _PAGE + sum(record.rows) * record.embed_dim * itemsize
         found = self.path.stat().st_size
         if found != size:
-            raise ValueError(f"its size is {found} bytes, not {size}")
+            raise InputError(f"its size is {found} bytes, not {size}")
         return record
 
     def rows(self) -> tuple[Tensor, Tensor]:
@@ -106,9 +121,13 @@ class BareFile:
         size = self.path.stat().st_size
         # Closes its file, where numpy.memmap holds one descriptor per shard.
         whole = torch.from_file(str(self.path), shared=False, size=size, dtype=torch.uint8)
-        rows = whole[_PAGE:].view(PRECISIONS[record["precision"]]).view(-1, record["embed_dim"])
-        local = record["rows"][0]
+        rows = whole[_PAGE:].view(PRECISIONS[record.precision]).view(-1, record.embed_dim)
+        local = record.rows[0]
         return rows[:local], rows[local:]
+
+
+def _as_record(text: str) -> ShardRecord:
+    return checked(ShardRecord, parse_json(text, where="its record"), where="its record")
 
 
 def checksum(*parts: Tensor) -> int:

@@ -23,24 +23,66 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features.packed import row_offsets
 from tai_dpt.features.shard_files import PRECISIONS, SafetensorsFile, checksum, shard_file
+from tai_dpt.io.arrays import ArraySpec, read_npy
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import Count, Finite, Record, checked, read_json
 
 KeyValue = str | int | float | bool
 
-# of version 0.1, with shards in .bin, and the present one; a store may have shards of both
-_FORMATS = ("tai_dpt feature store 1", "tai_dpt feature store 2")
+# 1 is version 0.1's, with shards in .bin; a store may have shards of both
+_FORMAT: Literal["tai_dpt feature store 2"] = "tai_dpt feature store 2"
 
 MISSING = "it is missing"  # a shard's fault, see ShardFolder.fault
+
+_MOST_ITEMS = 1 << 28  # that a manifest may speak of: their lengths take 2 GB
+
+
+class _Lengths(Record):
+    """Of items that differ in length: ``lengths.npy`` has them."""
+
+    sum: Count
+    crc32: Count
+
+
+class _Identity(Record):
+    """``Layout.identity``."""
+
+    key: dict[str, bool | int | Finite | str]
+    items: Annotated[int, Field(ge=0, le=_MOST_ITEMS)]
+    lengths: Annotated[int, Field(ge=1, le=1 << 20)] | _Lengths
+    embed_dim: Annotated[int, Field(ge=1, le=1 << 20)]
+    precision: Literal["fp16", "fp32"]
+    global_: Annotated[Literal["last local", "own"], Field(alias="global")]
+
+
+class _Manifest(Record):
+    """``manifest.json``."""
+
+    format: Literal["tai_dpt feature store 1", "tai_dpt feature store 2"]
+    identity: _Identity
+    about: dict[str, str] = Field(default_factory=dict)
+    complete: bool
+    bounds: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> _Manifest:
+        pairs = pairwise(self.bounds)
+        ends = (*self.bounds[:1], *self.bounds[-1:])
+        if ends != (0, self.identity.items) or any(one >= two for one, two in pairs):
+            raise ValueError("'bounds' do not cut its items into shards")
+        return self
 
 
 def precision_dtype(precision: str) -> torch.dtype:
@@ -198,35 +240,29 @@ class ShardFolder:
             InputError: there is none, or it cannot be read.
         """
         manifest_path = path / "manifest.json"
+        if not manifest_path.exists():
+            raise ManifestError(f"no feature store in {path}: {manifest_path.name} is missing")
         try:
-            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-            stored = manifest["identity"]
-            if manifest["format"] not in _FORMATS:
-                raise InputError(f"its format is {manifest['format']!r}, not {_FORMATS[-1]!r}")
-            if isinstance(stored["lengths"], int):
-                lengths = torch.full((stored["items"],), stored["lengths"], dtype=torch.int64)
+            manifest = checked(_Manifest, read_json(manifest_path), where=str(manifest_path))
+            stored = manifest.identity
+            if isinstance(stored.lengths, int):
+                lengths = torch.full((stored.items,), stored.lengths, dtype=torch.int64)
             else:
-                array = np.load(path / "lengths.npy", allow_pickle=False)
+                array = read_npy(path / "lengths.npy", ArraySpec("i", ("items",)))
                 lengths = torch.from_numpy(array.astype(np.int64))
             layout = Layout(
-                key=stored["key"],
+                key=stored.key,
                 lengths=lengths,
-                embed_dim=stored["embed_dim"],
-                precision=stored["precision"],
-                global_is_last=stored["global"] == "last local",
-                bounds=tuple(manifest["bounds"]),
+                embed_dim=stored.embed_dim,
+                precision=stored.precision,
+                global_is_last=stored.global_ == "last local",
+                bounds=manifest.bounds,
             )
-            if layout.identity != stored:
-                raise InputError("lengths.npy does not match it")
-            about = manifest.get("about")
-            return cls(path, layout, complete=manifest["complete"], about=about)
-        except FileNotFoundError as error:
-            missing = Path(error.filename).name
-            raise ManifestError(f"no feature store in {path}: {missing} is missing") from None
-        except OSError as error:
-            raise ManifestError(f"{manifest_path} cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise ManifestError(f"{manifest_path} is damaged: {error}") from None
+            if layout.identity != stored.model_dump(by_alias=True):
+                raise InputError(f"{path / 'lengths.npy'} does not match {manifest_path}")
+        except InputError as error:
+            raise ManifestError(str(error)) from None
+        return cls(path, layout, complete=manifest.complete, about=manifest.about)
 
     def write_manifest(self) -> None:
         """Write lengths and manifest; the manifest last, because it makes the folder a store."""
@@ -235,7 +271,7 @@ class ShardFolder:
             with atomic_write(self.path / "lengths.npy") as stream:
                 np.save(stream, self.layout.lengths.numpy().astype("<i4"))
         manifest = {
-            "format": _FORMATS[-1],
+            "format": _FORMAT,
             "identity": self.layout.identity,
             "about": dict(self.about),
             "complete": self.complete,
@@ -267,21 +303,20 @@ class ShardFolder:
         try:
             status = file.path.stat()
             record = file.record()
-            crc, written = record.pop("crc32"), record.pop("written")
-            if record != self._record(shard):
+            if record.model_dump(exclude={"crc32", "written"}) != self._record(shard):
                 return "it belongs to another store"
-            touched = status.st_mtime_ns != written * 10**9
-            if (verify or touched) and checksum(*file.rows()) != crc:
+            touched = status.st_mtime_ns != record.written * 10**9
+            if (verify or touched) and checksum(*file.rows()) != record.crc32:
                 return "its checksum is wrong"
         except FileNotFoundError:
             return MISSING
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except InputError as error:
             return f"it is damaged ({error})"
         if touched:
             with suppress(OSError):  # not ours to write: its checksum is computed every time
-                os.utime(file.path, (written, written))
+                os.utime(file.path, (record.written, record.written))
         return None
 
     def require_all(self, *, verify: bool = False) -> None:
@@ -317,8 +352,8 @@ class ShardFolder:
         return {
             "store": self.layout.digest,
             "shard": shard,
-            "items": [self.layout.bounds[shard], self.layout.bounds[shard + 1]],
-            "rows": list(self.layout.shard_rows(shard)),
+            "items": self.layout.bounds[shard : shard + 2],
+            "rows": self.layout.shard_rows(shard),
             "embed_dim": self.layout.embed_dim,
             "precision": self.layout.precision,
         }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,11 +19,15 @@ from tai_dpt.io.reading import first_line, then
 if TYPE_CHECKING:
     from torch import Tensor
 
-_KINDS = {"f": "fractions", "iu": "whole numbers", "U": "texts", "b": "yes or no"}
+_KINDS = {
+    **{"f": "fractions", "i": "whole numbers", "iu": "whole numbers", "U": "texts"},
+    **{"b": "yes or no", "biuf": "numbers"},
+}
 
 # what numpy, zipfile and zlib let out for bytes that were changed, and for a size that is a lie
 DAMAGED = (
-    *(OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, RuntimeError, SyntaxError),
+    *(OSError, ValueError, TypeError, EOFError, LookupError, MemoryError, RuntimeError),
+    *(ArithmeticError, SyntaxError, tokenize.TokenError, struct.error),
     *(zipfile.BadZipFile, zlib.error),
 )
 
@@ -46,22 +52,40 @@ def read_npz(
     Raises:
         InputError: there is no such file, it cannot be read, or as in ``check_arrays``.
     """
+    arrays = _read_numpy(path, ".npz", wanted, remedy)
+    check_arrays(arrays, wanted, where=str(path), remedy=remedy)
+    return arrays
+
+
+def read_npy(path: str | os.PathLike[str], wanted: ArraySpec, *, remedy: str = "") -> NDArray[Any]:
+    """The one array of a ``.npy`` file; errors as in ``read_npz``."""
+    arrays = _read_numpy(path, ".npy", ("array",), remedy)
+    check_arrays(arrays, {"array": wanted}, where=str(path), remedy=remedy)
+    return arrays["array"]
+
+
+def _read_numpy(
+    path: str | os.PathLike[str], ending: str, wanted: Iterable[str], remedy: str
+) -> dict[str, NDArray[Any]]:
+    """Those of the arrays ``wanted`` that a file holds; the one of ``.npy`` is whatever asked."""
     try:
         with open(path, "rb") as stream:
+            start = stream.read(6)
+            if not start.startswith(b"PK" if ending == ".npz" else b"\x93NUMPY"):
+                raise ValueError("it does not begin like one")
+            stream.seek(0)
             content = np.load(stream, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array without a name")
-            arrays = {name: content[name] for name in wanted if name in content.files}
+            if ending == ".npy":
+                return dict.fromkeys(wanted, content)
+            return {name: content[name] for name in wanted if name in content.files}
     except FileNotFoundError:
         raise InputError(f"no such file: {path}{then(remedy)}") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder; a .npz file is needed") from None
+        raise InputError(f"{path} is a folder; a {ending} file is needed") from None
     except DAMAGED as error:
         raise InputError(
-            f"{path} cannot be read as .npz ({first_line(error)}){then(remedy)}"
+            f"{path} cannot be read as {ending} ({first_line(error)}){then(remedy)}"
         ) from None
-    check_arrays(arrays, wanted, where=str(path), remedy=remedy)
-    return arrays
 
 
 def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[str, Tensor]:

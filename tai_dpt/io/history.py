@@ -12,10 +12,13 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.reading import parse_json
 
 HISTORY_FILE = "history.jsonl"
 
@@ -65,13 +68,25 @@ def read_history(folder: PathLike) -> list[dict[str, Any]]:
         return []
     found = []
     for line in text.split("\n"):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("epoch"), int):
-            found.append(record)
+        with suppress(InputError):
+            record = parse_json(line, where=HISTORY_FILE)
+            if _is_record(record):
+                found.append(record)
     return found
+
+
+def _is_record(record: Any) -> bool:
+    """Numbers by name, and which split; the numbers of an epoch and a step."""
+    return (
+        isinstance(record, dict)
+        and all(type(record.get(name)) is int for name in ("epoch", "step"))
+        and isinstance(record.get("split", ""), str)
+        and all(
+            value is None or (isinstance(value, int | float) and math.isfinite(value))
+            for name, value in record.items()
+            if name != "split"
+        )
+    )
 
 
 def _as_line(record: dict[str, Any]) -> str:

@@ -294,4 +294,6 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()
+    if lines and lines[0].startswith("Exceeds the limit"):  # Python's, on int(), in its own terms
+        return "a number of thousands of digits"
     return lines[0][:200] if lines else type(error).__name__

@@ -22,6 +22,7 @@ from tai_dpt.prompts.encoder import (
 __all__ = [
     "CLASS_TOKEN_POSITIONS",
     "ClassTokens",
+    "OfClasses",
     "PromptEncoder",
     "PromptLearner",
     "adapt_state_dict",
@@ -31,13 +32,41 @@ __all__ = [
 ]
 
 
-class PromptLearner(nn.Module):
+class OfClasses(nn.Module):
+    """A module whose state says which classes it is of, and serves no others."""
+
+    class_names: list[str]
+    way_out = ""  # beside the right list, for the message
+
+    def get_extra_state(self) -> dict[str, list[str]]:
+        return {"class_names": self.class_names}
+
+    def set_extra_state(self, state: dict[str, list[str]]) -> None:
+        """Refuse a checkpoint of other classes, naming the first that differ."""
+        saved = state["class_names"]
+        if saved == self.class_names:
+            return
+        new = [name for name in self.class_names if name not in saved]
+        gone = [name for name in saved if name not in self.class_names]
+        differences = [f"{len(saved)} classes there, {len(self.class_names)} here"]
+        differences += [f"only there: {', '.join(gone[:5])}"] if gone else []
+        differences += [f"only here: {', '.join(new[:5])}"] if new else []
+        differences += [] if gone or new else ["another order"]
+        raise InputError(
+            f"the checkpoint was trained for another class list ({'; '.join(differences)}); use "
+            f"that list{self.way_out}"
+        )
+
+
+class PromptLearner(OfClasses):
     """Named sets of learnable context vectors over the same class names.
 
     TaI-DPT learns ``global`` and ``local``, DualCoOp ``positive`` and ``negative``; each is a
     parameter ``ctx_<name>`` of shape (M, W), or (C, M, W) with class-specific context. Beside
     them DualCoOp learns two ``numbers``.
     """
+
+    way_out = ", or carry class-shared contexts over with MODEL.INIT_WEIGHTS"
 
     def __init__(
         self,
@@ -90,25 +119,6 @@ class PromptLearner(nn.Module):
     def numbers(self) -> dict[str, Tensor]:
         """The learned scalars by their names."""
         return {name: self.get_parameter(name) for name in self._number_names}
-
-    def get_extra_state(self) -> dict[str, list[str]]:
-        return {"class_names": self.class_names}
-
-    def set_extra_state(self, state: dict[str, list[str]]) -> None:
-        """Refuse a checkpoint of other classes, naming the first that differ."""
-        saved = state["class_names"]
-        if saved == self.class_names:
-            return
-        new = [name for name in self.class_names if name not in saved]
-        gone = [name for name in saved if name not in self.class_names]
-        differences = [f"{len(saved)} classes there, {len(self.class_names)} here"]
-        differences += [f"only there: {', '.join(gone[:5])}"] if gone else []
-        differences += [f"only here: {', '.join(new[:5])}"] if new else []
-        differences += [] if gone or new else ["another order"]
-        raise InputError(
-            f"the checkpoint was trained for another class list ({'; '.join(differences)}); use "
-            "that list, or carry class-shared contexts over with MODEL.INIT_WEIGHTS"
-        )
 
 
 # The public codes' parameters and ours, by the prompts that are learned: TaI-DPT's, CoOp's, and

@@ -188,7 +188,7 @@ class _Sweep:
                         self._collect(run)
                 waiting = self.pending and not self.running and self.elsewhere
                 time.sleep(_WAIT_SECONDS if waiting else _POLL_SECONDS if self.running else 0)
-        except KeyboardInterrupt:
+        except BaseException:  # a signal, or a folder that cannot be written
             self._end_running()
             raise
         return self.outcome

@@ -99,6 +99,13 @@ class _Fitting(TaIDPT):
 
     def build_train_loader(self) -> Any:
         self.held_out: LabelledCorpus = self.dataset.hold_out()
+        if self.held_out.labels.all():
+            warnings.warn(
+                "every caption names every class, so captions cannot say what an image without one "
+                "looks like: the prompts stay as they started and there are no probabilities; name "
+                "more classes, or calibrate on labelled images ('tai-dpt calibrate --labelled')",
+                stacklevel=2,
+            )
         loader = super().build_train_loader()
         if self.cfg.OPTIM.MAX_EPOCH == _AUTO_EPOCHS:
             self.cfg.defrost()
@@ -233,12 +240,6 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, rectify: Rectification) -> Tag
         backbone_file=None if has_name(name) else name,
     )
     if held_out.labels.all():
-        warnings.warn(
-            "every caption names every class, so captions cannot say what an image without one "
-            "looks like: the prompts stay as they started and there are no probabilities; name "
-            "more classes, or calibrate on labelled images ('tai-dpt calibrate --labelled')",
-            stacklevel=2,
-        )
         return tagger
     tagger.calibration, on_captions = calibrate_on_captions(
         tagger.caption_scores(held_out.texts), held_out.labels

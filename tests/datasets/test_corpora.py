@@ -99,7 +99,7 @@ def test_fields(tmp_path):
         ("a.json", '{"annotations": [', "is the file whole?"),
         ("a.json", '{"a.jpg": 3}', "known are COCO's"),
         ("a.json", "[" * 100_000 + "]" * 100_000, "nested too deeply"),
-        ("a.json", '[{"caption": ' + "9" * 5000 + "}]", "not valid JSON: Exceeds the limit"),
+        ("a.json", '[{"caption": ' + "9" * 5000 + "}]", "not valid JSON: a number of thousands"),
         ("a.jsonl", '{"caption": "x"}\n{"caption": "a \\ud83d dog"}\n', "line 2: \\ud83d is half"),
         ("a.jsonl", '{"caption": "x"}\n' + "[" * 100_000, "line 2: not valid JSON: it is nested"),
         ("a.jsonl", '{"caption": ' + "9" * 5000 + "}", "line 1: not valid JSON"),

@@ -40,7 +40,7 @@ DEEP_BY_ALIASES = "a0: &a0 " + "[" * 90 + "]" * 90 + "\na1: " + "[" * 90 + "*a0"
     [
         ("{", "x.json: not valid JSON: Expecting property name .*line 1 column 2.*; copy it again"),
         ("[" * 200_000, "nested too deeply"),
-        ("[" + "1" * 5000 + "]", "not valid JSON: Exceeds the limit .4300 digits."),
+        ("[" + "1" * 5000 + "]", "not valid JSON: a number of thousands of digits"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' occurs twice"),
         (r'["a dog \ud800"]', r"\\ud800 is half a character"),
     ],
@@ -78,7 +78,7 @@ def test_json_comes_back_as_it_was_written(value: object) -> None:
         (ALIAS_BOMB, "its aliases stand for"),
         (MERGE_BOMB, "its aliases stand for"),
         ("a: &a [*a]", "an alias stands inside what it stands for"),
-        ("a: " + "1" * 5000, "not valid YAML: Exceeds the limit"),
+        ("a: " + "1" * 5000, "not valid YAML: a number of thousands"),
         ("a: 2024-13-45", "month must be in 1..12"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("? [a]\n: 1", "line 1: .*unhashable key"),

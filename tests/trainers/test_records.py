@@ -71,6 +71,41 @@ def test_a_run_with_other_options_is_not_written_over(
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("trainer", ["TaIDPT", "CoMC"])
+def test_what_is_learned_serves_its_own_class_list(tmp_path, capsys, trainer) -> None:
+    world, out = worlds.write_world(tmp_path, images=6), tmp_path / "run"
+    assert start(world, out, trainer=trainer) == 0
+    classes = world / "tiny/classes.yaml"
+    *others, last = classes.read_text().splitlines()
+    classes.write_text("\n".join([last, *others]))
+    (out / "results.json").unlink()
+    for flags in ((), ("--eval-only", "--model-dir", out)):
+        assert start(world, out, trainer=trainer, flags=flags) == 2
+        said = capsys.readouterr().err
+        assert "another class list (6 classes there, 6 here; another order); use that list" in said
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_refused_leaves_nothing(world, tmp_path, there) -> None:
+    out = tmp_path / "a/b"
+    if there:
+        out.mkdir(parents=True)
+        (out / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    assert start(world, out, "INPUT.SIZE", (7, 7)) == 2
+    assert start(world, out, "RESUME", tmp_path / "nowhere") == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_test_images_are_read_before_training(tmp_path, capsys) -> None:
+    world = worlds.write_world(tmp_path, images=6)
+    (world / "tiny/test/000003.png").write_bytes(b"no image")
+    out = tmp_path / "run"
+    assert start(world, out, "FEATURES.CACHE", "disk", "FEATURES.DIR", tmp_path / "features") == 2
+    assert "000003.png" in capsys.readouterr().err
+    assert not (out / "prompt_learner").exists()
+
+
 def test_what_changes_no_figure_is_no_conflict(world, copy) -> None:
     old = results(copy)
     options = ("TRAIN.PRINT_FREQ", 1, "TEST.PREDICTION", "global", "TRAINER.MLCOOP.N_CTX", 3)
