@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import BACKBONE
 from tai_dpt.io.console import answer
 
 
 @command()
-@click.argument("name", required=False)
+@click.argument("name", type=BACKBONE, required=False)
 @click.option("--dense", default=None, help="With a NAME: as MODEL.BACKBONE.DENSE.")
 def backbones(name: str | None, dense: str | None) -> Any:
     """Which backbones can be asked for and which are on this machine; all about NAME.

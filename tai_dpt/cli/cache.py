@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import Known
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.cache import cache_root
 from tai_dpt.io.console import answer, say
@@ -32,8 +33,16 @@ class Entry:
     written: float  # seconds since the epoch
 
 
+_KEPT = Known(lambda: [entry.name for entry in entries(cache_root())], files=False)
+
+
 @command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument(
+    "names",
+    type=_KEPT,
+    nargs=-1,
+    metavar="[NAME]...",
+)
 @click.option("--clear", is_flag=True, help="Remove them: all, or those named.")
 def cache(names: tuple[str, ...], clear: bool) -> list[dict[str, Any]]:
     """List what is kept between runs, or remove it; NAME as the list has it.

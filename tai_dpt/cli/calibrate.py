@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import RECTIFICATIONS, tagger_argument, tagger_options, view_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
@@ -76,6 +77,7 @@ _AUTO = "auto"
     "--pictures",
     "images",
     multiple=True,
+    type=FILE,
     metavar="FOLDER",
     help="Unlabelled images of the kind that will be tagged; again for more.",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.names import SOURCE
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import answer
 
@@ -37,7 +38,7 @@ test_images_option = click.option(
     help="Also check what this config names (your own data).",
 )
 @test_images_option
-@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+@click.argument("datasets", type=SOURCE, nargs=-1, metavar="[DATASET]...")
 def check_data(
     root: Path, configs: tuple[Path, ...], test_images_only: bool, datasets: tuple[str, ...]
 ) -> Ended:

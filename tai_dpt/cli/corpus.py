@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import CLASSES, FILE
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import answer, say
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
 @click.option("--dataset-config-file", "config", type=click.Path(path_type=Path))
 @click.option("--root", type=click.Path(path_type=Path), help="The data folder of the config.")
 @click.option(
-    "--captions", multiple=True, metavar="FILE", help="Instead of a config: caption files,"
+    "--captions",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="Instead of a config: caption files,",
 )
 @click.option(
     "--classes",
     "--vocabulary",
     "vocabulary",
+    type=CLASSES,
     help="and voc2007, coco2014, nuswide or a class list's file.",
 )
 @click.option("--class", "class_name", metavar="NAME", help="Show captions of this class.")

@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.console import JSON, answer, asked_for, say, shown
@@ -25,7 +26,7 @@ _LIKELIEST = 3
 
 @command()
 @tagger_argument
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", type=FILE, nargs=-1, metavar="[IMAGE]...")
 @click.option(
     "--class",
     "classes",

@@ -10,6 +10,7 @@ import click
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import BACKBONE, CLASSES
 from tai_dpt.cli.options import RECTIFICATIONS, device_option, view_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
@@ -20,6 +21,7 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
 @click.option(
     "--classes",
     required=True,
+    type=CLASSES,
     metavar="FILE",
     help="Class names, one a line; or YAML with synonyms; or voc2007, coco2014, nuswide.",
 )
@@ -35,6 +37,7 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
 )
 @click.option(
     "--backbone",
+    type=BACKBONE,
     default="RN50",
     help=f"A published CLIP by name, a weight file, or '{SHIPPED}' (the tiny one that ships).",
 )

@@ -12,6 +12,7 @@ import click
 
 from tai_dpt.cli.check_data import check_data, test_images_option
 from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.names import SOURCE
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.console import answer, say
@@ -26,7 +27,7 @@ ARCHIVES = "archives"  # below the data folder
 
 
 @command()
-@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.argument("datasets", type=SOURCE, nargs=-1, required=True, metavar="DATASET...")
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="The data folder.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and the room it needs.")
 @test_images_option

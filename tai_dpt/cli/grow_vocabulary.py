@@ -11,6 +11,7 @@ import click
 import yaml
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import CLASSES
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import answer, say
@@ -25,7 +26,7 @@ from tai_dpt.labels.vocabulary import Vocabulary
 
 
 @command("grow-vocabulary")
-@click.argument("vocabulary")
+@click.argument("vocabulary", type=CLASSES)
 @click.option("--out", type=click.Path(path_type=Path), help="The YAML file to write.")
 @click.option(
     "--evidence",
@@ -35,6 +36,7 @@ from tai_dpt.labels.vocabulary import Vocabulary
 )
 @click.option(
     "--evidence-classes",
+    type=CLASSES,
     default="coco2014",
     help="The vocabulary whose indices the evidence's labels are.",
 )

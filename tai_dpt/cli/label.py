@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import CLASSES, FILE
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.datasets.corpora import (
     FORMATS,
@@ -29,12 +30,13 @@ from tai_dpt.labels.vocabulary import NAME_STYLES
 
 
 @command()
-@click.argument("captions")
+@click.argument("captions", type=FILE)
 @click.option(
     "--classes",
     "--vocabulary",
     "vocabulary",
     required=True,
+    type=CLASSES,
     help="voc2007, coco2014, nuswide, or your class list's file.",
 )
 @click.option("--names", type=click.Choice(NAME_STYLES), default="paper")

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 import tai_dpt
 from tai_dpt.cli.exits import exit_code
@@ -42,6 +43,7 @@ COMMANDS = {
         "backbones",
         "Which CLIPs can be asked for, which are here, what one can do.",
     ),
+    "completion": ("tai_dpt.cli.completion", "completion", "Let a shell complete all this."),
     "get-data": ("tai_dpt.cli.get_data", "get_data", "Fetch benchmarks and captions."),
     "check-data": ("tai_dpt.cli.check_data", "check_data", "What data is there, what is not."),
     "grow-vocabulary": (
@@ -90,6 +92,12 @@ class _Commands(click.Group):
         module, name, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, of which the commands' modules are not imported."""
+        found = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=COMMANDS[name][2]) for name in found]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

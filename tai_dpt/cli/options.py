@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tai_dpt.cli.names import BACKBONE
+
 if TYPE_CHECKING:
     from tai_dpt.scoring.scores import Rectification
 
@@ -21,6 +23,7 @@ device_option = click.option(
 tagger_argument = click.argument("tagger", type=click.Path(path_type=Path))
 backbone_file_option = click.option(
     "--backbone",
+    type=BACKBONE,
     metavar="FILE",
     help="The backbone's weights, for a tagger folder that does not contain them.",
 )

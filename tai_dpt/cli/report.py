@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import command
+from tai_dpt.cli.names import FILE
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_output
@@ -19,7 +20,7 @@ from tai_dpt.scoring.results import run_files
 
 
 @command()
-@click.argument("places", nargs=-1, metavar="[FOLDER|PATTERN]...")
+@click.argument("places", type=FILE, nargs=-1, metavar="[FOLDER|PATTERN]...")
 @click.option("--table", type=click.Choice(["1", "2", "3", "beyond"]), help="this table only")
 @click.option("--figure", type=click.Choice(["6", "7"]), help="the figures of this plot only")
 @click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")

@@ -14,6 +14,7 @@ import click
 import yaml
 
 from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.names import BENCHMARK
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_room
@@ -44,7 +45,7 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 # an option's value may be a negative number
 @command(ignore_unknown_options=True)
 @click.argument("name", type=click.Choice(list(PLANS)), metavar="|".join(PLANS))
-@click.argument("dataset")
+@click.argument("dataset", type=BENCHMARK)
 @click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")
 @click.option("--dry-run", is_flag=True, help="list what would run, and how")
 @_option("--data", help="folder the datasets are in; emoji_scenes has its own")

@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
 from tai_dpt.cli.tag_output import (
     FORMATS,
@@ -44,11 +45,12 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 
 @command()
 @tagger_argument
-@click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
+@click.argument("images", type=FILE, nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
 @click.option(
     "--list",
     "lists",
     multiple=True,
+    type=FILE,
     metavar="FILE",
     help="A text file of paths, one a line; - for standard input.",
 )

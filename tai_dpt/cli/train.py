@@ -8,17 +8,26 @@ from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from tai_dpt.cli.exits import exit_code
+from tai_dpt.cli.names import BACKBONE, FILE, TRAINER
 from tai_dpt.io.console import JSON, QUIET, one_line_warnings
 from tai_dpt.io.json_text import json_text
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What the flag before takes; files behind any other."""
+    words = ctx.params.get("arguments") or ("",)
+    known = {"--trainer": TRAINER, "--backbone": BACKBONE}.get(words[-1], FILE)
+    return known.shell_complete(ctx, param, incomplete)
 
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete)
 def train(arguments: tuple[str, ...]) -> None:
     """Train or evaluate, with the flags of CoOp's train.py."""
     sys.exit(main(arguments, prog="tai-dpt train"))

@@ -111,6 +111,7 @@ CALLS = {
     "cache": ("", ""),
     "backbones": ("", "backbones"),
     "check-data": ("--root DATA voc2007", "to_do"),
+    "completion": ("bash", "script"),
     "get-data": ("voc2007 --root OUT --dry-run", "to_fetch"),
     "grow-vocabulary": ("voc2007", "classes"),
     "label": ("DESK/captions.txt --classes coco2014", ""),
