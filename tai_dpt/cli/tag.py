@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -16,22 +12,14 @@ import numpy as np
 from tai_dpt.cli.command import Ended, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
-from tai_dpt.cli.tag_output import (
-    FORMATS,
-    Tag,
-    finished_images,
-    header,
-    lines_for,
-    lines_for_error,
-    record,
-)
-from tai_dpt.errors import InputError, Stopped
+from tai_dpt.cli.tag_files import WHOLE, check_packages
+from tai_dpt.cli.tag_output import FORMATS, Tag, record
+from tai_dpt.cli.tag_sink import FileSink, Sidecars
+from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import JSON, asked_for, bar, say, shown
 from tai_dpt.io.image_files import find_images
-from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.io.output import check_output
-from tai_dpt.io.reading import read_json
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.scores import Rectification
@@ -40,7 +28,8 @@ if TYPE_CHECKING:
 SOME_UNREADABLE = 3  # exit code
 _WIDEST_NAME = 60
 # of --out, and the format each says
-_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".txt": "table"}
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
+_ENDINGS |= {".parquet": "parquet", ".txt": "table"}
 
 
 @command()
@@ -67,7 +56,12 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write to: .csv, .jsonl or .txt.",
+    help="File to write to: .csv, .jsonl, .parquet or .txt.",
+)
+@click.option(
+    "--xmp-name",
+    type=click.Choice(("full", "stem")),
+    help="How sidecars are called: photo.jpg.xmp, or photo.xmp.  [default: full]",
 )
 @click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
@@ -84,6 +78,7 @@ def tag(
     threshold: float | None,
     format_: str | None,
     out: Path | None,
+    xmp_name: str | None,
     resume: bool,
     overwrite: bool,
     view: str | None,
@@ -100,6 +95,8 @@ def tag(
       tai-dpt tag my-tagger photo.jpg --top 5
       tai-dpt tag my-tagger archive/ --format csv --out tags.csv
       tai-dpt tag my-tagger archive/ --format csv --out tags.csv --resume
+      tai-dpt tag my-tagger archive/ --format coco --out predictions.json
+      tai-dpt tag my-tagger archive/ --format xmp
       find . -name '*.jpg' | tai-dpt tag my-tagger --list - --format jsonl
 
     The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
@@ -107,13 +104,27 @@ def tag(
     Scores of another --rectify than the tagger's have no probabilities.
     --format jsonl writes a line an image as it goes, --json one document when all is done.
 
+    xmp writes keywords beside each image, for photo managers; a sidecar that is there is
+    never touched. coco gives each tag a box around its whole image (FiftyOne, CVAT).
+
     Exit codes: 0 done; 3 done, but some images could not be read (listed at the end on
     stderr); 2 wrong input.
     """
-    as_json = asked_for(JSON) and out is None  # one document, when all is done
+    # one document, when all is done
+    as_json = asked_for(JSON) and out is None and format_ != "xmp"
     if as_json and format_ is not None:
         raise InputError(f"--json and --format {format_} contradict each other; --out takes both")
     format_ = format_ or _format_of(out)
+    if format_ == "xmp" and (out or resume or overwrite):
+        raise InputError(
+            "--format xmp writes beside the images: leave out --out, --resume and --overwrite; an "
+            "image that has a sidecar is passed over"
+        )
+    if xmp_name is not None and format_ != "xmp":
+        raise InputError("--xmp-name goes with --format xmp")
+    if format_ in WHOLE and out is None:
+        raise InputError(f"--format {format_} needs --out, a file")
+    check_packages(format_)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
     found = find_images(images, lists=lists)
@@ -139,40 +150,55 @@ def tag(
             "--format": format_,
         },
     }
-    sink = _Sink(out, format_, made_by, resume=resume, overwrite=overwrite)
+    width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
+    sink: Sidecars | FileSink
+    if format_ == "xmp":
+        sink = Sidecars(names, by_stem=xmp_name == "stem")
+    else:
+        sink = FileSink(
+            out,
+            format_,
+            made_by,
+            classes=loaded.classes_.tolist(),
+            resume=resume,
+            overwrite=overwrite,
+            width=width,
+        )
     rest = [name for name in names if name not in sink.done]
     if sink.done:
-        say(f"{out}: {len(names) - len(rest):,} of {len(names):,} done already")
+        what = "done already" if out else "have a sidecar, which stays as it is"
+        say(f"{out or 'xmp'}: {len(names) - len(rest):,} of {len(names):,} {what}")
     if top is None and threshold is None and loaded.calibration is None:
         top = 5
         say("this tagger is not calibrated: the best five by score")
-    width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
     errors: dict[str, str] = {}
     records: list[dict[str, Any]] = []
     progress = bar(desc="tagging", unit=" images", total=len(rest))
-    with sink as stream, progress:
+    with sink, progress:
         for batch in loaded.stream(rest, batch_size=batch_size, workers=workers):
             tags = dict(_tags(loaded, batch, top, threshold))
             errors |= {rest[index]: error for index, error in batch.errors.items()}
             for index in sorted({*tags, *batch.errors}):
-                name, error = rest[index], batch.errors.get(index)
+                name, said, error = rest[index], tags.get(index), batch.errors.get(index)
                 if as_json:
-                    records.append(record(name, tags.get(index), error))
-                elif error is not None:
-                    stream.write(lines_for_error(format_, name, error))
+                    records.append(record(name, said, error))
                 else:
-                    stream.write(lines_for(format_, name, tags[index], width=width))
-            stream.flush()
+                    sink.put(name, said, error)
+            sink.flush()
             progress.update(len(tags) + len(batch.errors))
     if errors:
         word = "image" if len(errors) == 1 else "images"
         click.echo(f"{len(errors):,} {word} could not be read:", err=True)
         for error in errors.values():
             click.echo(f"  {shown(error)}", err=True)
-    if out is not None:
+    facts: dict[str, Any] = {"written": out, "images": len(names) - len(errors)}
+    facts["unreadable"] = errors
+    if isinstance(sink, Sidecars):
+        say(f"{sink.written:,} sidecars written")
+        facts["written"] = sink.written
+    elif out is not None:
         say(f"{out}: {len(names) - len(errors):,} images")
-    facts = {"written": out, "images": len(names) - len(errors), "unreadable": errors}
-    return Ended(records if out is None else facts, SOME_UNREADABLE if errors else 0)
+    return Ended(records if as_json else facts, SOME_UNREADABLE if errors else 0)
 
 
 def _tags(
@@ -214,100 +240,3 @@ def _format_of(out: Path | None) -> str:
             f"add --format {'|'.join(FORMATS)}"
         )
     return _ENDINGS[out.suffix.lower()]
-
-
-def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
-    """Complain if another tagger or other options wrote what is there."""
-    if not maker.stat().st_size:  # version 0.1 left no word
-        return
-    before = read_json(maker, remedy="add --overwrite to start anew")
-    for name, value in made_by.items():
-        there = before.get(name) if isinstance(before, dict) else None
-        if there != value:
-            what = "another tagger" if name == "tagger.json" else f"{name} {there}"
-            raise InputError(
-                f"{out} was written with {what}: --resume goes on with the same only; choose "
-                "another --out, or add --overwrite to start anew"
-            )
-
-
-class _Sink(contextlib.AbstractContextManager[TextIO]):
-    """Where the lines go: stdout, or a ``.part`` file that gets its name when it is whole.
-
-    A hidden file beside it says what made it, so that nothing else is added to it later, and is
-    locked while it is written.
-    """
-
-    def __init__(
-        self,
-        out: Path | None,
-        format_: str,
-        made_by: dict[str, Any],
-        *,
-        resume: bool,
-        overwrite: bool,
-    ) -> None:
-        self.out, self.format = out, format_
-        self.done: set[str] = set()
-        if out is None:
-            return
-        self.part = out.with_name(f"{out.name}.part")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        maker = out.with_name(f".{out.name}.made-by.json")
-        self.lock = maker.open("a+b")
-        try:
-            if try_lock(self.lock) is Lock.TAKEN:
-                raise InputError(
-                    f"another process is writing {out}: wait for it, or choose another --out"
-                )
-            if resume and not overwrite and (out.exists() or self.part.exists()):
-                _check_maker(maker, made_by, out)
-            self._take_up(out, format_, resume, overwrite)
-        except BaseException:
-            self.lock.close()
-            if not maker.stat().st_size:
-                maker.unlink()
-            raise
-        self.lock.truncate(0)
-        self.lock.write(json.dumps(made_by).encode())
-        self.lock.flush()
-
-    def _take_up(self, out: Path, format_: str, resume: bool, overwrite: bool) -> None:
-        """Find what is done already; complain of what must not be replaced."""
-        if out.exists() and not (resume or overwrite):
-            raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")
-        if resume and self.part.exists():
-            self.done = finished_images(self.part, format_)
-        elif resume and out.exists():
-            self.done = finished_images(out, format_)
-            os.replace(out, self.part)
-        elif self.part.exists() and not overwrite:
-            raise InputError(
-                f"{self.part} is what an interrupted run left; add --resume to go on with it, or "
-                "--overwrite"
-            )
-        elif overwrite:
-            self.part.unlink(missing_ok=True)
-
-    def __enter__(self) -> TextIO:
-        if self.out is None:
-            sys.stdout.write(header(self.format))
-            return sys.stdout
-        self.stream = self.part.open("a", encoding="utf-8", errors="surrogateescape", newline="")
-        if self.stream.tell() == 0:
-            self.stream.write(header(self.format))
-        return self.stream
-
-    def __exit__(self, kind: Any, error: Any, _: object) -> None:
-        if self.out is None:
-            return
-        with self.lock:
-            self.stream.close()
-            if kind is None:
-                os.replace(self.part, self.out)
-                return
-        hint = f"the same command with --resume goes on with {self.part}"
-        if isinstance(error, Stopped):
-            error.hint = hint
-        else:
-            click.echo(f"cut short; {hint}", err=True)

@@ -1,4 +1,4 @@
-"""How tags are written: as a table, JSON lines or CSV, and how an interrupted file goes on."""
+"""Tags as lines: a table, JSON lines or CSV, and how an interrupted file goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tai_dpt.io.json_text import json_text
 from tai_dpt.io.reading import parse_json
 from tai_dpt.io.spreadsheets import as_given, csv_lines
 
-FORMATS = ("table", "jsonl", "csv")
+FORMATS = ("table", "jsonl", "csv", "parquet", "coco", "xmp")
 _CSV_HEADER = ("image", "class", "probability", "score")
 
 

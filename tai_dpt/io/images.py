@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
@@ -36,6 +36,7 @@ _LARGE = 50_000_000
 _STRIP = 4_000_000  # pixels that are held as colours at a time while an image is shrunk
 _MOST_MEGAPIXELS = 400  # decoded: 1.6 GB of colours, 0.4 GB of a palette's or 1-bit pixels
 _TEXTS = {b"iCCP", b"iTXt", b"tEXt", b"zTXt"}  # chunks of PNG that change no pixel
+_DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -106,6 +107,20 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
     except Exception as error:  # Pillow's readers raise all sorts on a damaged file
         reason = str(error).replace(f" {os.fspath(path)!r}", "") or type(error).__name__
         raise InputError(f"{os.fspath(path)}: cannot be read as an image ({reason})") from None
+
+
+def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in pixels of an image file that ``read_image`` reads, upright (EXIF)."""
+    with _pixel_limit, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = _opened(path)
+        except ValueError:  # a PNG that Pillow refuses, see ``read_image``
+            return read_image(path).size
+        with image, suppress(*_DAMAGED_EXIF):
+            if image.getexif().get(ExifTags.Base.Orientation, 1) > 4:
+                return image.height, image.width
+        return image.size
 
 
 def _decoded(source: str | os.PathLike[str] | io.BytesIO, *, glance: bool) -> Image.Image:
@@ -210,7 +225,7 @@ def _without_texts(content: bytes) -> bytes:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     # damaged EXIF says nothing of how to turn it; a damaged image fails below
-    with suppress(OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+    with suppress(*_DAMAGED_EXIF):
         image = ImageOps.exif_transpose(image)
     return _by_strips(image, 1) if _is_deep(image) else _rgb(image)
 
