@@ -1,12 +1,14 @@
 """Label files of anybody's images: CSV, TSV or JSON lines.
 
 CSV and TSV have a header and a column with the image's name (``IMAGE_COLUMNS``), then either one
-column a class, or one column with the names of the classes in the image (``LABEL_COLUMNS``). JSON
-lines are objects such as ``{"image": "a.jpg", "labels": ["dog", "car"]}``.
+column a class, or one column with the names of the classes in the image (``LABEL_COLUMNS``, where
+that is no class itself). What parts the columns of the header parts them all: commas, semicolons or
+tabs. JSON lines are objects such as ``{"image": "a.jpg", "labels": ["dog", "car"]}``.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import math
 import os
@@ -14,6 +16,7 @@ import posixpath
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,14 +29,17 @@ from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
 
-IMAGE_COLUMNS = ("image", "file", "path", "image_path", "file_name", "filename", "image_name")
-LABEL_COLUMNS = ("labels", "tags")
+IMAGE_COLUMNS = (
+    *("image", "file", "path", "image_path", "file_name", "filename", "image_name", "file_path"),
+    *("filepath", "image_id", "img"),
+)
+LABEL_COLUMNS = ("labels", "tags", "label", "classes", "class")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 ZEROS = ("absent", "unknown")
 
 # what a cell of a class's column may hold beside numbers, in lower case
 _WORDS = {"true": 1, "yes": 1, "false": -1, "no": -1}
-_UNKNOWN = {"", "nan"}
+_UNKNOWN = {"", "nan", "na", "n/a", "null"}
 # the header that pandas gives, or reads, where a table has its rows' numbers in front
 _ROW_NUMBERS = re.compile(r"|unnamed: \d+")
 
@@ -122,6 +128,7 @@ class _Reader:
         self.present_from = present_from
         self.called = called
         self.class_of = vocabulary.index_by_any_name()
+        self.label_columns = [name for name in LABEL_COLUMNS if name not in self.class_of]
         self.line_of: dict[str, int] = {}
         self.first_line: dict[str, int] = {}  # of each image, its name in one spelling
         self.rows: list[NDArray[np.int8]] = []
@@ -141,7 +148,9 @@ class _Reader:
                 raise self._bad(
                     number, f"'{fields[0]}' is {shown_value(image)}, not the image's name"
                 )
-            labels: Any = next((item[key] for key in LABEL_COLUMNS if key in item), None)
+            labels: Any = next((item[key] for key in self.label_columns if key in item), None)
+            if isinstance(labels, str):
+                labels = self._parts(labels)
             if not isinstance(labels, list) or not all(isinstance(v, str) for v in labels):
                 raise self._bad(
                     number, "field 'labels' must be a list of class names, [] where there is none"
@@ -149,34 +158,39 @@ class _Reader:
             self._add(number, str(image), self._named(number, labels))
 
     def table(self, delimiter: str) -> None:
-        reader = csv.reader(
-            (line + "\n" for _, line in read_lines(self.path)), delimiter=delimiter, strict=True
-        )
-        cells = self._next(reader)
-        header = [cell.strip() for cell in cells or ()]
-        lower = [normalise(cell) for cell in header]
-        doubled = [name for name in (*IMAGE_COLUMNS, *LABEL_COLUMNS) if lower.count(name) > 1]
-        if doubled:
-            raise InputError(f"{self.path}: more than one column is called '{doubled[0]}'")
-        image = next((lower.index(name) for name in IMAGE_COLUMNS if name in lower), None)
-        if image is None:
-            hint = "; separate columns with commas" if len(header) == 1 and ";" in header[0] else ""
+        lines = (line + "\n" for _, line in read_lines(self.path))
+        first = next(lines)
+        for mark in (delimiter, ";", "\t", ","):
+            header = [
+                cell.strip() for cell in self._next(csv.reader([first], delimiter=mark)) or ()
+            ]
+            lower = [normalise(cell) for cell in header]
+            image = _place(IMAGE_COLUMNS, lower)
+            if image is not None:
+                break
+        else:
             raise InputError(
                 f"{self.path}: its first line has no column for the image ("
-                f"{', '.join(IMAGE_COLUMNS)}), it is '{delimiter.join(header)[:80]}'{hint}"
+                f"{', '.join(IMAGE_COLUMNS)}), it is '{first.strip()[:80]}'"
             )
-        listed = next((lower.index(name) for name in LABEL_COLUMNS if name in lower), None)
+        listed = _place(self.label_columns, lower)
+        special = map(normalise, (*IMAGE_COLUMNS, *self.label_columns))
+        doubled = [name for name in special if lower.count(name) > 1]
+        if doubled:
+            raise InputError(f"{self.path}: more than one column is called '{doubled[0]}'")
         columns = {} if listed is not None else self._class_columns(header, image)
+        other = "," if mark == ";" else ";"
         seen: dict[str, int] = {}  # zeros and minus ones: the first line of each
+        reader = csv.reader(lines, delimiter=mark, strict=True)
         while (cells := self._next(reader)) is not None:
-            if not cells:
+            if not any(cells):  # below a spreadsheet's last row
                 continue
-            number = reader.line_num
+            number = reader.line_num + 1
             if len(cells) != len(header):
                 raise self._bad(
                     number,
                     f"{len(cells)} cells where the first line has {len(header)}"
-                    + ("; part the labels with ';'" if listed is not None else ""),
+                    + (f"; part the labels with '{other}'" if listed is not None else ""),
                 )
             if listed is not None:
                 row = self._named(number, self._parts(cells[listed]))
@@ -188,7 +202,7 @@ class _Reader:
         try:
             return next(reader, None)
         except csv.Error as error:
-            raise self._bad(getattr(reader, "line_num", 0), f"not valid CSV: {error}") from None
+            raise self._bad(getattr(reader, "line_num", 0) + 1, f"not valid CSV: {error}") from None
 
     def _class_columns(self, header: Sequence[str], image: int) -> dict[int, int]:
         """Class of each column that is one."""
@@ -269,7 +283,13 @@ class _Reader:
         return 1 if value >= self.present_from else -1
 
     def _parts(self, cell: str) -> list[str]:
-        """The names in a cell: the longest that is a class's, else up to the next separator."""
+        """The names in a cell: the longest that is a class's, else up to the next separator.
+
+        A list as pandas writes one, "['dog', 'car']", is one.
+        """
+        if re.fullmatch(r"\[.*\]", cell.strip()):
+            with suppress(ValueError, SyntaxError):
+                return [str(name) for name in ast.literal_eval(cell.strip())]
         pieces = re.split(f"([{re.escape(self.separator)}])", cell) if self.separator else [cell]
         parts, start = [], 0  # at even places names, at odd ones separators
         while start < len(pieces):
@@ -292,8 +312,8 @@ class _Reader:
 
     def _add(self, number: int, image: str, row: NDArray[np.int8]) -> None:
         name = image.strip()
-        if not name:
-            raise self._bad(number, "the image's name is empty")
+        if not name or "\0" in name:
+            raise self._bad(number, f"the image's name is {'not text' if name else 'empty'}")
         # one image, however it is written: ./a.jpg, .\\a.jpg
         first = self.first_line.setdefault(posixpath.normpath(name.replace("\\", "/")), number)
         if first != number:
@@ -305,8 +325,13 @@ class _Reader:
         return InputError(f"{self.path}, line {number}: {reason}")
 
 
+def _place(names: Sequence[str], header: Sequence[str]) -> int | None:
+    """Where a header, as ``normalise`` gives it, has the first of the names that it has."""
+    return next((header.index(n) for n in map(normalise, names) if n in header), None)
+
+
 def _number(cell: str) -> float:
     try:
-        return float(cell)
+        return float(cell.replace(",", "."))  # as spreadsheets of half of Europe write it
     except ValueError:
         return math.nan

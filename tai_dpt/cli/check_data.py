@@ -133,16 +133,17 @@ def _check_config(config: Path, root: Path) -> list[Part]:
     """The images, labels and captions that a dataset's config names."""
     import tai_dpt.datasets  # noqa: F401  (registers the datasets)
     from tai_dpt.cli.dataset_cfg import captions_of, dataset_cfg
-    from tai_dpt.datasets.base import MultiLabelDataset
+    from tai_dpt.datasets.base import MultiLabelDataset, dataset_path
+    from tai_dpt.datasets.image_list import ImageList
     from tai_dpt.datasets.inventory import Part
-    from tai_dpt.io.image_files import missing_files
+    from tai_dpt.io.image_files import images_below, missing_files
     from tai_dpt.toolbox import build_dataset
 
     cfg = dataset_cfg(config=config, root=root)
     parts = []
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*images are not on disk")
+            warnings.filterwarnings("ignore", message=".*(images are not on disk|: left aside: )")
             dataset = build_dataset(cfg)
             if not isinstance(dataset, MultiLabelDataset):
                 raise InputError(f"dataset '{cfg.DATASET.NAME}' is not one of this project")
@@ -160,6 +161,11 @@ def _check_config(config: Path, root: Path) -> list[Part]:
         parts.append(Part(f"{split} images", "", there, len(images), note))
         positives = int((images.labels > 0).any(0).sum())
         parts.append(Part("… classes seen in them", "", positives, None))
+    if isinstance(dataset, ImageList):
+        folder = cfg.DATASET.IMAGE_LIST.IMAGES
+        aside = images_below(dataset_path(cfg, folder)).left_aside
+        if aside:
+            parts.append(Part(f"… left aside: {aside}", folder, aside.files.total(), None))
     for name in cfg.DATASET.CORPUS.FILES:
         try:
             parts.append(Part("captions", name, len(captions_of(cfg, name)), None))

@@ -13,6 +13,7 @@ import yaml
 from tai_dpt.cli.command import command
 from tai_dpt.cli.names import CLASSES
 from tai_dpt.cli.options import overwrite_option
+from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_output
@@ -98,7 +99,7 @@ def grow_vocabulary(
 
 class _EvidenceRow(OpenRecord):
     caption: str
-    image_id: int
+    image_id: int | str
     labels: tuple[Count, ...]
 
 
@@ -110,7 +111,7 @@ def read_evidence(path: Path, *, half: str = "all") -> list[Evidence]:
         row = checked(_EvidenceRow, parse_json(line, where=where), where=where)
         rows.append(Evidence(row.caption, row.image_id, frozenset(row.labels)))
     if half != "all":
-        images = sorted({row.image for row in rows})
+        images = sorted({row.image for row in rows}, key=lambda image: (str(type(image)), image))
         chosen = set(images[half == "odd" :: 2])
         rows = [row for row in rows if row.image in chosen]
     return rows
@@ -120,7 +121,17 @@ def in_terms_of(
     vocabulary: Vocabulary, evidence: list[Evidence], theirs: Vocabulary
 ) -> tuple[list[Evidence], set[int]]:
     """Evidence of another vocabulary's classes as that of the classes of the same name, and
-    which these are."""
+    which these are.
+
+    Raises:
+        InputError: the evidence has classes that ``theirs`` has not.
+    """
+    last = max((index for row in evidence for index in row.classes), default=0)
+    if last >= len(theirs):
+        raise InputError(
+            f"the evidence speaks of class {last}, and its class list has {len(theirs)}, counted "
+            "from 0; name the list with --evidence-classes"
+        )
     index = theirs.index_by_any_name()
     ours: dict[int, int] = {}
     for at in range(len(vocabulary)):

@@ -72,6 +72,8 @@ def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str
             for bom, encoding in _WIDE_BOMS.items():
                 if raw.startswith(bom):
                     raise _not_utf8(name, 0, 1, encoding)
+            if b"\0" in raw[:2]:  # every other byte of Latin letters
+                raise _not_utf8(name, 0, 1, "UTF-16LE" if raw[1:2] == b"\0" else "UTF-16BE")
             for mark, kind in _NO_TEXT.items():
                 if raw.startswith(mark):
                     raise InputError(

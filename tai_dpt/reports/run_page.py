@@ -292,6 +292,8 @@ def _configuration(results: dict[str, Any]) -> dict[str, Any]:
     facts = []
     if backbone := results.get("backbone"):
         facts.append(f"backbone {backbone['name']}, weights {str(backbone['sha256'])[:16]}…")
+    if prepared := results.get("preprocessing"):
+        facts.append("images: " + ", ".join(f"{k} {v}" for k, v in prepared.items()))
     if versions := results.get("versions"):
         facts.append(", ".join(f"{k} {v}" for k, v in versions.items()))
     if toolbox := results.get("toolbox"):

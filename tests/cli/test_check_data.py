@@ -208,6 +208,18 @@ def test_own_data(tmp_path):
     assert re.search(r"captions +mine/captions\.txt +3", result.output)
 
 
+def test_what_lies_beside_own_images_is_a_row(tmp_path):
+    flags = own_data(tmp_path)
+    for name in ("c.heic.mov", "d.mov", "notes.txt"):
+        (tmp_path / "mine/images" / name).write_text("x")
+    (tmp_path / "mine/images/.git").mkdir()
+    result = run(*flags)
+    assert result.exit_code == 0, result.output
+    row = next(line for line in result.output.splitlines() if "left aside" in line)
+    assert "2 .mov (video: take frames out of it), 1 .txt; folders .git" in row
+    assert re.search(r"mine/images +3 +complete$", row)
+
+
 def test_own_data_with_mistakes(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/test.csv").write_text("image,labels\na.jpg,dog\nc.jpg,car\n")

@@ -76,6 +76,12 @@ TWO = [[1, -1, 1], [-1, -1, -1]]
             "x.jsonl",
             '{"image": "a.jpg", "labels": ["car", "dog"]}\n\n{"image": "b.jpg", "labels": []}',
         ),
+        ("x.jsonl", '{"image": "a.jpg", "label": "dog;car"}\n{"image": "b.jpg", "label": ""}'),
+        ("x.csv", "File name,dog,traffic_light,car\na.jpg,1,0,1\nb.jpg,0,0,0\n,,,\n"),
+        ("x.csv", "image_path;dog;Traffic-Light;car\na.jpg;1;0;1\nb.jpg;0;0;0\n;;;\n"),
+        ("x.csv", "image\tdog\ttraffic light\tcar\na.jpg\t1\t0\t1\nb.jpg\t0\t0\t0\n"),
+        ("x.csv", "image_id;classes\na.jpg;dog,car\nb.jpg;\n"),
+        ("x.csv", "image,labels\na.jpg,\"['dog', 'car']\"\nb.jpg,[]\n"),  # as pandas writes lists
         ("x.ndjson", '{"file": "a.jpg", "tags": ["CAR", "puppy"]}\r\n{"file":"b.jpg","tags":[]}'),
     ],
 )
@@ -103,6 +109,12 @@ def test_a_class_name_may_have_a_separator(tmp_path, cell, expected):
     assert read_label_file(tmp_path / "x.csv", COMMAS).labels.tolist() == [expected]
 
 
+def test_a_class_may_be_called_as_a_column_of_labels_is(tmp_path):
+    (tmp_path / "x.csv").write_text("image,label,cat\na.jpg,1,0\n")
+    tags = Vocabulary.from_names(["cat", "label"])
+    assert read_label_file(tmp_path / "x.csv", tags).labels.tolist() == [[-1, 1]]
+
+
 def test_row_numbers_of_pandas_are_no_class(tmp_path):
     for header in ("", "Unnamed: 0"):
         text = f"{header},image,dog,traffic light,car\n0,a.jpg,1,0,0\n1,b.jpg,0,0,1\n"
@@ -119,6 +131,8 @@ def test_soft_labels_need_a_number_to_decide_by(tmp_path):
         labels(tmp_path / "x.csv", text)
     read = labels(tmp_path / "x.csv", text, present_from=0.5)
     assert read.labels.tolist() == [[1, -1, -1], [1, 0, 1]]
+    decimals = labels(tmp_path / "x.csv", "image;dog;car\na.jpg;0,7;0,3\n", present_from=0.5)
+    assert decimals.labels.tolist() == [[1, 0, -1]]
     with pytest.raises(InputError, match="PRESENT_FROM is 2"):
         labels(tmp_path / "x.csv", text, present_from=2)
 
@@ -151,7 +165,7 @@ def test_training_labels_may_be_named_and_missing_where_captions_teach(root, tmp
 
 
 def test_an_empty_cell_is_unknown(tmp_path):
-    read = labels(tmp_path / "x.csv", "image,dog,traffic light,car\na.jpg,1,,nan\n")
+    read = labels(tmp_path / "x.csv", "image,dog,traffic light,car\na.jpg,1,NA,nan\n")
     assert read.labels.tolist() == [[1, 0, 0]]
 
 
@@ -201,7 +215,9 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.csv", "image,labels\n ,dog\n", "line 2: the image's name is empty"),
         ("x.csv", "image,dog,Puppy\na.jpg,1,1\n", "'dog' and 'Puppy' are both the class 'dog'"),
         ("x.csv", "name,labels\na.jpg,dog\n", "no column for the image"),
-        ("x.csv", "image;labels\na.jpg;dog\n", "separate columns with commas"),
+        ("x.csv", "image;labels\na.jpg;dog;car\n", "line 2: 3 cells .* part the labels with ','"),
+        ("x.csv", "image,labels\na\0.jpg,dog\n", "line 2: the image's name is not text"),
+        ("x.csv", "i\0m\0a\0g\0e\0,\0", "iconv -f UTF-16LE"),
         ("x.csv", "image\na.jpg\n", "neither class columns nor a column 'labels'"),
         ("x.csv", "image,labels\n", "no images in it"),
         ("x.csv", 'image,labels\n"a.jpg,dog\n', "not valid CSV"),

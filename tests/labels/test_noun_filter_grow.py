@@ -1,10 +1,11 @@
 """Vocabularies that grow: needs NLTK and its WordNet."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from tai_dpt.cli.grow_vocabulary import in_terms_of, to_yaml
+from tai_dpt.cli.grow_vocabulary import in_terms_of, read_evidence, to_yaml
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import VOCABULARIES, load_vocabulary
@@ -148,3 +149,18 @@ def test_stop_list_is_earned():
     seen = evidence(*[("a planter", set())] * 3, *[("a boy", {0})] * 3, ("a boy, a planter", set()))
     assert earn_stop_list(vocabulary, seen) == [["planter"]]
     assert NounFilter(vocabulary=vocabulary).labels(["boys"]) == [(0,)]
+
+
+def test_evidence_names_images_by_number_or_text(tmp_path):
+    path = tmp_path / "evidence.jsonl"
+    rows = [("a dog", "a.jpg"), ("a cat", 7), ("a dog", "b.jpg"), ("dogs", "a.jpg")]
+    path.write_text(
+        "".join(
+            json.dumps({"caption": caption, "image_id": image, "labels": [16]}) + "\n"
+            for caption, image in rows
+        )
+    )
+    assert [row.image for row in read_evidence(path)] == [image for _, image in rows]
+    assert [row.image for row in read_evidence(path, half="odd")] == ["a.jpg", "a.jpg"]
+    with pytest.raises(InputError, match="speaks of class 16, and its class list has 1, counted"):
+        in_terms_of(Vocabulary(("dog",)), read_evidence(path), Vocabulary(("cat",)))

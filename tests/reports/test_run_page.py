@@ -81,6 +81,7 @@ def test_the_page_is_whole(world, tmp_path) -> None:
     assert "width=device-width" in text
     results = load_results(world / "run" / "results.json")
     assert f"<b>{results['mAP']:.1f}</b>mAP, merged" in text
+    assert f"images: size {results['preprocessing']['size']}, view " in text
     for name in worlds.CLASSES:
         assert f'<th scope="row">{name}</th>' in text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -208,6 +209,38 @@ def test_contexts_of_classes_in_another_order_go_to_their_names(world, tmp_path,
     one, two = results(tmp_path / "one"), results(tmp_path / "two")
     assert two["mAP"] == pytest.approx(one["mAP"], abs=1e-4)
     assert "the prompts are those of MODEL.INIT_WEIGHTS" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_the_public_code_is_evaluated_and_started_from(
+    world, trained, tmp_path, capsys
+) -> None:
+    state = torch.load(trained / "prompt_learner/model.pth.tar-2", weights_only=True)["state_dict"]
+    contexts = [torch.nn.Parameter(state[name]) for name in ("ctx_global", "ctx_local")]
+    optimizer = torch.optim.SGD(contexts, lr=0.1)
+    after = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    public = {
+        "state_dict": {
+            "ctx": contexts[0],
+            "ctx_double": contexts[1],
+            **{name: torch.tensor(3.0) for name in ("temperature", "spatial_T", "ranking_scale")},
+            "token_prefix": torch.zeros(4, 1, 64),
+        },
+        "epoch": 20,
+        "optimizer": optimizer.state_dict(),
+        "scheduler": {"successor": after, "last_epoch": 20},  # whole objects, as it pickles them
+        "val_result": np.float64(88.1),
+    }
+    (tmp_path / "public/prompt_learner").mkdir(parents=True)
+    path = tmp_path / "public/prompt_learner/model-best.pth.tar"
+    torch.save(public, path)
+    flags = ["--eval-only", "--model-dir", tmp_path / "public"]
+    assert start(world, tmp_path / "evaluated", flags=flags, seed=2) == 0
+    options = ("MODEL.INIT_WEIGHTS", path)
+    assert start(world, tmp_path / "started", *options, flags=["--eval-only"], seed=2) == 0
+    assert "the prompts are those of MODEL.INIT_WEIGHTS" in capsys.readouterr().out
+    for folder in ("evaluated", "started"):
+        assert results(tmp_path / folder)["metrics"] == results(trained)["metrics"]
+    assert results(tmp_path / "evaluated")["epoch"] == 20
 
 
 # -- divergence ----------------------------------------------------------------------------------
