@@ -24,7 +24,9 @@ from tai_dpt.features import Features
 from tai_dpt.io.images import as_image
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.reports.reopened_run import _tagger_of as tagger_of_run
+from tai_dpt.scoring.methods import Learned, Prompts
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.scoring.scores import Scoring
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import TRAINER_REGISTRY, get_cfg_default
 from tai_dpt.trainers import extend_cfg
@@ -112,12 +114,12 @@ def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, p
     expected = batch[0]
     # tagging, calibrating, a run opened again
     backbone = WatchedBackbone()
-    embeddings = torch.ones(2, backbone.embed_dim)
+    both = dict.fromkeys(("global", "local"), torch.ones(2, backbone.embed_dim))
     trainer = SimpleNamespace(
         backbone=backbone,
         dataset=SimpleNamespace(classnames=["a", "b"]),
         preprocessing=preprocessing,
-        embeddings=embeddings,
+        learned=lambda: Learned(Prompts(), both, Scoring()),
     )
     results = {"trainer": "ZSCLIP", "backbone": {"sha256": backbone.weights_hash}}
     reopened, why = tagger_of_run(trainer, results)
@@ -125,13 +127,13 @@ def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, p
     tagger = PromptTagger(
         backbone=backbone,
         class_names=["a", "b"],
-        embeddings={"global": embeddings, "local": embeddings},
+        embeddings=both,
         contexts={},
         preprocessing=preprocessing,
     )
     tagger.scores(path)
     tagger.scores(as_image(path))
-    scored_for_calibration(tagger, [path], True)
+    scored_for_calibration(tagger, [path])
     reopened.scores(str(path))
     if preprocessing.view == "whole" and not any(side % 32 for side in preprocessing.size):
         reopened.heatmap(path, "a")  # else it shows more than is tagged

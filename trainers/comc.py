@@ -11,11 +11,11 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.errors import InputError
-from tai_dpt.features import AnyFeatures
 from tai_dpt.prompts.learner import OfClasses
-from tai_dpt.scoring.linear_head import add_noise, linear_head_scores
+from tai_dpt.scoring.linear_head import add_noise
 from tai_dpt.scoring.losses import ranking_loss
-from tai_dpt.scoring.scores import Scores
+from tai_dpt.scoring.methods import Head, Learned
+from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY, build_lr_scheduler, build_optimizer
 from tai_dpt.trainers.caption_trainer import caption_loader
 from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
@@ -86,16 +86,10 @@ class CoMC(MultiLabelTrainer):
             self.update_lr()
         return self.logged({"loss": loss})
 
+    def learned(self) -> Learned:
+        method = Head(towards_text=self.options.TOWARDS_TEXT, text_scale=self.options.TEXT_SCALE)
+        tensors = {"head": self.model.weight.detach(), "templates": self.class_embeddings}
+        return Learned(method, tensors, Scoring(scale=self.score_scale()))
+
     def scorer(self) -> Scorer:
-        options, head = self.options, self.model.weight.detach()
-
-        def score_features(features: AnyFeatures) -> Scores:
-            return linear_head_scores(
-                features,
-                head,
-                self.class_embeddings,
-                weight=options.TOWARDS_TEXT,
-                scale=options.TEXT_SCALE,
-            )
-
-        return score_features
+        return self.learned().scores

@@ -7,9 +7,9 @@ from typing import ClassVar
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
-from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.concepts import ContextTable, context_guided_scores
-from tai_dpt.scoring.scores import Scores, score
+from tai_dpt.scoring.methods import Learned, Prompts
+from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.class_texts import caption_concepts, caption_features
 from tai_dpt.trainers.multilabel import Scorer
@@ -57,20 +57,20 @@ class Concepts(UntrainedTrainer):
     def score_scale(self) -> float:
         return 1.0 if self.options.CONTEXT_GUIDED else self.options.SCALE
 
+    def learned(self) -> Learned | None:
+        """None with ``CONTEXT_GUIDED``: a tagger keeps no table of captions."""
+        return None if self.table is not None else self._plain()
+
+    def _plain(self) -> Learned:
+        options = self.options
+        scoring = Scoring(scale=options.SCALE, sharpness_image=options.SHARPNESS_IMAGE)
+        tensors = {"global": self.concepts, "local": self.concepts}
+        return Learned(Prompts("concepts"), tensors, scoring)
+
     def scorer(self) -> Scorer:
         options, table = self.options, self.table
-
-        def plain(features: AnyFeatures) -> Scores:
-            return score(
-                features,
-                self.concepts,
-                self.concepts,
-                scale=options.SCALE,
-                sharpness=options.SHARPNESS_IMAGE,
-            )
-
         if table is None:
-            return plain
+            return self._plain().scores
         return lambda features: context_guided_scores(
             features,
             self.concepts,

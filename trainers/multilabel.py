@@ -20,6 +20,7 @@ from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures
+from tai_dpt.scoring.methods import Learned
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
 from tai_dpt.scoring.rectification import RECTIFICATIONS, check_rectification, rectify_scores
 from tai_dpt.scoring.scores import KINDS, Scores
@@ -104,6 +105,10 @@ class MultiLabelTrainer(ParallelTrainer):
     def scorer(self) -> Scorer:
         """The function that scores features with the model as it is now."""
         raise NotImplementedError
+
+    def learned(self) -> Learned | None:
+        """What a tagger keeps of it, to score as ``scorer`` does; None where no tagger can."""
+        return None
 
     def score_scale(self) -> float:
         """``κ``, by which its scores are larger than cosines."""

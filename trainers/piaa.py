@@ -10,7 +10,9 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import unknown
 from tai_dpt.features import PackedFeatures
+from tai_dpt.scoring.methods import Learned, Patches
 from tai_dpt.scoring.patch_classifier import SETTINGS, PatchClassifier, patch_setting
+from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.class_texts import IMAGENET, check_template, template_embeddings
 from tai_dpt.trainers.multilabel import Scorer
@@ -46,10 +48,8 @@ class PIAA(UntrainedTrainer):
         self.class_embeddings = template_embeddings(
             self.backbone, self.dataset.classnames, options.TEMPLATE
         )
-        self.setting = patch_setting(options.SETTING)
-        classifier = PatchClassifier.fit(
-            self.class_embeddings, self._patches(), setting=self.setting
-        )
+        setting = patch_setting(options.SETTING)
+        classifier = PatchClassifier.fit(self.class_embeddings, self._patches(), setting=setting)
         self.classifier = PatchClassifier(
             classifier.weight.to(self.device), classifier.bias.to(self.device)
         )
@@ -58,7 +58,13 @@ class PIAA(UntrainedTrainer):
         for batch in self.pool_loader():
             yield PackedFeatures.of(batch["features"]).local
 
+    def learned(self) -> Learned:
+        tensors = {
+            **{"weight": self.classifier.weight, "bias": self.classifier.bias},
+            **{"global": self.class_embeddings, "local": self.class_embeddings},
+        }
+        scoring = Scoring(scale=self.score_scale(), position_embedding=self.position_embedding)
+        return Learned(Patches(setting=self.options.SETTING), tensors, scoring)
+
     def scorer(self) -> Scorer:
-        return lambda features: self.classifier.scores(
-            features, self.class_embeddings, setting=self.setting
-        )
+        return self.learned().scores

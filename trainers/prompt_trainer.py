@@ -24,7 +24,8 @@ from tai_dpt.prompts.learner import (
     special_tokens,
 )
 from tai_dpt.scoring.class_sampling import LEAST_CLASSES, ClassDraw, draw_classes
-from tai_dpt.scoring.scores import Scores, score
+from tai_dpt.scoring.methods import Learned, Mix, Prompts
+from tai_dpt.scoring.scores import Scores, Scoring, score
 from tai_dpt.toolbox import build_lr_scheduler, build_optimizer, load_checkpoint
 from tai_dpt.trainers.class_texts import caption_concepts
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
@@ -155,7 +156,7 @@ class PromptTrainer(MultiLabelTrainer):
         learned = {n: value.detach() for n, value in (self.model() | self.model.numbers()).items()}
         if not self.options.CONCEPTS:
             return lambda features: self.scores(features, learned, training=False)
-        concepts, constants = self._concepts, self.concept_constants(learned)
+        concepts, constants = self.concepts, self.concept_constants(learned)
 
         def both(features: AnyFeatures) -> Scores:
             ours = self.scores(features, learned, training=False)
@@ -164,8 +165,31 @@ class PromptTrainer(MultiLabelTrainer):
 
         return both
 
+    def local_prompt(self) -> str:
+        """The prompt that the parts of an image are compared with."""
+        return "local"
+
+    @torch.no_grad()
+    def learned(self) -> Learned | None:
+        """Prompts, or with ``CONCEPTS`` a mix; None without a global and a local prompt."""
+        embeddings = self.model()
+        if self.local_prompt() not in embeddings:
+            return None
+        tensors = {"global": embeddings["global"], "local": embeddings[self.local_prompt()]}
+        constants = self.concept_constants(embeddings)
+        scoring = Scoring(
+            scale=float(constants["scale"]),
+            sharpness_image=float(constants["sharpness"]),
+            sharpness_text=self.options.get("SHARPNESS_TEXT", Scoring.sharpness_text),
+            position_embedding=self.position_embedding,
+        )
+        if not self.options.CONCEPTS:
+            return Learned(Prompts(), tensors, scoring)
+        return Learned(Mix(), {**tensors, "concepts": self.concepts}, scoring)
+
     @cached_property
-    def _concepts(self) -> Tensor:
+    def concepts(self) -> Tensor:
+        """What the captions that name a class have in common (C, D)."""
         return caption_concepts(self.cfg, self.backbone, self.dataset, report=self.report)
 
     @contextmanager

@@ -39,6 +39,9 @@ class TaIDPT(CaptionTrainer):
         local one from; the places of an image are then compared with the global one."""
         return ("global", "local") if self.backbone.text.every_token else ("global",)
 
+    def local_prompt(self) -> str:
+        return self.context_names()[-1]
+
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
@@ -46,7 +49,7 @@ class TaIDPT(CaptionTrainer):
         return score(
             features,
             learned["global"],
-            learned.get("local", learned["global"]),
+            learned[self.local_prompt()],
             scale=options.SCALE,
             sharpness=options.SHARPNESS_TEXT if training else options.SHARPNESS_IMAGE,
         )

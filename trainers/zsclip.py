@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from yacs.config import CfgNode
 
-from tai_dpt.features import AnyFeatures
-from tai_dpt.scoring.scores import Scores, score
+from tai_dpt.scoring.methods import Learned, Prompts
+from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.class_texts import check_template, template_embeddings
 from tai_dpt.trainers.multilabel import Scorer
@@ -40,10 +40,13 @@ class ZSCLIP(UntrainedTrainer):
     def score_scale(self) -> float:
         return self.backbone.logit_scale
 
+    def learned(self) -> Learned:
+        scale = self.score_scale()
+        scoring = Scoring(
+            scale=scale, sharpness_image=scale, position_embedding=self.position_embedding
+        )
+        tensors = {"global": self.embeddings, "local": self.embeddings}
+        return Learned(Prompts(), tensors, scoring)
+
     def scorer(self) -> Scorer:
-        scale = self.backbone.logit_scale
-
-        def score_features(features: AnyFeatures) -> Scores:
-            return score(features, self.embeddings, self.embeddings, scale=scale, sharpness=scale)
-
-        return score_features
+        return self.learned().scores

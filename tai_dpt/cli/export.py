@@ -9,6 +9,7 @@ import json
 import logging
 import tempfile
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,41 @@ from tai_dpt.features import Features
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import say
 from tai_dpt.io.output import check_output_folder
+from tai_dpt.scoring.methods import Learned
+from tai_dpt.scoring.patch_classifier import patch_setting
 from tai_dpt.scoring.rectification import rectify_scores
-from tai_dpt.scoring.scores import score
 from tai_dpt.tagger.tagger import PromptTagger
 
 EMBEDDINGS_FILE = "class_embeddings.safetensors"
 ABOUT_FILE = "service.json"
 ONNX_FILE = "image.onnx"
 _OPSET = 18
+# each method's scores, of features g and F_j and the tensors in the file: u moves v to its texts
+_PARTS = "scale * sum_j softmax_j(sharpness * F_j @ tensors.{0}.T) * (F_j @ tensors.{0}.T)"
+_MEAN = {"merged": "(global + local) / 2"}
+_PROMPTS = {"global": "scale * g @ tensors.global.T", "local": _PARTS.format("local"), **_MEAN}
+_FORMULAS = {
+    "tai-dpt": _PROMPTS,
+    "concepts": _PROMPTS,
+    "mix": {
+        "global": "scale * g @ (tensors.global + tensors.concepts).T",
+        "local": f"{_PARTS.format('local')} + {_PARTS.format('concepts')}",
+        **_MEAN,
+    },
+    "comc": {
+        "m(v)": "normalise(softmax(text_scale * v @ tensors.templates.T) @ tensors.templates)",
+        "u(v)": "(1 - towards_text) * v + towards_text * m(v)",
+        "global": "u(g) @ tensors.head.T",
+        "local": "max_j u(F_j) @ tensors.head.T",
+        **_MEAN,
+    },
+    "piaa": {
+        "q_j": "softmax((F_j @ tensors.weight.T + tensors.bias) / 500)",
+        "global": "softmax(global_sharpness * g @ tensors.global.T)",
+        "local": "softmax(local_sharpness * max_j q_j)",
+        "merged": "0.9 * local + 0.1 * global",
+    },
+}
 # over the classes of one image
 _RECTIFIED = {
     "centre": "merged - mean(merged)",
@@ -63,8 +91,8 @@ def export(
       tai-dpt export my-tagger --out service/
       tai-dpt export my-tagger --out service/ --onnx
 
-    class_embeddings.safetensors holds 'global' and 'local' (classes × width), service.json the
-    class names, the preprocessing and how scores become probabilities. image.onnx goes from
+    class_embeddings.safetensors holds the classes' tensors, service.json what is made of them,
+    the class names, the preprocessing and how scores become probabilities. image.onnx goes from
     pixels (batch, 3, height, width), preprocessed as service.json says, to 'scores' (batch,
     classes), and to the features 'global' and 'local' for other class embeddings. Where ONNX
     Runtime is installed the two are compared.
@@ -100,9 +128,9 @@ def service_facts(tagger: PromptTagger) -> dict[str, Any]:
         "class_names": tagger.classes_.tolist(),
         "preprocessing": tagger.preprocessing.as_dict(),
         "scores": {
-            "global": "scale * g @ G.T",
-            "local": "scale * sum_j softmax_j(sharpness * F_j @ L.T) * (F_j @ L.T)",
-            "merged": "(global + local) / 2",
+            "method": tagger.method.name,
+            **_FORMULAS[tagger.method.name],
+            **_constants(tagger),
             "scale": scoring.scale,
             "sharpness": scoring.sharpness_image,
             **({"rectify_merged": _RECTIFIED[scoring.rectify]} if rectified else {}),
@@ -124,6 +152,14 @@ def service_facts(tagger: PromptTagger) -> dict[str, Any]:
     }
 
 
+def _constants(tagger: PromptTagger) -> dict[str, Any]:
+    """The method's own numbers."""
+    values = asdict(tagger.method)
+    if "setting" in values:
+        values |= asdict(patch_setting(values["setting"]))
+    return {name: value for name, value in values.items() if name != "name"}
+
+
 class ImageSide(nn.Module):
     """Pixels to merged scores and normalised features: what is exported."""
 
@@ -131,26 +167,20 @@ class ImageSide(nn.Module):
         super().__init__()
         self.tower = copy.deepcopy(tagger.backbone.image).cpu()
         self.position_embedding = tagger.scoring.position_embedding
-        self.scale = tagger.scoring.scale
-        self.sharpness = tagger.scoring.sharpness_image
-        self.rectify = tagger.scoring.rectify
+        self.method, self.scoring = tagger.method, tagger.scoring
         self.softmax_sharpness = tagger.softmax_sharpness
-        self.register_buffer("global_embeddings", tagger.embeddings["global"].cpu())
-        self.register_buffer("local_embeddings", tagger.embeddings["local"].cpu())
+        for name in tagger.method.shapes:
+            self.register_buffer(f"kept_{name}", tagger.embeddings[name].cpu())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, C), global (B, D) and local features (B, N, D) of pixels (B, 3, H, W)."""
         global_, local = self.tower(pixels, position_embedding=self.position_embedding)
         global_, local = F.normalize(global_, dim=-1), F.normalize(local, dim=-1)
         mask = torch.ones_like(local[..., 0], dtype=torch.bool)
-        scores = score(
-            Features(global_, local, mask),
-            self.get_buffer("global_embeddings"),
-            self.get_buffer("local_embeddings"),
-            scale=self.scale,
-            sharpness=self.sharpness,
-        )
-        scores = rectify_scores(scores, self.rectify, sharpness=self.softmax_sharpness)
+        kept = {name: self.get_buffer(f"kept_{name}") for name in self.method.shapes}
+        learned = Learned(self.method, kept, self.scoring)
+        scores = learned.scores(Features(global_, local, mask))
+        scores = rectify_scores(scores, self.scoring.rectify, sharpness=self.softmax_sharpness)
         return scores.merged, global_, local
 
 

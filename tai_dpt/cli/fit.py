@@ -41,6 +41,13 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
     default="RN50",
     help=f"A published CLIP by name, a weight file, or '{SHIPPED}' (the tiny one that ships).",
 )
+@click.option(
+    "--method",
+    type=click.Choice(["tai-dpt", "concepts", "comc", "mix"]),
+    default="tai-dpt",
+    help="Learn prompts; nothing (a class is the mean of the captions that name it); a linear "
+    "head; or prompts with concepts added.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Default: as many as make 400 steps.")
 @click.option(
     "--config",
@@ -70,6 +77,7 @@ def fit(
     captions: tuple[Path, ...],
     out: Path,
     backbone: str,
+    method: str,
     epochs: int | None,
     config: Path | None,
     rectify: Any,
@@ -86,6 +94,8 @@ def fit(
     Examples:
       tai-dpt fit --classes classes.txt --captions corpus.txt --out my-tagger
       tai-dpt fit --classes classes.txt --out my-tagger --backbone ViT-B/16
+      tai-dpt fit --classes classes.txt --captions corpus.txt --out quick \\
+          --method concepts
       tai-dpt fit --classes coco2014 --captions captions_train2014.json \\
           --config configs/trainers/TaIDPT/rn50.yaml --out coco \\
           TRAINER.TAIDPT.N_CTX 8
@@ -98,6 +108,8 @@ def fit(
     from tai_dpt.tagger.fitting import Progress, Tagger
 
     given = [path for path in (classes, *captions, backbone, config) if path]
+    if epochs and method == "concepts":
+        raise InputError("--epochs: --method concepts trains nothing, leave it out")
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
     backbone = backbone_file(backbone)
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
@@ -118,6 +130,7 @@ def fit(
             captions=captions or None,
             device=device,
             backbone=backbone,
+            method=method,
             config=config,
             options=[*pairs, *options],
             rectify=rectify,
@@ -137,6 +150,7 @@ def fit(
 def _facts(tagger: Any, out: Path) -> dict[str, Any]:
     return {
         "tagger": str(out),
+        "method": tagger.method.name,
         "classes": tagger.classes_.tolist(),
         "captions": tagger.provenance["captions"],
         "backbone": {
@@ -152,10 +166,12 @@ def _account(tagger: Any, out: Path) -> str:
     recipe = tagger.provenance["recipe"]
     source = "written from templates" if counts["written_from_templates"] else "of yours"
     lines = [
-        f"{out}: {len(tagger.classes_)} classes, {tagger.backbone.name}",
+        f"{out}: {len(tagger.classes_)} classes, {tagger.backbone.name}, {tagger.method.name}",
         f"learned from {counts['learned_from']:,} texts in {recipe['steps']:,} steps (captions "
         f"{source}, and the class names in templates); loss {recipe['loss'][0]:.2f} → "
-        f"{recipe['loss'][-1]:.2f}",
+        f"{recipe['loss'][-1]:.2f}"
+        if recipe["steps"]
+        else f"from {counts['learned_from']:,} captions ({source}), without training",
     ]
     if counts["naming_no_class"]:
         lines.append(f"{counts['naming_no_class']:,} captions name none of the classes: left out")

@@ -89,32 +89,22 @@ def _trainer_of(run: Path, cfg: CfgNode) -> Any:
     return trainer
 
 
-def _local_embeddings(trainer: Any) -> Any:
-    """Local class embeddings (C, D); None where the method has none, or not just one."""
-    import torch
-
-    if hasattr(trainer, "embeddings"):
-        return trainer.embeddings
-    if "local" not in getattr(getattr(trainer, "model", None), "names", ()):
-        return None
-    with torch.no_grad():
-        return trainer.model()["local"]
-
-
 def _tagger_of(trainer: Any, results: dict[str, Any]) -> tuple[Any, str]:
     """What draws heat maps, and why there is none."""
     from tai_dpt.tagger.tagger import PromptTagger
 
-    embeddings = _local_embeddings(trainer)
-    if embeddings is None:
+    learned = trainer.learned()
+    if learned is None:
         return None, f"heat maps ({results['trainer']} has no local prompt to draw)"
     if trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
         return None, "heat maps (the backbone's weights have changed since the run)"
     tagger = PromptTagger(
         backbone=trainer.backbone,
         class_names=trainer.dataset.classnames,
-        embeddings={"global": embeddings, "local": embeddings},
+        embeddings=learned.tensors,
         contexts={},
+        method=learned.method,
+        scoring=learned.scoring,
         preprocessing=trainer.preprocessing,
     )
     return tagger, ""

@@ -20,7 +20,7 @@ from tai_dpt.scoring.scores import Scores
 # published constants without a rule for choosing among them
 _FIRST_SHARPNESS = 60.0
 _KEPT_PER_CLASS = 512
-_PATCH_TEMPERATURE = 500.0
+PATCH_TEMPERATURE = 500.0
 _LOCAL_WEIGHT = 0.9
 
 
@@ -142,7 +142,7 @@ class PatchClassifier:
             global_scores: ``g·t`` (B, C), where it comes from another model.
         """
         padded = features.padded() if isinstance(features, PackedFeatures) else features
-        probability = (self.logits(padded.local) / _PATCH_TEMPERATURE).softmax(dim=2)
+        probability = (self.logits(padded.local) / PATCH_TEMPERATURE).softmax(dim=2)
         best = probability.masked_fill(~padded.mask[..., None], -math.inf).amax(dim=1)
         local = (setting.local_sharpness * best).softmax(dim=1)
         if global_scores is None:

@@ -172,7 +172,7 @@ def heat_map(features: Features, local_embeddings: Tensor) -> Tensor:
 def shifted_heat_map(
     encode: Callable[[Tensor], Features],
     pixels: Tensor,
-    local_embeddings: Tensor,
+    similarity: Callable[[Features], Tensor],
     *,
     cell: int,
     shifts: int,
@@ -184,7 +184,7 @@ def shifted_heat_map(
     Args:
         encode: pixels (1, 3, H, W) to features.
         pixels: the image (1, 3, H, W); H and W are multiples of ``cell``.
-        local_embeddings: (k, D).
+        similarity: of each place to each class (1, N, k), of features.
         cell: pixels a side of what one local position sees.
 
     Returns: (k, H / cell · shifts, W / cell · shifts), on the CPU.
@@ -194,12 +194,12 @@ def shifted_heat_map(
     ...     return Features(local[:, 0], local, torch.ones(local.shape[:2], dtype=torch.bool))
     >>> red = torch.zeros(1, 3, 2, 4)
     >>> red[:, 0, :, 2:] = 1.0  # on the right
-    >>> shifted_heat_map(encode, red, torch.eye(3)[:1], cell=2, shifts=1)
+    >>> shifted_heat_map(encode, red, lambda seen: seen.local[..., :1], cell=2, shifts=1)
     tensor([[[0., 1.]]])
     """
     height, width = pixels.shape[2:]
     rows, columns = height // cell, width // cell
-    fine = torch.zeros(len(local_embeddings), rows * shifts, columns * shifts)
+    fine = torch.zeros(0)
     padded, offsets = pixels, [0]
     if shifts > 1:
         padded = F.pad(pixels, (cell // 2,) * 4, mode="replicate")
@@ -208,7 +208,9 @@ def shifted_heat_map(
     for down, top in enumerate(offsets):
         for right, left in enumerate(offsets):
             view = padded[..., top : top + height, left : left + width]
-            values = heat_map(encode(view), local_embeddings)[0]  # (N, k)
+            values = similarity(encode(view))[0]  # (N, k)
+            if not len(fine):
+                fine = torch.zeros(values.shape[1], rows * shifts, columns * shifts)
             fine[:, down::shifts, right::shifts] = values.T.view(-1, rows, columns).cpu()
     return fine
 

@@ -1,4 +1,4 @@
-"""From class names and captions to a tagger: a ``TaIDPT`` run without a benchmark around it."""
+"""From class names and captions to a tagger: a trainer's run without a benchmark around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import numpy as np
 import torch
@@ -18,16 +18,19 @@ from tai_dpt.backbones import has_name
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.device import choose_device
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, unknown
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
 from tai_dpt.scoring.rectification import check_rectification
-from tai_dpt.scoring.scores import Rectification, Scoring
+from tai_dpt.scoring.scores import Rectification
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import get_cfg_default, open_log
+from tai_dpt.trainers.comc import CoMC
+from tai_dpt.trainers.concepts import Concepts
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
+from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.run_record import plain_config
 from tai_dpt.trainers.tai_dpt import TaIDPT
@@ -37,6 +40,7 @@ PathLike = str | os.PathLike[str]
 # The published recipe is 4,600 steps at 1e-4; a short run needs larger ones. Both figures
 # are those of the small world's config, where 240 steps do.
 STEPS = 400
+HEAD_STEPS = 2000
 _RECIPE: dict[str, Any] = {
     "DATALOADER.TRAIN_X.BATCH_SIZE": 256,
     "OPTIM.NAME": "sgd",
@@ -50,6 +54,13 @@ _RECIPE: dict[str, Any] = {
     "TEST.NO_TEST": True,
     "TRAIN.CHECKPOINT_FREQ": 0,
     "VERBOSE": False,
+}
+# of the linear head, as published; its steps are a thousandth of the work, so it takes more
+_HEAD_RECIPE: dict[str, Any] = {
+    "DATALOADER.TRAIN_X.BATCH_SIZE": 512,
+    "OPTIM.NAME": "adam",
+    "OPTIM.LR": 0.001,
+    "OPTIM.WEIGHT_DECAY": 0.0,
 }
 # how the trainer's epochs are chosen where nobody chose them
 _AUTO_EPOCHS = 0
@@ -68,13 +79,15 @@ class Progress:
     step: Callable[[int, int, float], None] = lambda done, total, loss: None
 
 
-class _Fitting(TaIDPT):
-    """The trainer, watched, with captions held out and as many epochs as the corpus needs.
+class _Fitting(MultiLabelTrainer):
+    """A trainer, watched, with captions held out and as many epochs as the corpus needs.
 
     What a run says of itself goes to ``log_file`` alone, or nowhere: the console is the caller's.
     """
 
     dataset: PlainCaptions
+    trainer: ClassVar[str]  # its registered name
+    steps = STEPS
 
     def __init__(
         self,
@@ -107,10 +120,17 @@ class _Fitting(TaIDPT):
                 stacklevel=2,
             )
         loader = super().build_train_loader()
+        if loader is None:
+            corpus = self.dataset.corpus
+            self.report(
+                f"{len(corpus) - corpus.templates:,} captions say what {self.num_classes} classes "
+                "have in common; nothing is trained"
+            )
+            return None
         if self.cfg.OPTIM.MAX_EPOCH == _AUTO_EPOCHS:
             self.cfg.defrost()
             # one more: the first epoch only warms up
-            self.cfg.OPTIM.MAX_EPOCH = 1 + max(-(-STEPS // len(loader)), 3)
+            self.cfg.OPTIM.MAX_EPOCH = 1 + max(-(-self.steps // len(loader)), 3)
             self.cfg.freeze()
             self.max_epoch = self.cfg.OPTIM.MAX_EPOCH
         self.report(
@@ -120,13 +140,34 @@ class _Fitting(TaIDPT):
         return loader
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        summary = super().forward_backward(batch)
+        summary = dict(super().forward_backward(batch))
         self.losses.append(summary["loss"])
         total = self.max_epoch * self.num_batches
         self.progress.step(
             self.epoch * self.num_batches + self.batch_idx + 1, total, summary["loss"]
         )
         return summary
+
+
+class _Prompts(_Fitting, TaIDPT):
+    trainer = "TaIDPT"
+
+
+class _Concepts(_Fitting, Concepts):
+    trainer = "Concepts"
+
+
+class _Head(_Fitting, CoMC):
+    trainer, steps = "CoMC", HEAD_STEPS
+
+
+_METHODS: dict[str, type[_Fitting]] = {
+    "tai-dpt": _Prompts,
+    "concepts": _Concepts,
+    "comc": _Head,
+    "mix": _Prompts,
+}
+METHODS = tuple(_METHODS)
 
 
 class Tagger(PromptTagger):
@@ -144,6 +185,7 @@ class Tagger(PromptTagger):
         classes: Vocabulary | Mapping[str, Sequence[str]] | Sequence[str] | PathLike,
         captions: Sequence[str] | Sequence[Path] | PathLike | None = None,
         backbone: PathLike = "RN50",
+        method: str = "tai-dpt",
         config: PathLike | None = None,
         options: Sequence[Any] = (),
         rectify: Rectification = "none",
@@ -152,7 +194,7 @@ class Tagger(PromptTagger):
         progress: Progress | None = None,
         device: torch.device | str = "auto",
     ) -> Tagger:
-        """Learn prompts from captions (``TaIDPT``), then calibrate on captions held out.
+        """Learn from captions, then calibrate on captions held out.
 
         Args:
             classes: names; or names and their synonyms; or a class list's file (see
@@ -160,6 +202,8 @@ class Tagger(PromptTagger):
             captions: texts; or the path of a caption file, or ``Path``s of several; None writes
                 them from templates.
             backbone: a published CLIP's name, or a weight file.
+            method: "tai-dpt" learns prompts; "concepts" nothing, a class is what the captions that
+                name it have in common; "comc" a linear head; "mix" adds concepts to prompts.
             config: a trainer's yaml file, to replace the recipe for short runs; the
                 published one is ``configs/trainers/TaIDPT/rn50.yaml``.
             options: KEY, VALUE, … of the configuration, as after ``train.py``'s flags.
@@ -170,7 +214,8 @@ class Tagger(PromptTagger):
             device: where to compute, as for ``load``.
 
         Raises:
-            InputError: no classes, no caption that names one, an unknown backbone or option.
+            InputError: no classes, no caption that names one, an unknown backbone, method or
+                option.
         """
         progress, device = progress or Progress(), choose_device(device)
         vocabulary = _vocabulary(classes)
@@ -183,57 +228,53 @@ class Tagger(PromptTagger):
             files = [_caption_file(path) for path in captions]
         elif captions is not None:
             texts = _texts(captions)
-        cfg = _configuration(files, backbone, config, options, seed, log_folder or "")
+        cfg = _configuration(files, backbone, method, config, options, seed, log_folder or "")
         dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts, report=progress.line)
         with open_log(log_folder) if log_folder else nullcontext() as log_file:
-            trainer = _Fitting(cfg, dataset, progress, log_file, device)
+            trainer = _METHODS[method](cfg, dataset, progress, log_file, device)
             trainer.train()
-        return _tagger(cls, trainer, rectify)
+        return _tagger(cls, trainer, method, rectify)
 
 
-def _tagger(cls: type[Tagger], trainer: _Fitting, rectify: Rectification) -> Tagger:
+def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectification) -> Tagger:
     cfg, options, backbone = trainer.cfg, trainer.options, trainer.backbone
     corpus, held_out = trainer.dataset.corpus, trainer.held_out
-    with torch.no_grad():
-        embeddings = trainer.model()
-    if "local" not in embeddings:  # the backbone's captions teach a global prompt alone
-        embeddings["local"] = embeddings["global"]
-    contexts = {name: getattr(trainer.model, f"ctx_{name}") for name in trainer.model.names}
+    learned = trainer.learned()
+    assert learned is not None  # guided concepts were refused
+    contexts = {}
+    if isinstance(trainer, TaIDPT):
+        contexts = {name: getattr(trainer.model, f"ctx_{name}") for name in trainer.model.names}
     steps = len(trainer.losses)
     vocabulary = trainer.dataset.vocabulary
     name = cfg.MODEL.BACKBONE.NAME
     tagger = cls(
         backbone=backbone,
         class_names=trainer.dataset.classnames,
-        embeddings=embeddings,
+        embeddings=learned.tensors,
         contexts=contexts,
-        scoring=Scoring(
-            scale=options.SCALE,
-            sharpness_image=options.SHARPNESS_IMAGE,
-            sharpness_text=options.SHARPNESS_TEXT,
-            position_embedding=trainer.position_embedding,
-            rectify=rectify,
-        ),
+        method=learned.method,
+        scoring=replace(learned.scoring, rectify=rectify),
         preprocessing=trainer.preprocessing,
         provenance={
             "language": vocabulary.language,
             "synonyms": [list(words) for words in vocabulary.synonyms],
             "captions": {
                 "written_from_templates": trainer.dataset.written,
-                "learned_from": len(corpus),
+                "learned_from": len(corpus) - (0 if steps else corpus.templates),
                 "held_out": len(held_out),
                 "naming_no_class": corpus.dropped,
                 "per_class": corpus.per_class_counts.tolist(),
             },
             "recipe": {
                 "steps": steps,
-                "epochs": trainer.max_epoch,
+                "method": method,
+                "epochs": trainer.max_epoch if steps else 0,
                 "loss": [float(np.mean(part)) for part in np.array_split(trainer.losses, 20)]
                 if steps >= 20
                 else trainer.losses,
                 "seed": cfg.SEED,
                 "optimizer": plain_config(cfg.OPTIM),
-                "prompts": plain_config(options),
+                "options": plain_config(options),
                 "batch_size": cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             },
         },
@@ -254,20 +295,33 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, rectify: Rectification) -> Tag
 def _configuration(
     caption_files: Sequence[str],
     backbone: PathLike,
+    method: str,
     config: PathLike | None,
     options: Sequence[Any],
     seed: int,
     output: PathLike,
 ) -> CfgNode:
     """The run's frozen config."""
+    if method not in _METHODS:
+        raise unknown("method", method, _METHODS)
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    merge_pairs(cfg, [part for pair in _RECIPE.items() for part in pair])
+    recipe = _RECIPE | (_HEAD_RECIPE if method == "comc" else {})
+    merge_pairs(cfg, [part for pair in recipe.items() for part in pair])
     cfg.OPTIM.MAX_EPOCH = _AUTO_EPOCHS
     if config is not None:
         merge_file(cfg, config)
     merge_pairs(cfg, options)
-    cfg.TRAINER.NAME, cfg.DATASET.NAME = "TaIDPT", "PlainCaptions"
+    if method == "tai-dpt" and cfg.TRAINER.TAIDPT.CONCEPTS:
+        raise InputError("TRAINER.TAIDPT.CONCEPTS True is the method mix: ask for that")
+    cfg.TRAINER.TAIDPT.CONCEPTS = method == "mix"
+    if method == "concepts" and cfg.TRAINER.CONCEPTS.CONTEXT_GUIDED:
+        raise InputError(
+            "TRAINER.CONCEPTS.CONTEXT_GUIDED needs the captions at hand, which a tagger does not "
+            "keep: leave it out, or evaluate it as a run (tai-dpt train --trainer Concepts)"
+        )
+    cfg.TRAINER.NAME = _METHODS[method].trainer
+    cfg.DATASET.NAME = "PlainCaptions"
     cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
     cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
     cfg.MODEL.BACKBONE.NAME = os.fspath(backbone)

@@ -28,6 +28,7 @@ from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
 from tai_dpt.labels.vocabulary import ENGLISH
 from tai_dpt.scoring.calibration import Calibration
+from tai_dpt.scoring.methods import Method, Prompts
 from tai_dpt.scoring.scores import Scoring
 
 ABOUT_FILE = "tagger.json"
@@ -71,6 +72,7 @@ class _TaggerRecord(Record):
     written_by: str
     class_names: Names
     backbone: _BackboneRecord
+    method: Method = Prompts()
     scoring: Scoring
     preprocessing: dict[str, Any]
     calibration: dict[str, Any] | None
@@ -84,8 +86,9 @@ class TaggerParts:
 
     backbone: Backbone
     class_names: tuple[str, ...]
-    embeddings: Mapping[str, Tensor]  # (C, D) each
+    embeddings: Mapping[str, Tensor]  # as ``method.shapes`` says
     contexts: Mapping[str, Tensor]
+    method: Method
     scoring: Scoring
     preprocessing: Preprocessing
     calibration: Calibration | None
@@ -135,10 +138,11 @@ def save(
             backbone["path"] = os.path.abspath(tagger.backbone_file or "")
         content = {
             "format": FORMAT,
-            "format_version": _version_of(tagger.scoring),
+            "format_version": _version_of(tagger.method, tagger.scoring),
             "written_by": f"tai_dpt {tai_dpt.__version__}",
             "class_names": list(tagger.class_names),
             "backbone": backbone,
+            **({} if tagger.method == Prompts() else {"method": asdict(tagger.method)}),
             "scoring": _scoring_values(tagger.scoring),
             "preprocessing": tagger.preprocessing.as_dict(),
             "calibration": tagger.calibration and tagger.calibration.as_dict(),
@@ -200,11 +204,12 @@ def write_calibration(
     With another rectification than before what captions gave no longer fits, and goes.
     """
     content = _read_about(Path(folder))
-    if content["scoring"].get("rectify", Scoring.rectify) != scoring.rectify:
+    about = checked(_TaggerRecord, content, where=str(Path(folder) / ABOUT_FILE), remedy=_COPY)
+    if about.scoring.rectify != scoring.rectify:
         content["about"].pop("calibration_on_captions", None)
     content["calibration"] = calibration.as_dict()
     content["scoring"] = _scoring_values(scoring)
-    content["format_version"] = _version_of(scoring)
+    content["format_version"] = _version_of(about.method, scoring)
     if view is not None:
         content["preprocessing"]["view"] = view
     _write_about(Path(folder), content)
@@ -216,9 +221,10 @@ def _scoring_values(scoring: Scoring) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k != "rectify" or v != Scoring.rectify}
 
 
-def _version_of(scoring: Scoring) -> int:
+def _version_of(method: Method, scoring: Scoring) -> int:
     """The format's version: the first, unless the folder says what that one would not heed."""
-    return _FIRST_VERSION if scoring.rectify == Scoring.rectify else FORMAT_VERSION
+    first = method == Prompts() and scoring.rectify == Scoring.rectify
+    return _FIRST_VERSION if first else FORMAT_VERSION
 
 
 def load(
@@ -260,6 +266,7 @@ def load(
         class_names=about.class_names,
         embeddings=embeddings,
         contexts=contexts,
+        method=about.method,
         scoring=about.scoring,
         preprocessing=preprocessing,
         calibration=calibration,
@@ -288,8 +295,12 @@ def _check_files(folder: Path, about: _TaggerRecord) -> None:
 def _read_embeddings(folder: Path, about: _TaggerRecord) -> dict[str, Tensor]:
     path = folder / EMBEDDINGS_FILE
     embeddings = read_safetensors(path, remedy=_COPY)
-    shape = ArraySpec("f", (len(about.class_names), about.backbone.embed_dim))
-    check_arrays(embeddings, {"global": shape, "local": shape}, where=str(path), remedy=_COPY)
+    sides = {"C": len(about.class_names), "D": about.backbone.embed_dim}
+    wanted = {
+        name: ArraySpec("f", tuple(sides[side] for side in shape))
+        for name, shape in about.method.shapes.items()
+    }
+    check_arrays(embeddings, wanted, where=str(path), remedy=_COPY)
     return embeddings
 
 

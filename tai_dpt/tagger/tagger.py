@@ -26,9 +26,10 @@ from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.labels.spelling import Names
 from tai_dpt.scoring.calibration import Calibration
+from tai_dpt.scoring.methods import Method, Patches, Prompts
 from tai_dpt.scoring.metrics import check_finite, top_k
 from tai_dpt.scoring.rectification import check_rectification, rectify_scores
-from tai_dpt.scoring.scores import KINDS, Scores, Scoring, heat_map, score, shifted_heat_map
+from tai_dpt.scoring.scores import KINDS, Scores, Scoring, shifted_heat_map
 from tai_dpt.tagger import folder as tagger_folder
 from tai_dpt.tagger.batch import TaggedBatch
 
@@ -56,6 +57,7 @@ class PromptTagger:
         class_names: Sequence[str],
         embeddings: Mapping[str, Tensor],
         contexts: Mapping[str, Tensor],
+        method: Method | None = None,
         scoring: Scoring | None = None,
         preprocessing: Preprocessing | None = None,
         calibration: Calibration | None = None,
@@ -64,20 +66,24 @@ class PromptTagger:
     ) -> None:
         """
         Args:
-            embeddings: L2-normalised class embeddings (C, D) named ``global`` and ``local``.
+            embeddings: the class tensors that ``method`` takes, by name; without one,
+                L2-normalised class embeddings (C, D) named ``global`` and ``local``.
             contexts: the learned context vectors by the same names, for the folder.
+            method: how they score (``tai_dpt.scoring.methods``); as TaI-DPT does where left out.
             scoring: κ, β and how each image's scores are rectified; TaI-DPT's where left out.
             preprocessing: the backbone's own where left out.
             backbone_file: the file the backbone came from, where it is none of the published.
         """
         self.backbone = backbone
         self.classes_: NDArray[np.str_] = np.array(list(class_names), dtype=np.str_)
-        for name in ("global", "local"):
-            if tuple(embeddings[name].shape) != (len(self.classes_), backbone.embed_dim):
+        self.method: Method = method or Prompts()
+        sides = {"C": len(self.classes_), "D": backbone.embed_dim}
+        for name, shape in self.method.shapes.items():
+            wanted = tuple(sides[side] for side in shape)
+            if tuple(embeddings[name].shape) != wanted:
                 raise InputError(
                     f"the {name} class embeddings are {tuple(embeddings[name].shape)}, wanted "
-                    f"{(len(self.classes_), backbone.embed_dim)}: they belong to other classes "
-                    "or to another backbone"
+                    f"{wanted}: they belong to other classes or to another backbone"
                 )
         self.embeddings = {k: v.detach().float().to(backbone.device) for k, v in embeddings.items()}
         self.contexts = {k: v.detach().float().cpu() for k, v in contexts.items()}
@@ -218,15 +224,12 @@ class PromptTagger:
     @torch.no_grad()
     def score_features(self, features: Features, *, sharpness: float) -> Scores:
         """Scores, rectified and on the CPU, of the features of images or captions."""
-        scores = score(
-            features,
-            self.embeddings["global"],
-            self.embeddings["local"],
-            scale=self.scoring.scale,
-            sharpness=sharpness,
+        scores = self.method.scores(
+            features, self.embeddings, scoring=self.scoring, sharpness=sharpness
         )
         how = self.scoring.rectify
-        scores = rectify_scores(scores, how, sharpness=self.softmax_sharpness)
+        if how != "none":
+            scores = rectify_scores(scores, how, sharpness=self.softmax_sharpness)
         return Scores(*(scores.of(kind).cpu() for kind in ("global", "local", "merged")))
 
     @property
@@ -238,6 +241,7 @@ class PromptTagger:
         self, captions: Sequence[str], *, kind: str = "merged"
     ) -> NDArray[np.float32]:
         """Class scores (n, C) of captions, as in training."""
+        self._need_words_known()
         if kind not in KINDS:
             raise unknown("kind of score", kind, KINDS)
         tokens = self.backbone.tokenize(captions)
@@ -255,6 +259,13 @@ class PromptTagger:
                 "for the best few (top), or calibrate it ('tai-dpt calibrate')"
             )
         return self.calibration
+
+    def _need_words_known(self) -> None:
+        if isinstance(self.method, Patches):
+            raise InputError(
+                "this tagger was adapted to images (PIAA) and knows no words: for captions take "
+                "the one it was adapted from, and calibrate it on images (--labelled)"
+            )
 
     # -- explaining ----------------------------------------------------------------------------
 
@@ -305,8 +316,11 @@ class PromptTagger:
         whole = as_image(image)
         cell = self.backbone.cell
         pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
-        embeddings = self.embeddings["local"][columns]
-        fine = shifted_heat_map(self._features, pixels, embeddings, cell=cell, shifts=shifts)
+
+        def similarity(features: Features) -> Tensor:
+            return self.method.places(features, self.embeddings, columns)
+
+        fine = shifted_heat_map(self._features, pixels, similarity, cell=cell, shifts=shifts)
         if full_size:
             fine = F.interpolate(
                 fine[None], size=whole.size[::-1], mode="bicubic", align_corners=False
@@ -325,9 +339,10 @@ class PromptTagger:
         """
         columns = self.class_indices(classes)
         self.backbone.need_words("to explain a caption needs")
+        self._need_words_known()
         (tokens,) = self.backbone.tokenize([caption])
         features = self.backbone.encode_texts([tokens])
-        values = heat_map(features, self.embeddings["local"][columns])[0].cpu().numpy()  # (N, k)
+        values = self.method.places(features, self.embeddings, columns)[0].cpu().numpy()  # (N, k)
         words, spans = self.backbone.words(tokens[1:-1])
         if not words:
             raise InputError("the caption is empty; write a sentence")
@@ -355,6 +370,7 @@ class PromptTagger:
             class_names=tuple(self.classes_.tolist()),
             embeddings=self.embeddings,
             contexts=self.contexts,
+            method=self.method,
             scoring=self.scoring,
             preprocessing=self.preprocessing,
             calibration=self.calibration,

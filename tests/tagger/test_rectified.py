@@ -100,7 +100,7 @@ def test_tag_with_another_rule_has_scores_and_no_probabilities(desk):
     code, out, err = run("tag", desk / "tagger", image, "--rectify", "centre", "--json")
     assert code == 0, err
     assert "not calibrated" in err
-    labels = json.loads(out)["labels"]
+    labels = json.loads(out)[0]["labels"]
     assert sum(label["score"] for label in labels) == pytest.approx(0, abs=1e-3)
     code, _, err = run(
         *("tag", desk / "tagger", image, "--rectify", "centre", "--threshold", 0.5),
