@@ -82,7 +82,12 @@ class MultiLabelDataset(DatasetBase):
         train: ImageSplit | None = None,
         val: ImageSplit | None = None,
         test: ImageSplit | None = None,
+        chosen: bool = False,
     ) -> None:
+        """
+        Args:
+            chosen: whether the vocabulary and the labels are those of ``DATASET.CLASSES`` already.
+        """
         self.cfg = cfg
         self._corpus = corpus
         given = {"train": train, "val": val, "test": test}
@@ -91,7 +96,7 @@ class MultiLabelDataset(DatasetBase):
         self._columns: list[int] | None = None  # of it, the classes that are asked for
         if cfg.DATASET.EVAL_IMAGES not in EVAL_IMAGES:
             raise unknown("DATASET.EVAL_IMAGES", cfg.DATASET.EVAL_IMAGES, EVAL_IMAGES)
-        if cfg.DATASET.CLASSES:
+        if cfg.DATASET.CLASSES and not chosen:
             self._columns = subset_columns(cfg.DATASET.CLASSES, vocabulary)
             vocabulary = vocabulary.subset(self._columns)
             for name, split in self._splits.items():

@@ -16,7 +16,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.RECIPE = ""  # whose published settings a sweep takes: configs/trainers/*/*_RECIPE.yaml
     dataset.VOCABULARY = ""  # built-in (voc2007, coco2014, nuswide) or a .txt/.yaml file
     dataset.CLASS_NAMES = "paper"  # built-in vocabularies: "paper" or "readable" names
-    dataset.CLASSES = ""  # some of COCO's classes: see datasets/class_subsets.py; "": all
+    dataset.CLASSES = ""  # some of them: see datasets/class_subsets.py; "": all
     # what is evaluated: "all" images of the split, or those with "any_positive" label
     dataset.EVAL_IMAGES = "all"
     dataset.ON_BAD_IMAGE = "error"  # an unreadable image: "error", or "skip" (named, counted)

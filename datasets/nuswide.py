@@ -8,6 +8,7 @@ published archives unpack ``TrainTestLabels`` into ``Groundtruth`` and ``Concept
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tai_dpt.datasets.base import (
     dataset_path,
     vocabulary_from_config,
 )
+from tai_dpt.datasets.nus_tags import TAG_SUBSETS, seen_tags, tag_labels, with_tags
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
@@ -27,7 +29,12 @@ from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
 UNLABELLED = ("keep", "drop")
-_PLACES = {"Concepts81.txt": "ConceptsList", "TrainTestLabels": "Groundtruth"}
+_PLACES = {
+    "Concepts81.txt": "ConceptsList",
+    "TrainTestLabels": "Groundtruth",
+    "TagList1k.txt": "NUS_WID_Tags",
+    "AllTags1k.txt": "NUS_WID_Tags",
+}
 _BOM = b"\xef\xbb\xbf"
 _ZERO, _ONE = b"01"
 
@@ -48,16 +55,29 @@ class NUSWIDE(MultiLabelDataset):
                 options.UNLABELLED,
                 UNLABELLED,
             )
-        vocabulary = vocabulary_from_config(cfg)
+        concepts = vocabulary_from_config(cfg)
         home = dataset_path(cfg, options.FOLDER)
-        check_concepts(home, vocabulary)
+        check_concepts(home, concepts)
+        chosen = cfg.DATASET.CLASSES in TAG_SUBSETS
+        tags: tuple[str, ...] = ()
+        if chosen and cfg.DATASET.CLASSES != "concepts81":
+            tags = seen_tags(place(home, "TagList1k.txt"), concepts.dataset_names)
+        with_concepts = cfg.DATASET.CLASSES != "tags925"
+        vocabulary = with_tags(concepts if with_concepts else None, tags)
         splits = {}
         for split in ("train", "test"):
-            images = nuswide_split(home, split.title(), vocabulary)
+            images = nuswide_split(home, split.title(), concepts)
+            if tags:
+                every = image_ids(home, "")
+                shown = tag_labels(place(home, "AllTags1k.txt"), every, images.ids, tags)
+                labels = np.hstack([images.labels, shown] if with_concepts else [shown])
+                images = replace(images, labels=labels)
             if options.UNLABELLED == "drop":
                 images = images.subset(np.flatnonzero((images.labels > 0).any(1)))
             splits[split] = images
-        super().__init__(cfg, vocabulary=vocabulary, train=splits["train"], test=splits["test"])
+        super().__init__(
+            cfg, vocabulary=vocabulary, chosen=chosen, train=splits["train"], test=splits["test"]
+        )
 
 
 def nuswide_split(home: Path, name: str, vocabulary: Vocabulary) -> ImageSplit:
@@ -88,6 +108,9 @@ def nuswide_split(home: Path, name: str, vocabulary: Vocabulary) -> ImageSplit:
 def image_ids(home: Path, name: str) -> list[str]:
     """The images of ``ImageList/<name>Imagelist.txt``, as "actor/0001_2124494179.jpg".
 
+    Args:
+        name: ``Train``, ``Test``, or "" for all.
+
     Raises:
         InputError: there is no such file, or nothing in it.
     """
@@ -104,7 +127,7 @@ def label_file(home: Path, concept: str, name: str) -> Path:
 
 
 def place(home: Path, name: str) -> Path:
-    """``Concepts81.txt`` or ``TrainTestLabels``: in ``home``, or where the archives unpack it."""
+    """A file or folder of the archives: in ``home``, or in the folder that they unpack it to."""
     unpacked = home / _PLACES[name] / name
     return unpacked if unpacked.exists() and not (home / name).exists() else home / name
 

@@ -13,5 +13,5 @@
 # would all install at once. The table: tai-dpt report output/voc2007
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
-name=${1:?"usage: sbatch scripts/slurm.sh table1|table2|figure6|figure7|beyond DATASET [options]"}
+name=${1:?"usage: sbatch scripts/slurm.sh table1|table2|figure6|figure7|table3|zero_shot|beyond DATASET [options]"}
 exec bash "scripts/$name.sh" "${@:2}"

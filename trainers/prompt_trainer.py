@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from tai_dpt.scoring.class_sampling import LEAST_CLASSES, ClassDraw, draw_classe
 from tai_dpt.scoring.methods import Learned, Mix, Prompts
 from tai_dpt.scoring.scores import Scores, Scoring, score
 from tai_dpt.toolbox import build_lr_scheduler, build_optimizer, load_checkpoint
+from tai_dpt.toolbox.checkpoint import find_checkpoint
 from tai_dpt.trainers.class_texts import caption_concepts
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, Scorer
 
@@ -218,7 +220,14 @@ class PromptTrainer(MultiLabelTrainer):
         return [v for v in state if isinstance(v, Tensor) and v.shape == context.shape]
 
     def _start_from(self, checkpoint: str) -> None:
-        """Take over what another run learned, as far as it is of these classes."""
+        """Take over what another run learned, as far as it is of these classes.
+
+        Args:
+            checkpoint: its file, or the run's folder, whose model for evaluation it is.
+        """
+        if Path(checkpoint).is_dir():
+            folder = Path(checkpoint) / "prompt_learner"
+            checkpoint = str(find_checkpoint(folder, None, report=self.log))
         content = load_checkpoint(checkpoint, report=self.log)
         if "state_dict" not in content:
             raise InputError(f"{checkpoint} has no 'state_dict'; it holds: {', '.join(content)}")

@@ -19,10 +19,15 @@ from tai_dpt.reports.tables import TABLES, expected_seeds, list_groups, nothing_
 from tai_dpt.scoring.results import run_files
 
 
+def _numbers(kind: str) -> list[str]:
+    """The tables or figures there are: what is behind the word."""
+    return [name.removeprefix(f"{kind} ") for name in TABLES if name.startswith(kind)]
+
+
 @command()
 @click.argument("places", type=FILE, nargs=-1, metavar="[FOLDER|PATTERN]...")
-@click.option("--table", type=click.Choice(["1", "2", "3", "beyond"]), help="this table only")
-@click.option("--figure", type=click.Choice(["6", "7"]), help="the figures of this plot only")
+@click.option("--table", type=click.Choice(_numbers("table")), help="this table only")
+@click.option("--figure", type=click.Choice(_numbers("figure")), help="the figures of this plot only")
 @click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")
 @click.option("--out", type=click.Path(path_type=Path), help="draw --figure: .png, .pdf or .svg")
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text")

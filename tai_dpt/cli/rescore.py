@@ -18,9 +18,15 @@ from tai_dpt.io.output import check_output_folder
 @click.option(
     "--rectify",
     "how",
-    type=click.Choice(["centre", "standardise", "softmax"]),
+    type=click.Choice(["none", "centre", "standardise", "softmax"]),
     default="standardise",
     help="How each image's scores are rectified by each other.",
+)
+@click.option(
+    "--eval-images",
+    type=click.Choice(["all", "any_positive"]),
+    default="all",
+    help="any_positive: leave out images that show no class.",
 )
 @click.option(
     "--sharpness",
@@ -30,7 +36,12 @@ from tai_dpt.io.output import check_output_folder
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the rectified scores.")
 @overwrite_option
 def rescore(
-    run: Path, how: str, sharpness: float | None, out: Path | None, overwrite: bool
+    run: Path,
+    how: str,
+    eval_images: str,
+    sharpness: float | None,
+    out: Path | None,
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Rectify the scores that RUN left, and print its mAP before and after.
 
@@ -48,6 +59,8 @@ def rescore(
         check_output_folder(out, files, overwrite=overwrite, inputs=run_files(run))
     before = read_component(run)
     after = before.rectified(how, sharpness=sharpness)
+    if eval_images == "any_positive":
+        after = after.with_a_class()
     metrics = {}
     rows = []
     for kind in ("merged", "global", "local"):
@@ -59,9 +72,11 @@ def rescore(
         ]
         metrics[kind] = values[1].as_dict()
         rows.append([kind, *(value.mAP for value in values)])
-    answer(tabulate(rows, ["mAP", "as stored", how], floatfmt=".2f"))
+    told = how if eval_images == "all" else f"{how}, {len(after.table.ids):,} images"
+    answer(tabulate(rows, ["mAP", "as stored", told], floatfmt=".2f"))
     changed = {
         "metrics": metrics,
+        "images": len(after.table.ids),
         "mAP": metrics[after.prediction]["mAP"],
         "prediction": after.prediction,
         "threshold_source": "none",

@@ -83,7 +83,8 @@ class Series:
 
 
 def tested(groups: Sequence[Group]) -> list[Group]:
-    return [group for group in groups if group.first.split == "test"]
+    """Those tested on all classes of their data set."""
+    return [group for group in groups if group.first.split == "test" and not group.first.classes]
 
 
 def lines_of(

@@ -47,6 +47,11 @@ class RunResult:
         return str(self.options.get("MODEL.BACKBONE.NAME", ""))
 
     @property
+    def classes(self) -> str:
+        """The subset of the data set's classes; "" for all."""
+        return str(self.options.get("DATASET.CLASSES", ""))
+
+    @property
     def added(self) -> str:
         """What is added to the method, as ``addition`` says; of an ensemble, to its image run."""
         return str(self.options["added"])
@@ -219,7 +224,9 @@ def _identity(run: RunResult) -> dict[str, Any]:
     for key, value in run.options.items():
         if key in _TELL_NOTHING_APART or not concerns(key, run.trainer):
             continue
-        if key.endswith("_RUN"):  # a run of the same seed: the folder above tells which
+        if key.endswith(
+            ("_RUN", ".INIT_WEIGHTS")
+        ):  # a run of the same seed: the folder above tells which
             value = re.sub(r"/seed-?\d+/?$", "", str(value))
         identity[key] = value
     return identity

@@ -17,7 +17,7 @@ from tai_dpt.scoring.metrics import (
 
 NORMALISATIONS = ("minmax", "zscore", "rank")
 _LEAST_GAIN = 0.05  # of mAP in percent that is worth a step of learned weights
-WEIGHTS = tuple(i / 20 for i in range(21))  # what a curve shows and choose_weight tries
+WEIGHTS = tuple(i / 20 for i in range(21))  # what a curve shows
 
 Matrix = NDArray[np.floating]
 
@@ -127,7 +127,9 @@ def learn_weights(
     """Weights on the simplex of high mAP on labelled images that are not evaluated on.
 
     From equal weights, the fusion moves towards one run or away from it for as long as the mAP
-    grows; of equally good steps the shortest is taken, so that chance does not move it.
+    grows by more than a standard error, which the classes' gains tell: on few images the best
+    weights there are chance, and equal ones are then the better guess elsewhere. Of equally good
+    steps the shortest is taken.
 
     Raises:
         InputError: no label there is positive; see ``fuse_all``.
@@ -138,23 +140,30 @@ def learn_weights(
     """
     parts = np.stack([normalise(matrix, normalisation) for matrix in matrices])  # (K, n, C)
 
-    def quality(weights: NDArray[np.float64]) -> float:
-        fused = np.tensordot(weights, parts, axes=1)
-        return mean_average_precision(average_precisions(fused, labels, ignore=ignore))
+    def quality(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        ap = average_precisions(np.tensordot(weights, parts, axes=1), labels, ignore=ignore)
+        return ap[~np.isnan(ap)]
 
     count = len(matrices)
     weights = np.full(count, 1 / count)
     best = quality(weights)
-    if math.isnan(best):
+    if not len(best):
         raise InputError(f"no positive label among the {len(labels):,} images to learn weights on")
     for step in (0.5, 0.25, 0.1, 0.05, 0.02):
         for _ in range(50):
             tried = [_moved(weights, k, towards) for k in range(count) for towards in (step, -step)]
             values = [quality(candidate) for candidate in tried]
-            if max(values) <= best + _LEAST_GAIN:
+            k = int(np.argmax([value.mean() for value in values]))
+            gain = values[k] - best
+            if gain.mean() <= max(_LEAST_GAIN, _standard_error(gain)):
                 break
-            best, weights = max(values), tried[int(np.argmax(values))]
+            best, weights = values[k], tried[k]
     return tuple(float(w) for w in weights)
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    """Of the mean; 0 of a single value, which does not tell."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _moved(weights: NDArray[np.float64], k: int, step: float) -> NDArray[np.float64]:
@@ -205,16 +214,11 @@ def map_over_weights(
 
 
 def choose_weight(
-    text: Matrix,
-    image: Matrix,
-    labels: NDArray[np.integer],
-    *,
-    weights: Sequence[float] = WEIGHTS,
-    normalisation: str = "minmax",
+    text: Matrix, image: Matrix, labels: NDArray[np.integer], *, normalisation: str = "minmax"
 ) -> float:
-    """The ``λ`` of highest mAP on *training* images that neither model learned from.
+    """``λ`` by ``learn_weights``, on *training* images that neither model learned from.
 
-    Unknown labels are left out of each class's ranking. Of equally good weights, the middle one.
+    Unknown labels are left out of each class's ranking.
 
     Args:
         text: the text-learned model's scores (n, C) of those images.
@@ -225,16 +229,13 @@ def choose_weight(
         InputError: no label there is a known positive.
 
     >>> text, image = np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])
-    >>> choose_weight(text, image, np.array([[1], [-1]]), weights=(0.0, 0.4, 0.8, 0.9, 1.0))
-    0.9
+    >>> choose_weight(text, image, np.array([[1], [-1]]))
+    0.75
     """
-    curve = map_over_weights(
-        text, image, labels, weights=weights, normalisation=normalisation, ignore=labels == 0
-    )
-    if np.isnan(curve).all():
+    if not (np.asarray(labels) > 0).any():
         raise InputError(
             f"no known positive among the {len(labels):,} held-out images to choose λ on: hold "
             "out more (DATASET.HOLDOUT), or give a number"
         )
-    best = np.flatnonzero(curve >= np.nanmax(curve) - 1e-9)
-    return float(weights[best[len(best) // 2]])
+    ignore = labels == 0
+    return learn_weights([text, image], labels, normalisation=normalisation, ignore=ignore)[1]

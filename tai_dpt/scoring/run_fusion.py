@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -100,6 +101,23 @@ class Component:
             merged=rectified(self.table.merged),
         )
         return dataclasses.replace(self, table=table, results={**self.results, "rectify": how})
+
+    def with_a_class(self) -> Component:
+        """The same without the images that show no class (``DATASET.EVAL_IMAGES``).
+
+        Raises:
+            InputError: there are no others.
+        """
+        table = self.table
+        rows = np.flatnonzero((table.labels > 0).any(axis=1))
+        if not len(rows):
+            raise InputError(f"{self.name}: no image shows a class")
+        names = [f.name for f in dataclasses.fields(table) if f.name not in ("ids", "class_names")]
+        changed: dict[str, Any] = {name: getattr(table, name)[rows] for name in names}
+        table = dataclasses.replace(table, ids=tuple(table.ids[row] for row in rows), **changed)
+        config = copy.deepcopy(self.results.get("config", {}))
+        config.setdefault("DATASET", {})["EVAL_IMAGES"] = "any_positive"
+        return dataclasses.replace(self, table=table, results={**self.results, "config": config})
 
     def summary(self) -> dict[str, Any]:
         """What the ``results.json`` of a fusion says of it."""

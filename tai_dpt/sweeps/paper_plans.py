@@ -45,7 +45,7 @@ def table2(recipe: Recipe) -> list[Run]:
     return runs
 
 
-def figure6(recipe: Recipe) -> list[Run]:
+def few_shot_runs(recipe: Recipe) -> list[Run]:
     """Multi-label CoOp on a few images of each class, and its ensemble with TaI-DPT."""
     runs = []
     for seed in recipe.seeds:

@@ -124,6 +124,23 @@ def test_each_run_rectified_by_itself(runs, tmp_path):
     np.testing.assert_allclose(fused, np.mean(parts, axis=0), atol=1e-5)
 
 
+def test_rescore_on_images_that_show_a_class(runs, tmp_path):
+    table = ScoreTable.load(runs[0] / "scores.npz")
+    table.labels[::3] = -1
+    table.save(runs[0] / "scores.npz")
+    words = ("--rectify", "none", "--eval-images", "any_positive")
+    assert call("rescore", runs[0], *words, "--out", tmp_path / "out").exit_code == 0
+    rows = np.flatnonzero((table.labels > 0).any(1))
+    left = ScoreTable.load(tmp_path / "out/scores.npz")
+    assert left.ids == tuple(table.ids[row] for row in rows) and len(rows) < 41
+    np.testing.assert_array_equal(left.local, table.local[rows])
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["images"] == len(rows)
+    assert results["config"]["DATASET"]["EVAL_IMAGES"] == "any_positive"
+    expected = np.mean(average_precisions(table.merged[rows], table.labels[rows]))
+    assert results["mAP"] == pytest.approx(expected)
+
+
 def test_rescore(runs, tmp_path):
     result = call("rescore", runs[0], "--rectify", "centre", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output

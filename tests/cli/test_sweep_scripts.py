@@ -11,7 +11,7 @@ import pytest
 
 from places import ROOT
 
-SWEEPS = ("table1", "table2", "figure6", "figure7", "beyond")
+SWEEPS = ("table1", "table2", "figure6", "figure7", "beyond", "zero_shot")
 WORLD = ROOT / "data" / "emoji_scenes" / "clip.safetensors"
 
 
@@ -25,8 +25,13 @@ def call(script: str, *words: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("dataset", ["emoji_scenes", "coco2014"])
-@pytest.mark.parametrize("script", SWEEPS)
+@pytest.mark.parametrize(
+    ("script", "dataset"),
+    [
+        *((script, dataset) for script in SWEEPS for dataset in ("emoji_scenes", "coco2014")),
+        ("table3", "coco2014_novel"),
+    ],
+)
 def test_dry_run(script: str, dataset: str, tmp_path: Path) -> None:
     done = call(script, dataset, "--dry-run", OUT=str(tmp_path / "out"), DATA=str(ROOT / "data"))
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from tai_dpt.cli.train import main
 from tai_dpt.datasets.class_subsets import SUBSETS, laso_seen, subset_columns
@@ -14,8 +15,11 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.shipped import config_path
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.scoring.results import ScoreTable
+from tai_dpt.toolbox import load_checkpoint
+from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import layouts
+import worlds
 
 COCO = load_vocabulary("coco2014")
 NOVEL = """bicycle, boat, stop sign, bird, backpack, frisbee, snowboard, surfboard, cup, fork,
@@ -28,7 +32,8 @@ def names(subset):
 
 def test_the_lists_are_what_was_published():
     assert names("novel16") == NOVEL
-    assert [len(names(subset)) for subset in SUBSETS] == [16, 64, 48, 17, 65]
+    assert [len(names(subset)) for subset in SUBSETS] == [16, 64, 48, 17, 65, 64, 16, 80]
+    assert names("unseen") == names("novel16")  # one rule
     assert not set(names("seen64")) & set(NOVEL)
     assert set(names("seen48")) | set(names("unseen17")) == set(names("all65"))
     assert not set(names("seen48")) & set(names("unseen17"))
@@ -36,10 +41,16 @@ def test_the_lists_are_what_was_published():
 
 
 def test_another_vocabulary_or_subset_is_refused():
-    with pytest.raises(InputError, match="valid: novel16, seen64, seen48, unseen17, all65"):
+    with pytest.raises(
+        InputError, match="valid: novel16, seen64, seen48, unseen17, all65, seen, unseen"
+    ):
         subset_columns("novel", COCO)
     with pytest.raises(InputError, match="VOCABULARY has 20: take coco2014"):
         subset_columns("novel16", load_vocabulary("voc2007"))
+    voc = load_vocabulary("voc2007")
+    assert len(subset_columns("seen", voc)) == 16
+    both = subset_columns("seen", voc) + subset_columns("unseen", voc)
+    assert sorted(both) == list(range(20)) == subset_columns("seen_and_unseen", voc)
 
 
 def test_a_vocabulary_keeps_what_belongs_to_its_classes():
@@ -57,6 +68,26 @@ def test_captions_that_name_none_of_the_classes_are_dropped():
     some = corpus.of_classes([2, 0])
     assert some.texts == ["a", "c"] and some.dropped == 5
     np.testing.assert_array_equal(some.labels, [[1, 1], [1, 0]])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_prompts_of_seen_classes_carry_over_to_unseen_ones(tmp_path):
+    root = worlds.write_world(tmp_path)
+    for trainer, own in (("TaIDPT", ()), ("DualCoOp", ("TRAINER.DUALCOOP.CSC", False))):
+        learned = tmp_path / trainer
+        options = ("OPTIM.MAX_EPOCH", 1, *own)
+        seen = worlds.arguments(root, trainer, learned, *options, "DATASET.CLASSES", "seen")
+        assert main(seen) == 0
+        options += ("DATASET.CLASSES", "unseen", "MODEL.INIT_WEIGHTS", learned)
+        argv = worlds.arguments(root, trainer, tmp_path / f"{trainer}-unseen", *options)
+        cfg = setup_cfg(build_parser().parse_args(argv))
+        trained = run(cfg, eval_only=True).model.state_dict()
+        (path,) = learned.glob("prompt_learner/model.pth.tar-1")
+        kept = load_checkpoint(path)["state_dict"]
+        names = [name for name in trained if name.startswith(("ctx_", "log_"))]
+        assert names and all(torch.equal(trained[name], kept[name]) for name in names)
+        table = ScoreTable.load(tmp_path / f"{trainer}-unseen/scores.npz")
+        assert len(table.class_names) == 2 and len(kept) == len(trained)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -47,6 +47,54 @@ def test_lists_with_backslashes_and_labels(tmp_path, newline, unpacked):
     assert (images.labels[4] == -1).all()
 
 
+NO_TAGS = {"computer", "fire", "map", "swimmers", "tattoo", "whales"}  # as published
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """The 1,000 tags as published: 75 are concepts. Image i of all has tags i and i + 1."""
+    home = layouts.write_nuswide(tmp_path)
+    concepts = list(PAPER.dataset_names)
+    (home / "Concepts81.txt").write_text("\n".join(concepts))
+    tags = [name for name in concepts if name not in NO_TAGS] + [f"tag{n}" for n in range(925)]
+    (home / "NUS_WID_Tags").mkdir()
+    (home / "NUS_WID_Tags/TagList1k.txt").write_text("\n".join(tags))
+    lists = [home / f"ImageList/{name}Imagelist.txt" for name in ("Test", "Train")]
+    ids = [line for path in lists for line in path.read_text().split()]
+    (home / "ImageList/Imagelist.txt").write_text("\n".join(ids))
+    rows = [[str(int(c in (75 + i, 76 + i))) for c in range(1000)] for i in range(len(ids))]
+    (home / "NUS_WID_Tags/AllTags1k.txt").write_text("\n".join(map("\t".join, rows)))
+    layouts.write_clip(tmp_path)
+    return home
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("subset, count", [("tags925", 925), ("concepts81", 81), ("all1006", 1006)])
+def test_seen_tags_and_unseen_concepts(tagged, tmp_path, subset, count):
+    argv = arguments(tmp_path, tmp_path / "out", "DATASET.CLASSES", subset)
+    assert main(argv) == 0
+    table = ScoreTable.load(tmp_path / "out/scores.npz")
+    assert len(table.class_names) == count
+    if subset != "concepts81":
+        first = table.class_names.index("tag0")
+        shown = [np.flatnonzero(row[first:] > 0).tolist() for row in table.labels]
+        assert shown == [[i, i + 1] for i in range(5)]
+    if subset != "tags925":
+        assert (table.labels[:, :81] > 0).any(1).tolist() == [True] * 4 + [False]
+
+
+def test_tags_that_are_not_the_official_ones(tagged, tmp_path, capsys):
+    path = tagged / "NUS_WID_Tags/AllTags1k.txt"
+    path.write_text(path.read_text().replace("0", "2", 1))
+    argv = arguments(tmp_path, tmp_path / "out", "DATASET.CLASSES", "all1006")
+    assert main(argv) == 2
+    assert "AllTags1k.txt, line 1: not 1,000 times 0 or 1" in capsys.readouterr().err
+    tags = tagged / "NUS_WID_Tags/TagList1k.txt"
+    tags.write_text(tags.read_text().replace("tag7\n", ""))
+    assert main(argv) == 2
+    assert "924 of its tags are none of the 81 concepts" in capsys.readouterr().err
+
+
 def test_unlabelled_images_are_kept_or_dropped(root, tmp_path):
     for choice, count in (("keep", 5), ("drop", 4)):
         argv = arguments(root, tmp_path / choice, "DATASET.NUSWIDE.UNLABELLED", choice)

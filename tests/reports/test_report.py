@@ -407,6 +407,37 @@ def test_table3_is_for_a_data_set_that_says_so(tmp_path: Path) -> None:
     lines = rows(ask(tmp_path, "--table", 3))
     assert "TaI-DPT 88.0" in lines and "TaI-DPT (paper) 59.2" in lines
     assert "ML-FSL (paper) 54.4 63.6" in lines
+    assert any("no row here is claimed to equal" in line for line in lines)
+    for place, choice, score in (("seed1", "all", 88.0), ("any/seed1", "any_positive", 91.0)):
+        options = {"DATASET__EVAL_IMAGES": choice, "DATASET__CLASSES": "novel16"}
+        mean_ap = (1.0, 2.0, score)
+        write_run(tmp_path / place, dataset="coco2014_novel", mean_ap=mean_ap, **options)
+    lines = rows(ask(tmp_path, "--table", 3))
+    assert "TaI-DPT [DATASET.EVAL_IMAGES all] 88.0" in lines
+    assert "TaI-DPT [DATASET.EVAL_IMAGES any_positive] 91.0" in lines
+
+
+def test_seen_and_unseen_classes(tmp_path: Path) -> None:
+    """They are no runs of table 1, and published figures stand beneath the same images alone."""
+    for subset, images, score in (("unseen17", 16799, 70.0), ("all65", 39217, 60.0)):
+        for seed in (1, 2):
+            write_run(
+                tmp_path / f"coco2014/TaIDPT/rn50/{subset}/seed{seed}",
+                dataset="coco2014",
+                seed=seed,
+                images=images,
+                mean_ap=(50.0, 50.0, score + seed),
+                DATASET__CLASSES=subset,
+                MODEL__INIT_WEIGHTS=f"TaIDPT/rn50/seen/seed{seed}",
+            )
+    lines = rows(ask(tmp_path))
+    assert lines[1] == "method unseen generalised" and not any("Table 1" in line for line in lines)
+    assert "TaI-DPT 71.5 ± 0.7 61.5 ± 0.7" in lines
+    assert "DualCoOp [RN50] (published) 78.2 70.2" in lines
+    folder = tmp_path / "coco2014/ZSCLIP/rn50/unseen/seed1"
+    sample = {"trainer": "ZSCLIP", "dataset": "coco2014", "images": 20}
+    write_run(folder, **sample, DATASET__CLASSES="unseen17")
+    assert "published" not in ask(tmp_path, "--table", "zero_shot").output
 
 
 def test_wrong_combinations_of_options(tmp_path: Path) -> None:
