@@ -284,7 +284,7 @@ def test_the_commands_of_derived_runs_make_the_runs_that_the_table_reads(
             template = flags.get("TRAINER.ZSCLIP.TEMPLATE", "a photo of a {}.")
             options = {**concepts, "TRAINER__ZSCLIP__TEMPLATE": template}
             names = {"trainer": flags["--trainer"], "dataset": "emoji_scenes"}
-            write_run(folder, **names, seed=int(flags["--seed"]), **options)
+            write_run(folder, **names, images=20, seed=int(flags["--seed"]), **options)
             write_scores(folder)
         else:
             words = command[command.index("tai_dpt") + 1 :]
