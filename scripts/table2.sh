@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Table 2: partial labels; DualCoOp, TaI-DPT and their ensemble.
+# Table 2: partial labels; DualCoOp, TaI-DPT and their ensemble, each also with the concepts of the
+# captions beside it.
 #   DATA=/path/to/datasets bash scripts/table2.sh voc2007
 #   bash scripts/table2.sh emoji_scenes                     the shipped data, 10, 50 and 90 %
 #   bash scripts/table2.sh coco2014 --dry-run               what would run

@@ -27,7 +27,7 @@ def _numbers(kind: str) -> list[str]:
 @command()
 @click.argument("places", type=FILE, nargs=-1, metavar="[FOLDER|PATTERN]...")
 @click.option("--table", type=click.Choice(_numbers("table")), help="this table only")
-@click.option("--figure", type=click.Choice(_numbers("figure")), help="the figures of this plot only")
+@click.option("--figure", type=click.Choice(_numbers("figure")), help="this plot's figures only")
 @click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")
 @click.option("--out", type=click.Path(path_type=Path), help="draw --figure: .png, .pdf or .svg")
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text")

@@ -33,7 +33,13 @@ from tai_dpt.reports.statistics import Cell
 from tai_dpt.reports.zero_shot import zero_shot
 
 NO_LABELS = Method("TaI-DPT (no labels)", "TaIDPT")
-PARTIAL = (Method("DualCoOp", "DualCoOp", "local"), Method("DualCoOp + TaI-DPT", "TaIDPTEnsemble"))
+WITHOUT_LABELS = (NO_LABELS, Method("TaI-DPT + concepts (no labels)", "TaIDPT", added="concepts"))
+PARTIAL = (
+    Method("DualCoOp", "DualCoOp", "local"),
+    Method("DualCoOp + concepts", "DualCoOp", "local", "concepts"),
+    Method("DualCoOp + TaI-DPT", "TaIDPTEnsemble"),
+    Method("DualCoOp + TaI-DPT + concepts", "TaIDPTEnsemble", added="concepts"),
+)
 FEW_SHOT = (
     Method("CoOp", "MLCoOp", "global"),
     Method("CoOp + DPT", "MLCoOp"),
@@ -101,7 +107,8 @@ def table2(groups: Sequence[Group], expected: int) -> list[Table]:
         columns = (*(f"{100 * point:g}%" for point in points), "avg")
         rows = [
             line.level(len(columns), expected)
-            for line in lines_of([g for g in groups if _plain(g)], dataset, NO_LABELS)
+            for method in WITHOUT_LABELS
+            for line in lines_of([g for g in groups if _all_captions(g)], dataset, method)
         ]
         theirs = {
             name: published_row(name, paper()["table2"]["columns"], values, columns)
@@ -112,7 +119,7 @@ def table2(groups: Sequence[Group], expected: int) -> list[Table]:
         for method in PARTIAL:
             for line in lines_of(trained, dataset, method, _proportion, _PARTIAL_KEYS):
                 rows.append(line.row(points, expected, average(line, points, expected)))
-            rows += [theirs[name] for name in PUBLISHED_AS[method.name] if name in theirs]
+            rows += [theirs[name] for name in PUBLISHED_AS.get(method.name, ()) if name in theirs]
         if published:
             remarks.append("DualCoOp*: the paper's own run of DualCoOp")
         axis = "known labels"
@@ -234,11 +241,15 @@ def _made_by(group: Group, methods: Iterable[Method]) -> bool:
     return group.first.trainer in {method.trainer for method in methods}
 
 
-def _plain(group: Group) -> bool:
-    """Learned from all captions, or from nothing, and nothing after the paper: table 1's."""
+def _all_captions(group: Group) -> bool:
+    """Learned from all captions, or from nothing; its scores are as they are."""
     run = group.first
-    later = run.captions or run.added or run.rectify != "none"
-    return run.trainer in ("ZSCLIP", "TaIDPT") and not later
+    return run.trainer in ("ZSCLIP", "TaIDPT") and not run.captions and run.rectify == "none"
+
+
+def _plain(group: Group) -> bool:
+    """With nothing after the paper: table 1's setting."""
+    return _all_captions(group) and not group.first.added
 
 
 def _side_by_side(groups: Sequence[Group]) -> list[list[str]]:

@@ -22,7 +22,8 @@ def table1(recipe: Recipe) -> list[Run]:
 
 
 def table2(recipe: Recipe) -> list[Run]:
-    """DualCoOp on partial labels, TaI-DPT (once a seed) and their ensemble.
+    """DualCoOp on partial labels, TaI-DPT (once a seed) and their ensemble; each model again with
+    the captions' concepts beside it.
 
     Every seed has a mask of its own, so the deviation over seeds includes the draw of labels. Where
     COCO is as published, crowds are no labels in any of the runs, TaI-DPT's too, as in the public
@@ -32,7 +33,8 @@ def table2(recipe: Recipe) -> list[Run]:
     runs = []
     for seed in recipe.seeds:
         text = _tai_dpt(recipe, seed, "no_crowds" if crowds else "default", crowds)
-        runs.append(text)
+        text_beside = text.with_concepts()
+        runs += [text, text_beside]
         for proportion in recipe.points("proportions", PROPORTIONS):
             _check(proportion, "PROPORTIONS", 0 < _number(proportion, "PROPORTIONS") <= 1)
             partial = (
@@ -41,7 +43,9 @@ def table2(recipe: Recipe) -> list[Run]:
             )
             config = recipe.image_config or "rn101"
             image = recipe.run("DualCoOp", config, f"partial{proportion}", seed, partial)
-            runs += [image, _ensemble(recipe, text, image, config, PARTIAL_WEIGHT)]
+            image_beside = image.with_concepts()
+            for parts in ((text, image), (text_beside, image_beside)):
+                runs += [parts[1], _ensemble(recipe, *parts, config, PARTIAL_WEIGHT)]
     return runs
 
 

@@ -202,6 +202,31 @@ def test_table2_has_empty_cells_and_an_average_where_all_is_there(tmp_path: Path
     assert "DualCoOp 97.0 ± 1.0" in lines  # one cell, and no average
 
 
+def test_table2_has_rows_with_concepts(tmp_path: Path) -> None:
+    partial_runs(tmp_path, "emoji_scenes", 0.1, (1,))
+    place = tmp_path / "emoji_scenes/{}/emoji_scenes/partial0.1_concepts/seed1"
+    partial = {"dataset": "emoji_scenes", "DATASET__PARTIAL__PROPORTION": 0.1}
+    options = {**partial, "TRAINER__DUALCOOP__CONCEPTS": True}
+    mean_ap = (0.0, 95.0, 0.0)
+    write_run(Path(str(place).format("DualCoOp")), trainer="DualCoOp", mean_ap=mean_ap, **options)
+    path = write_run(
+        Path(str(place).format("TaIDPTEnsemble")),
+        trainer="TaIDPTEnsemble",
+        mean_ap=(0.0, 0.0, 96.0),
+        **partial,
+        TRAINER__TAIDPTENSEMBLE__IMAGE_RUN="DualCoOp/emoji_scenes/partial0.1_concepts/seed1",
+    )
+    results = json.loads(path.read_text())
+    path.write_text(json.dumps({**results, "fusion": {"image": {"added": "concepts"}}}))
+    lines = rows(ask(tmp_path, "--table", 2))
+    assert lines[3:] == [
+        "DualCoOp 92.0 92.0",
+        "DualCoOp + concepts 95.0 95.0",
+        "DualCoOp + TaI-DPT 92.0 92.0",
+        "DualCoOp + TaI-DPT + concepts 96.0 96.0",
+    ]
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_told_apart(tmp_path: Path) -> None:
     table1_runs(tmp_path, "voc2007")
     folder = tmp_path / "voc2007/TaIDPT/rn101/default/seed1"

@@ -217,9 +217,12 @@ def test_an_ensemble_comes_after_what_it_reads_and_again_when_that_is_newer(
     runs = PLANS["table2"](recipe(tmp_path))
     for position, run in enumerate(runs):
         assert set(run.needs) <= set(runs[:position])
-    assert len(runs) == 2 * (1 + 2 * 3)
+    assert len(runs) == 2 * (2 + 4 * 3)
     assert len({run.folder for run in runs}) == len(runs)
-    text, image, both = runs[:3]
+    text, _, image, both, image_beside, both_beside = runs[:6]
+    assert image_beside.words == ("--eval-only", "--model-dir", str(image.folder))
+    assert image_beside.options == (*image.options, "TRAINER.DUALCOOP.CONCEPTS", "True")
+    assert both_beside.needs == (runs[1], image_beside)
     assert both.needs == (text, image)
     options = dict(zip(both.options[::2], both.options[1::2], strict=True))
     assert options["TRAINER.TAIDPTENSEMBLE.IMAGE_RUN"] == str(image.folder)
