@@ -29,6 +29,7 @@ from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
+from tai_dpt.io.shipped import backbone_file
 from tai_dpt.trainers.tokens import cached_tokens
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +39,8 @@ Report = Callable[[str], None]
 
 
 def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> Backbone:
-    """What ``MODEL.BACKBONE`` names: a published model, or a weight file (also under DATASET.ROOT).
+    """What ``MODEL.BACKBONE`` names: a published model, the one that ships, or a weight file
+    (also under DATASET.ROOT).
 
     Raises:
         InputError: it cannot be loaded, or has no such ``DENSE`` option.
@@ -50,7 +52,7 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     if name and not Path(name).expanduser().exists() and in_root.is_file():
         name = str(in_root)
     dense = cfg.MODEL.BACKBONE.DENSE or None
-    return load_backbone(name, device=device, dtype=_DTYPES[precision], dense=dense)
+    return load_backbone(backbone_file(name), device=device, dtype=_DTYPES[precision], dense=dense)
 
 
 def caption_store(

@@ -14,7 +14,7 @@ from tai_dpt.cli.names import BACKBONE, CLASSES
 from tai_dpt.cli.options import RECTIFICATIONS, device_option, view_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
-from tai_dpt.io.shipped import SHIPPED, backbone_file
+from tai_dpt.io.shipped import SHIPPED
 
 
 @command()
@@ -111,7 +111,6 @@ def fit(
     if epochs and method == "concepts":
         raise InputError("--epochs: --method concepts trains nothing, leave it out")
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
-    backbone = backbone_file(backbone)
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
     if not captions:
         say(

@@ -72,11 +72,9 @@ def load_tagger(
     import dataclasses
 
     from tai_dpt import Tagger  # here, so that --help does not wait for torch
-    from tai_dpt.io.shipped import backbone_file
     from tai_dpt.scoring.rectification import check_rectification
 
-    given = None if backbone is None else backbone_file(backbone)
-    tagger = Tagger.load(folder, device=device, backbone=given)
+    tagger = Tagger.load(folder, device=device, backbone=backbone)
     if rectify is not None and rectify != tagger.scoring.rectify:
         check_rectification(rectify, classes=len(tagger.classes_), option="--rectify")
         tagger.scoring = dataclasses.replace(tagger.scoring, rectify=rectify)

@@ -45,7 +45,7 @@ def _run(argv: Sequence[str] | None, prog: str) -> None:
 
     args = build_parser(prog).parse_args(argv)
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
-    with click.Context(train) as context, one_line_warnings():
+    with click.Context(train) as context, one_line_warnings() if args.quiet else nullcontext():
         context.meta.update({JSON: args.json, QUIET: args.quiet})
         # what is no result is a message where the result is a document
         with redirect_stdout(sys.stderr) if args.json else nullcontext():

@@ -20,10 +20,10 @@ def shipped_data() -> Path:
     return _folder("tai_dpt.data")
 
 
-def backbone_file(name: str) -> str:
+def backbone_file(name: str | os.PathLike[str]) -> str:
     """What ``--backbone`` names: for ``emoji_scenes`` its CLIP's file, else ``name`` itself."""
-    if name != SHIPPED:
-        return name
+    if os.fspath(name) != SHIPPED:
+        return os.fspath(name)
     return os.fspath(shipped_data() / SHIPPED / "clip.safetensors")
 
 

@@ -74,10 +74,22 @@ def report_page(
 def run_title(results: dict[str, Any]) -> str:
     """What was run, on what, with which seed, as far as the results say."""
     parts = [results["trainer"]]
+    if fused := _fused(results):
+        parts.append(
+            "of " + " + ".join(str(run.get("trainer") or run["scores"]) for run in fused.values())
+        )
     if results.get("dataset"):
         parts.append(f"on {_dataset_name(results)}")
     title = " ".join(parts)
     return title if results.get("seed") is None else f"{title}, seed {results['seed']}"
+
+
+def _fused(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a fusion's results say of each of its runs, by its role; empty where it is none."""
+    fusion = results.get("fusion") or {}
+    if "text" in fusion:
+        return {role: fusion[role] for role in ("text", "image")}
+    return {f"run {number}": run for number, run in enumerate(fusion.get("runs", ()), 1)}
 
 
 def _dataset_name(results: dict[str, Any]) -> str:
@@ -116,7 +128,11 @@ def _note(results: dict[str, Any], table: ScoreTable) -> str:
     if chosen["threshold"] is not None:
         what = "Decisions" if chosen["mAP"] is None else "F1"
         note += f" {what} at the threshold from {results['threshold_source']}."
-    if fusion := results.get("fusion"):
+    fusion = results.get("fusion") or {}
+    if "weight" not in fusion and fusion:
+        weights = ", ".join(f"{weight:.3g}" for weight in fusion["weights"])
+        note += f" A fusion with weights {weights}, after {fusion['normalise']} normalisation."
+    elif fusion:
         note += (
             f" A fusion, (1 - λ) text + λ image with λ = {fusion['weight']:g} (from the "
             f"{fusion['weight_source']}), after {fusion['normalise']} normalisation."
@@ -298,13 +314,9 @@ def _configuration(results: dict[str, Any]) -> dict[str, Any]:
         facts.append(", ".join(f"{k} {v}" for k, v in versions.items()))
     if toolbox := results.get("toolbox"):
         facts.append(f"toolbox {toolbox}")
-    if fusion := results.get("fusion"):
-        own = {
-            f"{role}: {key}": value
-            for role in ("text", "image")
-            for key, value in fusion[role].items()
-        } | own
-        first += ["text: ", "image: "]
+    for role, run in _fused(results).items():
+        own |= {f"{role}: {key}": value for key, value in run.items()}
+        first.append(f"{role}: ")
     return {
         "origin": "; ".join(facts),
         "first": {k: v for k, v in own.items() if k.startswith(tuple(first))},

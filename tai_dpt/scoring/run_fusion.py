@@ -31,6 +31,9 @@ from tai_dpt.scoring.results import (
     versions,
 )
 
+# the fusions that the trainer TaIDPTEnsemble makes, and the paper's tables name
+_ENSEMBLES = (("TaIDPT", "DualCoOp"), ("TaIDPT", "MLCoOp"))
+
 
 @dataclass(frozen=True)
 class Component:
@@ -249,8 +252,9 @@ def fused_results(
         fusion |= fusion_summary(
             *runs, weight=weights[1], normalisation=normalisation, source=source
         )
+    fuses = [run.results.get("trainer") for run in runs]
     return {
-        "trainer": "TaIDPTEnsemble" if len(runs) == 2 else "Fusion",
+        "trainer": "TaIDPTEnsemble" if tuple(fuses) in _ENSEMBLES else "Fusion",
         "dataset": origin.get("dataset"),
         "split": origin.get("split"),
         "seed": origin.get("seed"),

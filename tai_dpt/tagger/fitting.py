@@ -19,6 +19,7 @@ from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.shipped import backbone_file
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
@@ -201,7 +202,8 @@ class Tagger(PromptTagger):
                 ``Vocabulary.from_file``); or the name of a vocabulary that ships.
             captions: texts; or the path of a caption file, or ``Path``s of several; None writes
                 them from templates.
-            backbone: a published CLIP's name, or a weight file.
+            backbone: a published CLIP's name, a weight file, or "emoji_scenes", the tiny one that
+                ships.
             method: "tai-dpt" learns prompts; "concepts" nothing, a class is what the captions that
                 name it have in common; "comc" a linear head; "mix" adds concepts to prompts.
             config: a trainer's yaml file, to replace the recipe for short runs; the
@@ -324,7 +326,7 @@ def _configuration(
     cfg.DATASET.NAME = "PlainCaptions"
     cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
     cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
-    cfg.MODEL.BACKBONE.NAME = os.fspath(backbone)
+    cfg.MODEL.BACKBONE.NAME = backbone_file(backbone)
     cfg.DATASET.CORPUS.FILES = list(caption_files)
     check_options(cfg)
     cfg.freeze()

@@ -26,6 +26,7 @@ from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
 from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
+from tai_dpt.io.shipped import backbone_file
 from tai_dpt.labels.vocabulary import ENGLISH
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.methods import Method, Prompts
@@ -335,6 +336,7 @@ def _backbone(
     if isinstance(given, Backbone):
         return given, None
     if given is not None:
+        given = backbone_file(given)
         published = has_name(given)
         return load_backbone(given, device=device), None if published else Path(given)
     if asked.file is not None:

@@ -7,6 +7,10 @@ import json
 import pytest
 import torch
 
+from tai_dpt import Tagger
+from tai_dpt.trainers.config import default_config
+from tai_dpt.trainers.features import backbone_from_config
+
 from clips import tiny_clip
 from taggers import run
 
@@ -79,3 +83,15 @@ def test_bad_input(arguments, message):
     code, _, error = run("backbones", *arguments)
     assert code == 2
     assert message in error
+
+
+def test_the_one_that_ships_has_its_name_everywhere(tmp_path):
+    tagger = Tagger.from_captions(
+        classes=["dog", "cat"], backbone="emoji_scenes", options=["OPTIM.MAX_EPOCH", 1]
+    )
+    tagger.save(tmp_path / "tagger", include_backbone=False)
+    again = Tagger.load(tmp_path / "tagger", backbone="emoji_scenes")
+    cfg = default_config()
+    cfg.MODEL.BACKBONE.NAME = "emoji_scenes"
+    trained = backbone_from_config(cfg, torch.device("cpu"), "fp32")
+    assert again.backbone.weights_hash == trained.weights_hash == tagger.backbone.weights_hash

@@ -58,7 +58,7 @@ def test_what_it_writes(runs):
     )
     assert result.exit_code == 0, result.output
     results = json.loads((runs / "out/results.json").read_text())
-    assert results["seed"] == 3 and results["trainer"] == "TaIDPTEnsemble"
+    assert results["seed"] == 3 and results["trainer"] == "Fusion"  # of what is no DualCoOp
     assert results["fusion"]["weight"] == 0.9
     assert results["mAP"] == pytest.approx(51.87392615, rel=1e-5)
     assert ScoreTable.load(runs / "out/scores.npz").merged.shape == (200, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tai_dpt import Tagger
 
-from taggers import CLASSES, new_tagger, photo, run
+from taggers import CAPTIONS, CLASSES, new_tagger, photo, run
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,26 @@ def test_whole_view(desk) -> None:
         {t["class"]: t["score"] for t in json.loads(out)[0]["labels"]} for out in (center, whole)
     ]
     assert not np.allclose([scores[0][c] for c in CLASSES], [scores[1][c] for c in CLASSES])
+
+
+def test_the_view_of_fit_and_calibrate_is_kept(desk, tmp_path) -> None:
+    shutil.copytree(desk / "tagger", tmp_path / "mine")
+    wide = photo(tmp_path / "wide.png", size=(300, 40))
+    asked = run("tag", tmp_path / "mine", wide, "--format", "jsonl", "--top", 3, "--view", "whole")
+    (tmp_path / "captions.txt").write_text("\n".join(CAPTIONS))
+    options = ("--captions", tmp_path / "captions.txt", "--view", "whole")
+    assert run("calibrate", tmp_path / "mine", *options, "--dry-run")[0] == 0
+    assert Tagger.load(tmp_path / "mine").preprocessing.view == "center"
+    assert run("calibrate", tmp_path / "mine", *options)[0] == 0
+    assert Tagger.load(tmp_path / "mine").preprocessing.view == "whole"
+    kept = run("tag", tmp_path / "mine", wide, "--format", "jsonl", "--top", 3)
+    scores = [
+        {t["class"]: t["score"] for t in json.loads(out)["labels"]} for _, out, _ in (asked, kept)
+    ]
+    assert scores[0] == scores[1]
+    arguments = ("--classes", "voc2007", "--backbone", "emoji_scenes", "--epochs", 1)
+    assert run("fit", *arguments, "--view", "whole", "--out", tmp_path / "fitted")[0] == 0
+    assert Tagger.load(tmp_path / "fitted").preprocessing.view == "whole"
 
 
 def test_a_name_that_is_a_formula_is_text_and_known_again(desk, tmp_path) -> None:

@@ -190,6 +190,10 @@ def test_a_fusion_and_an_ensemble_have_pages(world, tmp_path) -> None:
         Checker(text)
         assert "heat maps (a fusion has no prompt of its own)" in text
         assert "<img" in text and "text + λ image with λ = 0.9" in text
+    assert "Fusion of TaIDPT + ZSCLIP on" in report_page(tmp_path / "fused", per_class=0)
+    three = ("fuse", world / "run", world / "other", world / "run", "--out", tmp_path / "three")
+    assert run(*three)[0] == 0
+    assert "Fusion of TaIDPT + ZSCLIP + TaIDPT" in report_page(tmp_path / "three", per_class=0)
     bare = tmp_path / "bare"
     for name in ("a", "b"):
         (bare / name).mkdir(parents=True)
