@@ -67,6 +67,12 @@ def in_hub_cache() -> list[Entry]:
     return found
 
 
+def licence_of(name: str) -> str:
+    """Of a backbone's weights, as far as this machine knows it; "unknown" otherwise."""
+    known = {entry.name: entry.licence for entry in (*published(), *in_hub_cache())}
+    return known.get(name, "unknown")
+
+
 def installed(package: str) -> str | None:
     """The version of a package; None where it is not installed."""
     try:

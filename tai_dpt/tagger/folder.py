@@ -1,4 +1,4 @@
-"""A tagger on disk: ``tagger.json``, prompts, class embeddings and, where needed, the backbone."""
+"""A tagger on disk: ``tagger.json``, tensors, its card and, where needed, the backbone."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from tai_dpt.labels.vocabulary import ENGLISH
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.methods import Method, Prompts
 from tai_dpt.scoring.scores import Scoring
+from tai_dpt.tagger.card import CARD_FILE, write_card
 
 ABOUT_FILE = "tagger.json"
 PROMPTS_FILE = "prompts.safetensors"
@@ -151,6 +152,9 @@ def save(
             "files": {name: file_sha256(building / name) for name in names},
         }
         _write_about(building, content)
+        if (folder / CARD_FILE).is_file():  # with what people wrote in it
+            shutil.copyfile(folder / CARD_FILE, building / CARD_FILE)
+        write_card(building, content)
         _put_in_place(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
@@ -185,7 +189,7 @@ def check_free(
 
 def _own_files(folder: Path) -> set[str]:
     """What a tagger in ``folder`` consists of; anything else is the user's."""
-    names = {ABOUT_FILE, PROMPTS_FILE, EMBEDDINGS_FILE}
+    names = {ABOUT_FILE, PROMPTS_FILE, EMBEDDINGS_FILE, CARD_FILE}
     with suppress(InputError):
         about = _read_about(folder)
         names |= set(checked(_TaggerRecord, about, where=str(folder)).files)
@@ -214,6 +218,7 @@ def write_calibration(
     if view is not None:
         content["preprocessing"]["view"] = view
     _write_about(Path(folder), content)
+    write_card(Path(folder), content)
 
 
 def _scoring_values(scoring: Scoring) -> dict[str, Any]:

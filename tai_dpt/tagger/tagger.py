@@ -8,8 +8,10 @@ costs one pass of the image encoder and two small matrix products.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +33,7 @@ from tai_dpt.scoring.metrics import check_finite, top_k
 from tai_dpt.scoring.rectification import check_rectification, rectify_scores
 from tai_dpt.scoring.scores import KINDS, Scores, Scoring, shifted_heat_map
 from tai_dpt.tagger import folder as tagger_folder
+from tai_dpt.tagger import hub as tagger_hub
 from tai_dpt.tagger.batch import TaggedBatch
 
 OUTPUTS = ("labels", "indicator")
@@ -401,3 +404,56 @@ class PromptTagger:
         """
         parts = tagger_folder.load(folder, device=device, backbone=backbone)
         return cls(**{field.name: getattr(parts, field.name) for field in fields(parts)})
+
+    # -- on a hub ------------------------------------------------------------------------------
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Share the tagger as ``user/name``, with its card; the repository is made if need be.
+
+        A backbone that is none of the published goes along: its weights must be yours to share.
+
+        Args:
+            private: whether a new repository is; left out: as your organisation has it.
+            token: left out: the one that ``hf auth login`` or ``HF_TOKEN`` gives.
+            message: of the commit.
+
+        Returns: the address of the commit.
+
+        Raises:
+            InputError: it cannot be done, with what the hub says.
+        """
+        with tempfile.TemporaryDirectory(prefix="tai-dpt-") as place:
+            folder = Path(place, "tagger")
+            self.save(folder)
+            return tagger_hub.push(folder, name, private=private, token=token, message=message)
+
+    @classmethod
+    def from_pretrained(
+        cls: type[_Self],
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: torch.device | str = "auto",
+        backbone: Backbone | str | os.PathLike[str] | None = None,
+    ) -> _Self:
+        """The tagger ``user/name`` of a hub, or one in a folder; only data is fetched, no code.
+
+        Args:
+            revision: a branch, tag or commit.
+            device, backbone: as for ``load``.
+
+        Raises:
+            InputError: it cannot be had, or as ``load``.
+        """
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            folder = tagger_hub.pull(os.fspath(name), revision=revision, token=token)
+        return cls.load(folder, device=device, backbone=backbone)

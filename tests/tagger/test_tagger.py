@@ -177,6 +177,7 @@ def test_saved_and_loaded_it_is_the_same(tagger, folder, images) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "tagger.json",
+        "README.md",
         "prompts.safetensors",
         "class_embeddings.safetensors",
         "backbone.safetensors",

@@ -1,0 +1,109 @@
+"""A tagger's card: the README.md of its folder, which a model hub shows."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tai_dpt.backbones.catalogue import licence_of
+from tai_dpt.errors import first_few
+from tai_dpt.io.atomic import atomic_write
+from tai_dpt.scoring.calibration import Calibration
+
+CARD_FILE = "README.md"
+_BEGIN = "<!-- tai-dpt writes this part, again after each change; the rest of the file is yours -->"
+_END = "<!-- tai-dpt: end -->"
+_HEAD = """---
+library_name: tai-dpt
+pipeline_tag: image-classification
+tags: [tai-dpt, multi-label-classification, clip, prompt-learning]
+---
+
+"""
+_MOST_CLASSES = 500
+
+
+def write_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write what ``tagger.json`` says as ``README.md``.
+
+    What people wrote around that part stays; a README without it stays as it is.
+    """
+    path = folder / CARD_FILE
+    text = f"{_HEAD}{_BEGIN}{_END}\n"
+    if path.exists():
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if begin and end:
+        with atomic_write(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(f"{before}{_BEGIN}\n\n{_described(content)}\n{_END}{after}")
+
+
+def _described(content: Mapping[str, Any]) -> str:
+    names = content["class_names"]
+    sections = [
+        f"# A tagger of {len(names):,} classes",
+        "Says which of its classes are in an image. Its prompts were learned from texts alone, "
+        "without a labelled image, by TaI-DPT ([arXiv 2211.12739]"
+        "(https://arxiv.org/abs/2211.12739)); CLIP, whose weights they are for, stayed as it was, "
+        "with all that it learned from the web.",
+        f"**Classes:** {_plain(first_few(names, _MOST_CLASSES))}",
+        "| | |\n|---|---|\n"
+        + "\n".join(f"| {name} | {value} |" for name, value in _facts(content).items()),
+        "## How sure it is",
+        _calibrated(content),
+        "## How to load it",
+        "```python\nfrom tai_dpt import Tagger\n\n"
+        'tagger = Tagger.from_pretrained("user/name")  # of a hub: pip install "tai-dpt[hub]"\n'
+        'tagger = Tagger.load("folder")  # of a disk\n'
+        'tagger.predict(["photo.jpg"])\n```',
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _facts(content: Mapping[str, Any]) -> dict[str, str]:
+    backbone, about = content["backbone"], content["about"]
+    where = "in this folder" if backbone.get("file") else "had by that name"
+    facts = {
+        "backbone": f"{_plain(backbone['name'])}, {where}; SHA-256 "
+        f"{backbone['weights_sha256'][:12]}…; licence of its weights: "
+        f"{_plain(licence_of(backbone['name']))}"
+    }
+    if captions := about.get("captions"):
+        written = ", written from templates" if captions.get("written_from_templates") else ""
+        facts["learned from"] = (
+            f"{captions['learned_from']:,} captions{written}; {captions['held_out']:,} held out, "
+            f"{captions['naming_no_class']:,} that name no class left out"
+        )
+        pairs = zip(captions["per_class"], content["class_names"], strict=True)
+        counts = sorted(pairs, key=lambda pair: pair[0])
+        fewest = ", ".join(f"{_plain(name)} {count:,}" for count, name in counts[:3])
+        median = statistics.median(count for count, _ in counts)
+        facts["captions of a class"] = f"{median:,g} in the median; the fewest: {fewest}"
+    if recipe := about.get("recipe"):
+        facts["training"] = (
+            f"{recipe['epochs']:,} epochs, {recipe['steps']:,} steps of {recipe['batch_size']:,} "
+            f"captions, seed {recipe['seed']}"
+        )
+    seen = content["preprocessing"]
+    facts["images"] = f"{seen['size'][0]}×{seen['size'][1]} pixels, {seen['view']}"
+    if rule := content["scoring"].get("rectify"):
+        facts["scores of an image"] = f"rectified by '{rule}'"
+    facts["written by"] = content["written_by"]
+    return facts
+
+
+def _calibrated(content: Mapping[str, Any]) -> str:
+    if content["calibration"] is None:
+        return "Not calibrated: it has scores, which rank classes, but no probabilities."
+    calibration = Calibration.from_dict(content["calibration"], where="calibration")
+    lines = calibration.account(content["class_names"]).splitlines()
+    return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """A text as Markdown that shows it; names may hold what Markdown takes for signs."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,80 @@
+"""Taggers on a model hub, by ``huggingface_hub``: its tokens, cache and switches hold."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tai_dpt
+from tai_dpt.backbones.hub import one_line
+from tai_dpt.errors import InputError
+
+# what a tagger consists of; nothing that could run is sent or fetched
+_FILES = ["*.json", "*.safetensors", "README.md"]
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def push(
+    folder: Path, repo: str, *, private: bool | None, token: str | None, message: str | None
+) -> str:
+    """Upload a tagger's folder to ``repo``, which is made where it is not there.
+
+    Returns: the address of the commit.
+    """
+    hub = _hub()
+    api = hub.HfApi(token=token, library_name="tai-dpt", library_version=tai_dpt.__version__)
+    with _one_line_errors(repo, "upload to"):
+        api.create_repo(repo, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            allow_patterns=_FILES,
+            commit_message=message or "A tagger of tai-dpt",
+        )
+    return str(commit.commit_url)
+
+
+def pull(repo: str, *, revision: str | None, token: str | None) -> Path:
+    """The folder of a tagger of the hub, fetched where the cache has not got the newest.
+
+    Without a network the cache's newest is taken.
+    """
+    hub = _hub()
+    with _one_line_errors(repo, "fetch"):
+        folder = hub.snapshot_download(
+            repo,
+            revision=revision,
+            token=token,
+            allow_patterns=_FILES,
+            library_name="tai-dpt",
+            library_version=tai_dpt.__version__,
+        )
+    return Path(folder)
+
+
+def _hub() -> Any:
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError:
+        raise InputError(
+            "a tagger of a hub needs huggingface_hub: pip install 'tai-dpt[hub]'"
+        ) from None
+
+
+@contextmanager
+def _one_line_errors(repo: str, what: str) -> Iterator[None]:
+    if not _NAME.fullmatch(repo):
+        raise InputError(f"'{repo}' is neither a folder nor a hub's 'user/name'")
+    try:
+        yield
+    except Exception as error:  # of HTTP, of the cache, of the name: the library has many
+        if isinstance(error, MemoryError | InputError):
+            raise
+        raise InputError(
+            f"cannot {what} {repo}: {one_line(error)}; is the name right, do you have access ('hf "
+            "auth login', HF_TOKEN), is there a network?"
+        ) from error

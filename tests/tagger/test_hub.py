@@ -1,0 +1,229 @@
+"""Sharing a tagger: its card, and a hub, whose HTTP interface a server here stands in for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tai_dpt import Tagger
+from tai_dpt.errors import InputError
+
+from taggers import CLASSES, new_tagger, photo
+
+constants = pytest.importorskip("huggingface_hub.constants")
+TOKEN = "hf_secret"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Models, a commit each, as far as ``huggingface_hub`` asks for them."""
+
+    models: dict[str, dict[str, bytes]]
+    asked: list[str]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        path = unquote(urlsplit(self.path).path)
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.answer({"error": "Invalid username or password."}, 401)
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.models.setdefault(name, {})
+            self.answer({"url": f"http://{self.headers['Host']}/{name}", "id": name})
+        elif path == "/api/validate-yaml":
+            self.answer({"errors": [], "warnings": []})
+        elif "/preupload/" in path:
+            files = [
+                {"path": f["path"], "uploadMode": "regular"} for f in json.loads(body)["files"]
+            ]
+            self.answer({"files": [file | {"shouldIgnore": False} for file in files]})
+        elif "/commit/" in path:
+            name = "/".join(path.split("/")[3:5])
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    value = line["value"]
+                    self.models[name][value["path"]] = base64.b64decode(value["content"])
+            url = f"http://{self.headers['Host']}/{name}/commit/{sha(self.models[name])}"
+            self.answer({"success": True, "commitUrl": url, "commitOid": sha(self.models[name])})
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.asked.append(path)
+        parts = path.strip("/").split("/")
+        name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
+        if name not in self.models:
+            self.answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+            return
+        files = self.models[name]
+        if parts[0] != "api":
+            content = files[parts[-1]]
+            about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": sha(files)}
+            self.answer(content, 200, about)
+        elif "tree" in parts:
+            self.answer(
+                [
+                    {"type": "file", "path": path, "size": len(content), "oid": blob(content)}
+                    for path, content in files.items()
+                ]
+            )
+        else:
+            self.answer({"id": name, "sha": sha(files), "siblings": [], "private": False})
+
+    do_HEAD = do_GET
+
+    def answer(self, content, code=200, headers=()) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(code)
+        for key, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def sha(files: dict[str, bytes]) -> str:
+    return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+
+
+def blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@pytest.fixture
+def models(monkeypatch, tmp_path):
+    """What the hub holds, by name; the library asks it alone."""
+    Hub.models, Hub.asked = {}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    template = base + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", base)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield Hub.models
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    return new_tagger(tmp_path_factory.mktemp("weights"))
+
+
+def test_a_tagger_goes_to_the_hub_and_comes_back(models, tagger, tmp_path):
+    address = tagger.push_to_hub("me/dogs", token=TOKEN)
+    assert address.endswith(f"/me/dogs/commit/{sha(models['me/dogs'])}")
+    assert {Path(name).suffix for name in models["me/dogs"]} == {".json", ".safetensors", ".md"}
+    assert str(tagger.backbone_file) not in models["me/dogs"]["tagger.json"].decode()
+    back = Tagger.from_pretrained("me/dogs", device="cpu")
+    image = photo(tmp_path / "a.png")
+    assert back.predict([image]) == tagger.predict([image])
+
+
+def test_a_newer_one_is_fetched_and_without_a_network_the_cached(models, tagger, monkeypatch):
+    tagger.push_to_hub("me/dogs", token=TOKEN)
+    Tagger.from_pretrained("me/dogs")
+    asked = len(Hub.asked)
+    Tagger.from_pretrained("me/dogs")
+    assert not [path for path in Hub.asked[asked:] if "/resolve/" in path]
+    about = json.loads(models["me/dogs"]["tagger.json"])
+    about["about"]["note"] = "newer"
+    models["me/dogs"]["tagger.json"] = json.dumps(about).encode()
+    assert Tagger.from_pretrained("me/dogs").provenance["note"] == "newer"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert Tagger.from_pretrained("me/dogs").provenance["note"] == "newer"
+
+
+def test_nothing_that_could_run_is_fetched(models, tagger):
+    tagger.push_to_hub("me/dogs", token=TOKEN)
+    files = models["me/dogs"]
+    files["backbone.pt"] = files.pop("backbone.safetensors")
+    about = json.loads(files["tagger.json"])
+    about["backbone"]["file"] = "backbone.pt"
+    about["files"]["backbone.pt"] = about["files"].pop("backbone.safetensors")
+    files["tagger.json"] = json.dumps(about).encode()
+    with pytest.raises(InputError, match=r"is not whole: backbone.pt is missing"):
+        Tagger.from_pretrained("me/dogs")
+    assert not [path for path in Hub.asked if path.endswith(".pt")]
+
+
+def test_errors_are_one_line(models, tagger, tmp_path, monkeypatch):
+    for name, message in (
+        ("me/cats", "cannot fetch me/cats: .*404.*is the name right, do you have access"),
+        ("no folder", "'no folder' is neither a folder nor a hub's 'user/name'"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            Tagger.from_pretrained(name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"cannot upload to me/dogs: .*401"):
+        tagger.push_to_hub("me/dogs", token="hf_other")
+    models["me/empty"] = {"README.md": b"hello"}
+    with pytest.raises(InputError, match="not a tagger"):
+        Tagger.from_pretrained("me/empty")
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"pip install 'tai-dpt\[hub\]'"):
+        Tagger.from_pretrained("me/dogs")
+
+
+def test_a_folder_is_a_name_too(tagger, tmp_path):
+    tagger.save(tmp_path / "mine")
+    assert Tagger.from_pretrained(tmp_path / "mine").classes_.tolist() == CLASSES
+
+
+def test_the_card_says_what_there_is_to_say(tagger, tmp_path):
+    tagger.save(tmp_path / "mine")
+    card = (tmp_path / "mine/README.md").read_text()
+    captions = tagger.provenance["captions"]
+    for text in (
+        "library_name: tai-dpt",
+        "**Classes:** dog, car, traffic light",
+        f"{captions['learned_from']:,} captions; {captions['held_out']:,} held out",
+        "in this folder; SHA-256 " + tagger.backbone.weights_hash[:12],
+        "licence of its weights: unknown",
+        "- a class is said to be there from a probability of ",
+        'Tagger.from_pretrained("user/name")',
+    ):
+        assert text in card
+
+
+def test_what_people_write_in_a_card_stays(tagger, tmp_path):
+    from tai_dpt.tagger.folder import write_calibration
+
+    folder = tmp_path / "mine"
+    tagger.save(folder)
+    card = folder / "README.md"
+    card.write_text("MINE ABOVE\n" + card.read_text() + "\nMINE BELOW\n")
+    calibration = tagger.calibration.aligned(tagger.scores([photo(tmp_path / "a.png")] * 10))
+    write_calibration(folder, calibration, tagger.scoring)
+    calibrated = card.read_text()
+    assert "brought into line with 10 unlabelled images" in calibrated
+    tagger.save(folder, overwrite=True)
+    assert "brought into line" not in card.read_text()
+    for text in (calibrated, card.read_text()):
+        assert text.startswith("MINE ABOVE\n---") and text.endswith("\nMINE BELOW\n")
+    card.write_text("all mine")
+    tagger.save(folder, overwrite=True)
+    assert card.read_text() == "all mine"
+
+
+def test_names_are_shown_as_they_are(tmp_path, tagger):
+    from tai_dpt.tagger.card import write_card
+
+    tagger.save(tmp_path / "mine")
+    content = json.loads((tmp_path / "mine/tagger.json").read_text())
+    content["class_names"] = ["R&B | <b>live</b>", "*dog*", "x"]
+    write_card(tmp_path / "mine", content)
+    assert "R&B \\| \\<b\\>live\\</b\\>, \\*dog\\*" in (tmp_path / "mine/README.md").read_text()
