@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 from tai_dpt.datasets.base import MultiLabelDataset, vocabulary_from_config
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.from_config import corpus_from_config, with_templates
+from tai_dpt.datasets.corpora.labelled import label_matrix
 from tai_dpt.labels.spelling import readings
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
@@ -121,10 +122,7 @@ def written_captions(
         frames = _ONE if size == 1 else _MORE
         texts.append(frames[int(generator.integers(len(frames)))].format(scene))
         rows.append(classes)
-    labels = np.zeros((len(texts), count), np.uint8)
-    for row, classes in enumerate(rows):
-        labels[row, classes] = 1
-    return LabelledCorpus(texts, labels)
+    return LabelledCorpus(texts, label_matrix(rows, count))
 
 
 def _with_article(word: str) -> str:

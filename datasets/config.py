@@ -22,7 +22,7 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.ON_BAD_IMAGE = "error"  # an unreadable image: "error", or "skip" (named, counted)
 
     dataset.CORPUS = CfgNode()  # the captions that TaI-DPT learns from
-    dataset.CORPUS.FILES = ()  # caption files, relative to ROOT
+    dataset.CORPUS.FILES = ()  # caption files or patterns ("captions-*.tsv"), relative to ROOT
     dataset.CORPUS.FORMAT = "auto"  # see tai_dpt.datasets.corpora.FORMATS
     dataset.CORPUS.FIELD = ""  # JSON lines: the field; CSV: the column that holds the caption
     dataset.CORPUS.ONE_PER_IMAGE = False  # COCO: one caption of each image, as the public code
@@ -33,6 +33,8 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     dataset.CORPUS.MAX_TOKENS = 0  # labels from so many first words; 0: from what CLIP encodes
     dataset.CORPUS.GROW = False  # add WordNet's words under each class; needs NLTK's data
     dataset.CORPUS.MAX_CAPTIONS = 0  # 0: all; else so many, drawn by SEED (figure 7)
+    dataset.CORPUS.DROP_DUPLICATES = False  # a text that comes again is kept once
+    dataset.CORPUS.SAMPLE_PER_CLASS = 0  # 0: all; else so many different ones, drawn by SEED
     dataset.CORPUS.PER_CLASS_LIMIT = 0  # 0: none; NUS-WIDE's corpus: 1,000
     dataset.CORPUS.TEMPLATES = True  # add the class names' template sentences
 

@@ -102,7 +102,7 @@ def test_the_trainers_losses_and_scores(page, clip, world, tmp_path, monkeypatch
 
     prompts = prompts_of(page, clip, worlds.CLASSES, learned)
     features = page.caption_features(clip, list(corpus.texts))
-    labels = torch.from_numpy(np.asarray(corpus.labels)) > 0
+    labels = torch.from_numpy(corpus.labels.toarray()) > 0
     losses = page.learn(prompts, features, labels, epochs=5, batch=1024, lr=0.05)
     np.testing.assert_allclose(losses, seen, rtol=1e-5)
     assert losses[-1] < 0.98 * losses[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
@@ -31,7 +30,7 @@ def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
         )
     return FeatureLoader(
         lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts, report=trainer.report),
-        torch.from_numpy(corpus.labels),
+        corpus,
         batch_size=trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
         device=trainer.device,
         shuffle_seed=max(trainer.cfg.SEED, 0),
@@ -51,7 +50,7 @@ class CaptionTrainer(PromptTrainer):
         return caption_loader(self)
 
     def training_cardinality(self) -> float:
-        return float(self.dataset.corpus.labels.sum(1).mean())
+        return float(self.dataset.corpus.per_caption_counts.mean())
 
     def training_features(self, features: AnyFeatures) -> AnyFeatures:
         noise = self.options.NOISE

@@ -81,7 +81,7 @@ def _captions(
     corpus = dataset.corpus
     store = caption_store(cfg, backbone, corpus.texts, report=report)
     for rows in torch.arange(len(corpus) - corpus.templates).split(_ROWS_AT_ONCE):
-        yield store.global_features(rows), torch.from_numpy(corpus.labels[rows.numpy()])
+        yield store.global_features(rows), torch.from_numpy(corpus.dense_labels(rows.numpy()))
 
 
 def _spoken(name: str) -> str:

@@ -47,8 +47,7 @@ class DualPrompt(UntrainedTrainer):
 
     def build_model(self) -> None:
         options, names = self.options, list(self.dataset.classnames)
-        corpus = self.dataset.corpus
-        frequencies = conditional_frequencies(corpus.labels[: len(corpus) - corpus.templates])
+        frequencies = conditional_frequencies(self.dataset.corpus.captions.labels)
         beside = companions(frequencies, at_least=options.FREQUENCY, most=options.COMPANIONS)
         spoken = [name.replace("_", " ") for name in names]
         self.first = template_embeddings(self.backbone, names, options.TEMPLATE)

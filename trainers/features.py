@@ -23,6 +23,7 @@ from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.augment import ViewReader, augmentation_identity, train_transform
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.config import cache_folder
+from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import AnyFeatures
@@ -219,7 +220,7 @@ class FeatureLoader:
     def __init__(
         self,
         open_store: Callable[[], FeatureStore],
-        labels: Tensor,
+        labels: Tensor | LabelledCorpus,
         *,
         batch_size: int,
         device: torch.device,
@@ -227,7 +228,7 @@ class FeatureLoader:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the batch size is {batch_size}; it must be at least 1")
-        self.labels = labels  # (n, C)
+        self.labels = labels  # (n, C); a corpus's are made dense a batch at a time
         self.batch_size = batch_size
         self.epoch = 0
         self.batch_fraction = 1.0  # of the piece that was yielded last
@@ -261,9 +262,14 @@ class FeatureLoader:
         self.batch_fraction = piece.fraction
         return {
             "features": features.to(self._device),
-            "label": self.labels[piece.index].to(self._device),
+            "label": self._labels(piece.index).to(self._device),
             "index": piece.index,
         }
+
+    def _labels(self, index: Tensor) -> Tensor:
+        if isinstance(self.labels, LabelledCorpus):
+            return torch.from_numpy(self.labels.dense_labels(index.numpy()))
+        return self.labels[index]
 
     def _pieces(self) -> list[Piece]:
         """This process's piece of every batch; none is empty."""

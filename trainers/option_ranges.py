@@ -78,6 +78,7 @@ VALID: dict[str, Range | tuple[str, ...]] = {
     "DATASET.CORPUS.LEMMATIZER": ("", "builtin", "nltk"),
     "DATASET.CORPUS.MAX_TOKENS": _COUNT,
     "DATASET.CORPUS.MAX_CAPTIONS": _COUNT,
+    "DATASET.CORPUS.SAMPLE_PER_CLASS": _COUNT,
     "DATASET.CORPUS.PER_CLASS_LIMIT": _COUNT,
     "FEATURES.CACHE": ("disk", "memory", "off"),
     "FEATURES.PRECISION": ("fp16", "fp32"),

@@ -63,9 +63,7 @@ class SPARC(UntrainedTrainer):
             count = len(names)
             self.pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
         else:
-            corpus = self.dataset.corpus
-            labels = corpus.labels[: len(corpus) - corpus.templates]
-            frequencies = conditional_frequencies(labels)
+            frequencies = conditional_frequencies(self.dataset.corpus.captions.labels)
             beside = companions(frequencies, at_least=options.FREQUENCY, most=len(names))
             self.pairs = pairs_of(beside)
         if len(self.pairs) > _MOST_PAIRS:

@@ -5,7 +5,6 @@ from tai_dpt.datasets.corpora.labelled import (
     LabelledCorpus,
     label_corpus,
     limit_per_class,
-    read_labels,
 )
 from tai_dpt.datasets.corpora.readers import (
     FORMATS,
@@ -13,6 +12,7 @@ from tai_dpt.datasets.corpora.readers import (
     field_from_text,
     read_captions,
 )
+from tai_dpt.datasets.corpora.reading_labels import read_labels
 
 __all__ = [
     "FORMATS",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
-from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, warn_of_silent_classes
-from tai_dpt.datasets.corpora.readers import read_caption_file
+from tai_dpt.datasets.corpora.labelled import (
+    LabelledCorpus,
+    label_corpus,
+    label_matrix,
+    warn_of_silent_classes,
+)
+from tai_dpt.datasets.corpora.readers import stream_captions
+from tai_dpt.datasets.corpora.sampling import Keep
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write, file_sha256
@@ -22,11 +31,13 @@ from tai_dpt.io.reading import checked, parse_json
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
-_VERSION = 2
+_VERSION = 3
+_ALL = Keep()
 _PARTS = {
     "texts": ArraySpec("iu", ("bytes",)),
     "ends": ArraySpec("iu", ("captions",)),
-    "labels": ArraySpec("iu", ("captions", "packed classes")),
+    "label_ends": ArraySpec("iu", ("captions",)),
+    "label_columns": ArraySpec("iu", ("labels",)),
     "dropped": ArraySpec("iu", ()),
     "notes": ArraySpec("iu", ("bytes of notes",)),
 }
@@ -43,11 +54,15 @@ def load_corpus(
     tokenizer: Tokenizer = CLIPS_OWN,
     cache_folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    keep: Keep = _ALL,
 ) -> LabelledCorpus:
     """Read caption files (see ``read_captions``) and label them (see ``label_corpus``).
 
+    They are read and labelled in one go, whatever their size.
+
     Args:
-        files: their captions follow one another.
+        files: their captions follow one another; patterns (``captions-*.txt.gz``) stand for the
+            files that match, by name.
         tokenizer: of the backbone that will read them.
         cache_folder: keep the result there, keyed by the files' contents, the options, and the
             filter's vocabulary, preset and version, and the tokenizer; a second call only reads it.
@@ -57,45 +72,36 @@ def load_corpus(
     Raises:
         InputError: no files, a file that cannot be read, or no caption names a class.
     """
-    if not files:
-        raise InputError("no caption files given")
-    for path in map(Path, files):
-        if not path.exists():
-            raise InputError(f"no such caption file: {path}")
-    options: dict[str, object] = {
+    paths = _existing(files)
+    options: dict[str, Any] = {
         "format": format,
         "field": field,
         "one_per_image": one_per_image,
         "on_bad_line": on_bad_line,
     }
     entry: Path | None = None
-    once = not all(Path(file).is_file() for file in files)  # a pipe is read once: it has no key
+    once = not all(path.is_file() for path in paths)  # a pipe is read once: it has no key
     if cache_folder is not None and isinstance(noun_filter.lemmatizer, str) and not once:
-        entry = (
-            Path(cache_folder) / "corpora" / f"{_key(files, noun_filter, options, tokenizer)}.npz"
-        )
+        key = _key(paths, noun_filter, {**options, **asdict(keep)}, tokenizer)
+        entry = Path(cache_folder) / "corpora" / f"{key}.npz"
         kept = _load(entry, len(noun_filter.vocabulary))
         if kept is not None:
             corpus, notes = kept
             for note in notes:
                 warnings.warn(note, stacklevel=2)
-            warn_of_silent_classes(corpus.labels, noun_filter.vocabulary, tokenizer)
+            warn_of_silent_classes(corpus.per_class_counts, noun_filter.vocabulary, tokenizer)
             return corpus
-    captions: list[str] = []
     notes = []
-    for file in files:
-        read, note = read_caption_file(
-            file,
-            format=format,
-            field=field,
-            one_per_image=one_per_image,
-            on_bad_line=on_bad_line,
-        )
-        captions += read
-        if note:
-            notes.append(note)
-            warnings.warn(note, stacklevel=2)
-    corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer, progress=progress)
+
+    def captions() -> Iterator[str]:
+        for path in paths:
+            yield from stream_captions(path, notes=notes, **options)
+
+    corpus = label_corpus(
+        captions(), noun_filter, tokenizer=tokenizer, progress=progress, keep=keep
+    )
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     if entry is not None:
         try:
             _save(entry, corpus, notes)
@@ -104,15 +110,32 @@ def load_corpus(
     return corpus
 
 
+def _existing(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files, those that match in place of a pattern."""
+    if not files:
+        raise InputError("no caption files given")
+    paths: list[Path] = []
+    for file in (os.fspath(file) for file in files):
+        if os.path.exists(file):
+            paths.append(Path(file))
+        elif not glob.has_magic(file):
+            raise InputError(f"no such caption file: {file}")
+        elif found := sorted(glob.glob(file)):
+            paths += map(Path, found)
+        else:
+            raise InputError(f"no caption file matches '{file}'")
+    return paths
+
+
 def _key(
-    files: Sequence[str | os.PathLike[str]],
+    files: Sequence[Path],
     noun_filter: NounFilter,
-    options: dict[str, object],
+    options: dict[str, Any],
     tokenizer: Tokenizer,
 ) -> str:
     parts = [_VERSION, [file_sha256(f) for f in files], options, noun_filter.fingerprint()]
     if options["format"] == "auto":  # which format that is depends on the ending
-        parts.append([Path(f).suffix for f in files])
+        parts.append([f.suffix for f in files])
     reads = [tokenizer.identity, tokenizer.context_length]
     if reads != [CLIPS_OWN.identity, CLIPS_OWN.context_length]:
         parts.append(reads)
@@ -126,7 +149,8 @@ def _save(path: Path, corpus: LabelledCorpus, notes: Sequence[str]) -> None:
             stream,
             texts=np.frombuffer(b"".join(texts), np.uint8),
             ends=np.cumsum([len(text) for text in texts]),
-            labels=np.packbits(corpus.labels, axis=1),
+            label_ends=corpus.labels.indptr[1:],
+            label_columns=corpus.labels.indices,
             dropped=corpus.dropped,
             notes=np.frombuffer(json.dumps(list(notes)).encode(), np.uint8),
         )
@@ -139,7 +163,11 @@ def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
         blob = stored["texts"].tobytes()
         ends = stored["ends"].tolist()
         texts = [blob[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
-        labels = np.unpackbits(stored["labels"], axis=1, count=classes)
+        columns, ends = stored["label_columns"], stored["label_ends"]
+        if len(columns) and not 0 <= columns.min() <= columns.max() < classes:
+            return None
+        rows = (columns[a:b].tolist() for a, b in zip([0, *ends], ends, strict=False))
+        labels = label_matrix(rows, classes)
         said = parse_json(stored["notes"].tobytes().decode(), where=str(path))
         notes = list(checked(tuple[str, ...], said, where=str(path)))
         return LabelledCorpus(texts, labels, int(stored["dropped"])), notes

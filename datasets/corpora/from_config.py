@@ -11,8 +11,14 @@ from yacs.config import CfgNode
 from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora.cache import load_corpus
-from tai_dpt.datasets.corpora.labelled import LabelledCorpus, label_corpus, limit_per_class
+from tai_dpt.datasets.corpora.labelled import (
+    LabelledCorpus,
+    label_corpus,
+    label_matrix,
+    limit_per_class,
+)
 from tai_dpt.datasets.corpora.readers import field_from_text
+from tai_dpt.datasets.corpora.sampling import Keep
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import template_texts
@@ -55,8 +61,13 @@ def corpus_from_config(
         lemmatizer=options.LEMMATIZER or None,
         max_tokens=options.MAX_TOKENS or None,
     )
+    keep = Keep(
+        drop_duplicates=options.DROP_DUPLICATES,
+        per_class=options.SAMPLE_PER_CLASS,
+        seed=max(cfg.SEED, 0) if options.SAMPLE_PER_CLASS else 0,
+    )
     if captions is not None:
-        corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer)
+        corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer, keep=keep)
     else:
         root = Path(cfg.DATASET.ROOT).expanduser()
         corpus = load_corpus(
@@ -68,6 +79,7 @@ def corpus_from_config(
             on_bad_line=options.ON_BAD_LINE,
             tokenizer=tokenizer,
             cache_folder=cache_folder(cfg),
+            keep=keep,
         )
     if columns is not None:
         corpus, vocabulary = corpus.of_classes(columns), vocabulary.subset(columns)
@@ -89,10 +101,12 @@ def limited(cfg: CfgNode, corpus: LabelledCorpus) -> LabelledCorpus:
 def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCorpus:
     """The corpus and, after it, the template texts of every class."""
     texts, classes = template_texts(vocabulary)
-    labels = np.eye(len(vocabulary), dtype=np.uint8)[classes]
+    from scipy.sparse import vstack
+
+    labels = label_matrix(([index] for index in classes), len(vocabulary))
     return LabelledCorpus(
         [*corpus.texts, *texts],
-        np.concatenate([corpus.labels, labels]),
+        vstack([corpus.labels, labels], format="csr"),
         corpus.dropped,
         templates=len(texts),
     )

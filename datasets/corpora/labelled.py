@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import tee
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tai_dpt.backbones.tokenizers import CLIPS_OWN, Tokenizer
+from tai_dpt.datasets.corpora.parallel import labelled
+from tai_dpt.datasets.corpora.sampling import Keep
 from tai_dpt.errors import InputError, first_few, shorten
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+_ALL = Keep()
 _MOST_SILENT = 20  # classes without a caption that a warning explains
 
 
@@ -25,18 +32,28 @@ class LabelledCorpus:
 
     Args:
         texts: N captions, in the order of the corpus.
-        labels: (N, C) uint8, 1 where the caption names the class.
-        dropped: captions that name no class, and those over a limit.
+        labels: (N, C) uint8, 1 where the caption names the class; kept sparse, for a caption
+            names a few of many classes. A dense array is taken, too.
+        dropped: captions that name no class, those over a limit, and repeated ones.
         templates: how many of the texts, the last ones, are template texts and no captions.
     """
 
     texts: list[str]
-    labels: NDArray[np.uint8]  # (N, C)
+    labels: csr_array
     dropped: int = 0
     templates: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", _sparse(self.labels))
+
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def captions(self) -> LabelledCorpus:
+        """Without the template texts."""
+        count = len(self.texts) - self.templates
+        return LabelledCorpus(self.texts[:count], self.labels[:count], self.dropped)
 
     @property
     def per_class_counts(self) -> NDArray[np.int64]:
@@ -44,10 +61,25 @@ class LabelledCorpus:
         counts: NDArray[np.int64] = self.labels.sum(axis=0, dtype=np.int64)
         return counts
 
+    @property
+    def per_caption_counts(self) -> NDArray[np.int64]:
+        """(N,) classes of each caption."""
+        counts: NDArray[np.int64] = np.diff(self.labels.indptr).astype(np.int64)
+        return counts
+
+    @property
+    def saturated(self) -> bool:
+        """Whether every caption names every class, so that none says what a class is not."""
+        return bool((self.per_caption_counts == self.labels.shape[1]).all())
+
+    def dense_labels(self, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
+        """(n, C) of the captions at ``rows``."""
+        return np.asarray(self.labels[np.asarray(rows, np.int64)].toarray())
+
     def of_classes(self, columns: Sequence[int]) -> LabelledCorpus:
         """With labels of the classes at ``columns`` alone, and the captions that name one."""
-        kept = self.subset(np.flatnonzero(self.labels[:, list(columns)].any(axis=1)))
-        return replace(kept, labels=kept.labels[:, list(columns)])
+        ours = replace(self, labels=self.labels[:, list(columns)])
+        return ours.subset(np.flatnonzero(ours.per_caption_counts))
 
     def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelledCorpus:
         """The captions at ``rows``, in that order; the others count as dropped."""
@@ -57,67 +89,71 @@ class LabelledCorpus:
         return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped, templates)
 
 
-def read_labels(
-    captions: Iterable[str], noun_filter: NounFilter, tokenizer: Tokenizer = CLIPS_OWN
-) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Captions with the sorted class indices that the part of each names which is encoded.
+def _sparse(labels: Any) -> csr_array:
+    from scipy.sparse import csr_array  # here: it takes a while, and a tagger has no corpus
 
-    A backbone reads so many tokens of a text (OpenAI's 77): what a caption names after them is no
-    label of its features. The preset "paper" with a ``max_tokens`` reads so many words, as the
-    public code does.
-    """
-    texts, kept = tee(captions)
-    most = noun_filter.max_tokens
-    all_read = most is not None and most <= tokenizer.context_length
-    published = noun_filter.preset == "paper" and all_read
-    read = texts if published else map(tokenizer.encoded_part, texts)
-    return zip(kept, noun_filter.stream(read), strict=True)
+    rows = csr_array(labels, dtype=np.uint8)
+    rows.eliminate_zeros()
+    return rows
+
+
+def label_matrix(rows: Iterable[Sequence[int]], classes: int) -> csr_array:
+    """Labels (N, C) from the class indices of each caption."""
+    from scipy.sparse import csr_array
+
+    columns, ends = array("i"), array("q", [0])
+    for found in rows:
+        columns.extend(found)
+        ends.append(len(columns))
+    ones = np.ones(len(columns), np.uint8)
+    shape = (len(ends) - 1, classes)
+    return csr_array((ones, np.asarray(columns), np.asarray(ends)), shape=shape)
 
 
 def label_corpus(
-    captions: Sequence[str],
+    captions: Iterable[str],
     noun_filter: NounFilter,
     *,
     tokenizer: Tokenizer = CLIPS_OWN,
     progress: bool = False,
+    keep: Keep = _ALL,
 ) -> LabelledCorpus:
     """Label captions (see ``read_labels``) and drop those that name no class.
 
-    A class that no caption names is warned about: its prompt learns from the templates alone.
+    They are read as they come, and labelled in worker processes where there are many. A class that
+    no caption names is warned about: its prompt learns from the templates alone.
 
     Raises:
         InputError: no caption names any class.
     """
     vocabulary = noun_filter.vocabulary
     names = vocabulary.names
-    texts: list[str] = []
-    rows: list[int] = []
-    columns: list[int] = []
+    kept = keep.collector(len(names))
+    count = 0
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
-    for caption, found in read_labels(shown, noun_filter, tokenizer):
+    for caption, found in labelled(shown, noun_filter, tokenizer):
+        count += 1
         if found:
-            rows += [len(texts)] * len(found)
-            columns += found
-            texts.append(caption)
+            kept.add(caption, found)
+    texts = [text for text, _ in kept]
     if not texts:
         raise InputError(
-            f"none of the {len(captions):,} captions names any of the {len(names)} classes "
+            f"none of the {count:,} captions names any of the {len(names)} classes "
             f"({first_few(map(shorten, names), 8)}); check that the captions are English and the "
             "class list is the right one, or give the classes synonyms"
         )
-    labels = np.zeros((len(texts), len(names)), np.uint8)
-    labels[rows, columns] = 1
-    warn_of_silent_classes(labels, vocabulary, tokenizer)
-    return LabelledCorpus(texts, labels, len(captions) - len(texts))
+    labels = label_matrix((found for _, found in kept), len(names))
+    corpus = LabelledCorpus(texts, labels, count - len(texts))
+    warn_of_silent_classes(corpus.per_class_counts, vocabulary, tokenizer)
+    return corpus
 
 
 def warn_of_silent_classes(
-    labels: NDArray[np.uint8], vocabulary: Vocabulary, tokenizer: Tokenizer
+    counts: NDArray[np.int64], vocabulary: Vocabulary, tokenizer: Tokenizer
 ) -> None:
-    """One warning that names the classes without a caption and what no caption has."""
-    spoken = labels.sum(axis=0, dtype=np.int64)
-    silent = [index for index, count in enumerate(spoken) if not count]
-    if not silent:
+    """One warning that names the classes with 0 captions (``counts``: (C,)) and what is sought."""
+    silent = np.flatnonzero(counts == 0)
+    if not len(silent):
         return
     said = []
     for index in silent[:_MOST_SILENT]:
@@ -144,7 +180,9 @@ def limit_per_class(corpus: LabelledCorpus, limit: int) -> LabelledCorpus:
     if limit < 1:
         raise InputError(f"the limit of captions per class must be at least 1, got {limit}")
     rarity = np.argsort(np.argsort(corpus.per_class_counts, kind="stable"), kind="stable")
-    filed = np.where(corpus.labels > 0, rarity, len(rarity)).argmin(axis=1)  # (N,)
+    corpus = corpus.subset(np.flatnonzero(corpus.per_caption_counts))  # the others have no rarest
+    labels = corpus.labels
+    filed = np.minimum.reduceat(rarity[labels.indices], labels.indptr[:-1])  # (N,)
     order = np.argsort(filed, kind="stable")
     starts = np.searchsorted(filed[order], filed[order])  # where each caption's class begins
     kept = order[np.arange(len(order)) - starts < limit]

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
+from tai_dpt.datasets.corpora.columns import caption_column
 from tai_dpt.datasets.corpora.json_layouts import LAYOUTS, layout_of
+from tai_dpt.datasets.corpora.parquet import PARQUET, parquet_entries
 from tai_dpt.datasets.corpora.records import (
     CAPTION,
     Bad,
@@ -23,22 +25,14 @@ from tai_dpt.datasets.corpora.records import (
     record,
 )
 from tai_dpt.datasets.corpora.tables import BadRow, table_rows
-from tai_dpt.errors import InputError, shorten, unknown
+from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.reading import parse_json
-from tai_dpt.io.text import decoded_lines, read_lines
+from tai_dpt.io.text import decoded_lines, read_lines, without_packing
 
 ON_BAD_LINE = ("error", "skip")
 _MOST_BAD = 0.5  # of a file's captions that may be bad and skipped
-_IMAGE_COLUMNS = ("image_id", "image", "image_name", "file_name", "filename")
 
 PathLike = str | os.PathLike[str]
-
-
-class CaptionFile(NamedTuple):
-    """What ``read_caption_file`` found."""
-
-    captions: list[str]
-    note: str  # what a user should know: bad lines that were skipped, …; "" for nothing
 
 
 class _Source:
@@ -47,7 +41,7 @@ class _Source:
     def __init__(self, source: PathLike | BinaryIO) -> None:
         if isinstance(source, str | os.PathLike):
             self.name = str(source)
-            self.ending = Path(self.name.lower().removesuffix(".gz")).suffix
+            self.ending = Path(without_packing(self.name.lower())).suffix
             self._lines = read_lines(source)
         else:
             self.name, self.ending = "standard input", ""
@@ -88,15 +82,16 @@ def read_captions(
 ) -> list[str]:
     """The captions of a file, in its order, without surrounding white space; blank ones left out.
 
-    Files are UTF-8, with or without BOM, with LF, CRLF or CR, or such files in gzip (``….gz``).
-    They are opened once: a pipe will do.
+    Files are UTF-8, with or without BOM, with LF, CRLF or CR, or such files in gzip (``….gz``) or
+    zstd (``….zst``); or Parquet. They are opened once: a pipe will do, but for Parquet.
 
     Args:
         path: a file, or a binary stream.
         format: one of ``FORMATS``, or "auto": by the file's ending and its beginning.
-        field: JSON: the field of the caption; CSV and TSV: the name of the column, or its number
-            from 0 in a file without header. Left out: "caption", else "captions", "text" or
-            "sentence" (Karpathy's splits: "raw"). Upper and lower case are one.
+        field: JSON: the field of the caption; CSV, TSV and Parquet: the name of the column, or its
+            number from 0 (in CSV and TSV: there is no header). Left out: "caption", else
+            "captions", "text" or "sentence" (Karpathy's splits: "raw"). Upper and lower case are
+            one.
         one_per_image: only the first caption of each image, the choice of the public code
             (which draws it at random). Needs a format that says which image.
         on_bad_line: "error", or "skip" with one warning that counts them and gives the first.
@@ -105,42 +100,55 @@ def read_captions(
         InputError: the file is missing, empty, not UTF-8 or not what ``format`` says, or a line
             is bad (with "skip": more than half of them are); names file, line and reason.
     """
-    captions, note = read_caption_file(
-        path, format=format, field=field, one_per_image=one_per_image, on_bad_line=on_bad_line
+    notes: list[str] = []
+    captions = list(
+        stream_captions(
+            path,
+            notes=notes,
+            format=format,
+            field=field,
+            one_per_image=one_per_image,
+            on_bad_line=on_bad_line,
+        )
     )
-    if note:
+    for note in notes:
         warnings.warn(note, stacklevel=2)
     return captions
 
 
-def read_caption_file(
+def stream_captions(
     path: PathLike | BinaryIO,
     *,
+    notes: list[str],
     format: str = "auto",
     field: str | int | None = None,
     one_per_image: bool = False,
     on_bad_line: str = "error",
-) -> CaptionFile:
-    """As ``read_captions``, with the note returned instead of warned."""
+) -> Iterator[str]:
+    """As ``read_captions``, one caption at a time; a JSON document is read whole.
+
+    What a user should know of the file is added to ``notes`` at its end. That a file has no
+    captions, or is bad for the most part, is known there, too.
+    """
     if on_bad_line not in ON_BAD_LINE:
         raise unknown("choice for bad lines", on_bad_line, ON_BAD_LINE)
     if format not in ("auto", *FORMATS):
         raise unknown("caption format", format, ["auto", *FORMATS])
     source = _Source(path)
     format, entries = _entries(source, format, CAPTION if field is None else field)
-    captions: list[str] = []
     images: set[str] = set()
-    skipped: list[Bad] = []
-    notes: list[str] = []
-    read = 0
+    first_bad: Bad | None = None
+    said: list[str] = []
+    read = bad = captions = 0
     for entry in entries:
         if isinstance(entry, Note):
-            notes.append(entry.text)
+            said.append(entry.text)
             continue
         if isinstance(entry, Bad):
             if on_bad_line == "error":
                 raise InputError(f"{source.name}, {entry.place}: {entry.reason}")
-            skipped.append(entry)
+            first_bad = first_bad or entry
+            bad += 1
             continue
         read += 1
         if one_per_image:
@@ -152,25 +160,29 @@ def read_caption_file(
                 continue
         caption = entry.caption.strip()
         if caption:
-            captions.append(caption)
-            if entry.image is not None:
+            captions += 1
+            yield caption
+            if one_per_image and entry.image is not None:
                 images.add(entry.image)
-    if skipped:
-        count = "1 bad line" if len(skipped) == 1 else f"{len(skipped):,} bad lines, the first"
-        notes.append(f"skipped {count}: {skipped[0].place}, {skipped[0].reason}")
-    note = f"{source.name}: {'; '.join(notes)}" if notes else ""
+    if first_bad:
+        count = "1 bad line" if bad == 1 else f"{bad:,} bad lines, the first"
+        said.append(f"skipped {count}: {first_bad.place}, {first_bad.reason}")
+    note = f"{source.name}: {'; '.join(said)}" if said else ""
     if not captions:
         more = f" ({note})" if note else ""
         raise InputError(f"{source.name}: no captions in it, read as {format}{more}")
-    if len(skipped) > _MOST_BAD * (len(skipped) + read):
+    if bad > _MOST_BAD * (bad + read):
         raise InputError(f"{note}; that is more than half of it: is it {format}?")
-    return CaptionFile(captions, note)
+    if note:
+        notes.append(note)
 
 
 def _entries(source: _Source, format: str, field: str | int) -> tuple[str, Entries]:
     """The format, found out where it is "auto", and what the source has in it."""
     if format == "auto":
         format = _guess(source)
+    if format == PARQUET:
+        return format, parquet_entries(source.name, field)
     if format in LINES:
         return format, LINES[format](source, field)
     content = parse_json(
@@ -227,34 +239,10 @@ def _table(source: _Source, field: str | int, *, delimiter: str, quotes: bool) -
             yield Bad(f"line {row.line}", row.reason)
         elif column >= 0:
             yield record(row[column], row[image] if image >= 0 else None, f"line {row.line}")
-        elif isinstance(field, int):
-            if not 0 <= field < len(row):
-                raise InputError(
-                    f"{source.name}: no column number {field}; there are {len(row)}, counted from 0"
-                )
-            column = field
-            yield record(row[column], None, f"line {row.line}")
         else:
-            column, image = _columns(source.name, row, field)
-
-
-def _columns(name: str, header: list[str], field: str) -> tuple[int, int]:
-    """Where a table has its captions, and its images' names (-1: nowhere)."""
-    header = [cell.strip() for cell in header]
-    key = called(field, header)
-    if key is None:
-        raise InputError(
-            f"{name}: no column '{field}'; the first line has: {shorten(', '.join(header), 80)} "
-            "(give the column's number from 0 where there is no header)"
-        )
-    if header.count(key) > 1:
-        at = ", ".join(str(place) for place, cell in enumerate(header) if cell == key)
-        raise InputError(
-            f"{name}: {header.count(key)} columns are called '{key}'; say which by its number "
-            f"from 0 ({at})"
-        )
-    images = [header.index(key) for key in (called(c, header) for c in _IMAGE_COLUMNS) if key]
-    return header.index(key), images[0] if images else -1
+            column, image = caption_column(source.name, row, field)
+            if isinstance(field, int):  # there is no header: it is a row
+                yield record(row[column], None, f"line {row.line}")
 
 
 def _csv(source: _Source, field: str | int) -> Entries:
@@ -302,8 +290,8 @@ LINES: dict[str, Callable[[_Source, str | int], Entries]] = {
     "localized_narratives": _narratives,
 }
 
-#: the formats of ``read_captions``: the layouts of one JSON document, and those of lines
-FORMATS = (*LAYOUTS, *LINES)
+#: the formats of ``read_captions``: the layouts of one JSON document, those of lines, and Parquet
+FORMATS = (*LAYOUTS, *LINES, PARQUET)
 
 _JSON = "json"  # one document, of a layout that its content tells
 _ENDINGS = {
@@ -316,6 +304,8 @@ _ENDINGS = {
 
 
 def _guess(source: _Source) -> str:
+    if source.ending == f".{PARQUET}":
+        return PARQUET
     first, *more = source.beginning() or [""]
     if _FLICKR_RESULTS_HEADER.fullmatch(first) or _FLICKR_TOKEN.fullmatch(first):
         return "flickr"

@@ -243,7 +243,7 @@ def _on_captions(
             noun_filter = NounFilter(vocabulary=_vocabulary(tagger))
             corpus = load_corpus(paths, noun_filter, tokenizer=tagger.backbone.tokenizer)
         scores = tagger.caption_scores(corpus.texts)
-        usable, to_align = calibrate_on_captions(scores, corpus.labels)
+        usable, to_align = calibrate_on_captions(scores, corpus.labels.toarray())
         share = len(corpus) / (len(corpus) + corpus.dropped)
         to_align = dataclasses.replace(to_align, cardinality=to_align.cardinality * share)
     if not images:

@@ -149,7 +149,7 @@ def _summary(
 ) -> Sequence[str]:
     from tabulate import tabulate
 
-    from tai_dpt.reports.corpus_plots import co_occurrence
+    from tai_dpt.scoring.cooccurrence import co_occurrence
 
     read = len(everything) + everything.dropped
     lines = [
@@ -159,13 +159,13 @@ def _summary(
     if len(used) < len(everything):
         lines.append(f"{len(everything) - len(used):,} are over the config's limits: left out")
     lines.append(f"{len(used):,} are learned from")
-    sizes = used.labels.sum(1, dtype=np.int64)
+    sizes = used.per_caption_counts
     counts = np.bincount(sizes)
     shares = ", ".join(f"{n}: {counts[n] / len(used):.1%}" for n in range(1, len(counts)))
     lines += ["", f"classes per caption: {sizes.mean():.2f} on average ({shares})", ""]
     pairs = co_occurrence(used.labels)
     per_class = pairs.diagonal()
-    alone = used.labels[sizes == 1].sum(0)
+    alone = used.labels[np.flatnonzero(sizes == 1)].sum(axis=0, dtype=np.int64)
     rows = [
         (
             vocabulary.names[index],
@@ -203,13 +203,13 @@ def _show_class(
     corpus: LabelledCorpus, vocabulary: Vocabulary, index: int, count: int
 ) -> list[str]:
     """Print some captions of a class, evenly over the corpus; returns their texts."""
-    rows = np.flatnonzero(corpus.labels[:, index])
+    rows = corpus.labels[:, [index]].nonzero()[0]
     words = (*vocabulary.synonyms[index], *vocabulary.grown[index])
     answer(f"\n{vocabulary.names[index]} is read off: {first_few(words, 20)}")
     answer(f"{len(rows):,} captions name it" + (", such as" if len(rows) else ""))
     chosen = _spread(rows, count)
     for row in chosen:
-        named = ", ".join(vocabulary.names[i] for i in np.flatnonzero(corpus.labels[row]))
+        named = ", ".join(vocabulary.names[i] for i in corpus.labels[[row]].indices)
         answer(f"  {corpus.texts[row]}  [{named}]")
     return [corpus.texts[row] for row in chosen]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import importlib
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from tai_dpt.errors import InputError
 
@@ -40,7 +42,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file as ``(line number from 1, line without its end)``, one at a time.
 
-    A file called ``….gz`` is unpacked.
+    A file called ``….gz`` or ``….zst`` is unpacked.
 
     Raises:
         InputError: there is no such file, it is a folder, it is empty, cannot be unpacked, or a
@@ -55,12 +57,48 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         raise InputError(f"no such file: {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    packed = path.suffix.lower() == ".gz"
-    with stream, gzip.open(stream) if packed else nullcontext(stream) as content:
+    with stream, _unpacked(stream, path) as content:
         try:
             yield from decoded_lines(content, str(path))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InputError(f"cannot unpack {path}: {error}; is the file whole?") from None
+
+
+def without_packing(name: str) -> str:
+    """A file's name as it would be unpacked."""
+    return name.removesuffix(".gz").removesuffix(".zst")
+
+
+def _unpacked(stream: BinaryIO, path: Path) -> AbstractContextManager[Iterable[bytes]]:
+    kind = path.suffix.lower()
+    if kind == ".gz":
+        return gzip.open(stream)
+    return nullcontext(_zstd_lines(stream, path) if kind == ".zst" else stream)
+
+
+def _zstd_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    try:
+        zstd: Any = importlib.import_module("zstandard")
+    except ImportError:
+        raise InputError(
+            f"{path} is compressed by zstd: pip install 'tai-dpt[formats]', or unpack it"
+        ) from None
+    frame, rest = None, b""
+    try:
+        for packed in iter(lambda: stream.read(1 << 16), b""):
+            while packed:
+                if frame is None or frame.eof:
+                    frame = zstd.ZstdDecompressor().decompressobj()
+                lines = (rest + frame.decompress(packed)).splitlines(keepends=True)
+                packed = frame.unused_data if frame.eof else b""
+                rest = lines.pop() if lines else b""  # it may go on
+                yield from lines
+    except zstd.ZstdError as error:
+        raise InputError(f"cannot unpack {path}: {error}; is the file whole?") from None
+    if frame is not None and not frame.eof:
+        raise EOFError("it ends too soon")
+    if rest:
+        yield rest
 
 
 def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -12,25 +13,18 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from tai_dpt.reports.drawing import plain_text, save_figure
+from tai_dpt.scoring.cooccurrence import co_occurrence
 
 _BLUE, _RED = "#0b5fa5", "#d1495b"
 _MOST_CLASSES = 100  # more of them cannot be read in one picture
-
-
-def co_occurrence(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Captions that name both classes, (C, C); the diagonal is the captions of each class."""
-    wide = labels.astype(np.float32)  # counts below 2^24 are exact
-    counts: NDArray[np.int64] = (wide.T @ wide).astype(np.int64)
-    return counts
-
 
 #: what ``draw_corpus`` writes
 FILES = ("captions_per_class.png", "classes_per_caption.png", "co_occurrence.png")
 
 
 @plain_text()
-def draw_corpus(folder: Path, labels: NDArray[np.uint8], names: Sequence[str]) -> list[Path]:
-    """Write the three pictures of a corpus (N, C) and return where they are."""
+def draw_corpus(folder: Path, labels: Any, names: Sequence[str]) -> list[Path]:
+    """Write the three pictures of a corpus's labels (N, C) and return where they are."""
     pairs = co_occurrence(labels)
     order = np.argsort(-pairs.diagonal(), kind="stable")[:_MOST_CLASSES]
     chosen = [names[index] for index in order]

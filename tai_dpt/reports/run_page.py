@@ -15,6 +15,7 @@ from tai_dpt.reports.page import render
 from tai_dpt.reports.page_charts import Bars, LineChart, bars, line_chart
 from tai_dpt.reports.page_images import page_images
 from tai_dpt.reports.reopened_run import ReopenedRun, reopen_run
+from tai_dpt.scoring.cooccurrence import co_occurrence
 from tai_dpt.scoring.results import ScoreTable, flat_config, page_results
 
 _MOST_PAIRS = 15
@@ -264,7 +265,7 @@ def _corpus(table: ScoreTable, again: ReopenedRun) -> dict[str, Any]:
     corpus = again.corpus
     if corpus is None:
         return {}
-    per_text = corpus.labels.sum(1, dtype=np.int64)
+    per_text = corpus.per_caption_counts
     words = np.array([len(text.split()) for text in corpus.texts])
     facts = {
         "texts learned from, templates included": f"{len(corpus):,}",
@@ -285,7 +286,7 @@ def _corpus(table: ScoreTable, again: ReopenedRun) -> dict[str, Any]:
             digits=0,
         )
     ]
-    together = corpus.labels.astype(np.int64).T @ corpus.labels
+    together = co_occurrence(corpus.labels)
     upper = [(int(together[i, j]), i, j) for i in range(len(together)) for j in range(i)]
     names = table.class_names
     named: list[tuple[str, float, list[str]]] = [

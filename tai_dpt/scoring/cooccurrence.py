@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,23 @@ from torch import Tensor
 PAIR_TEMPLATE = "{} and {}"
 
 
-def conditional_frequencies(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+def co_occurrence(labels: Any) -> NDArray[np.int64]:
+    """Captions that name both classes, (C, C); the diagonal is the captions of each class.
+
+    Args:
+        labels: (N, C) of 0 and 1, an array or one of scipy's sparse ones.
+
+    >>> co_occurrence(np.array([[1, 1], [1, 0]]))
+    array([[2, 1],
+           [1, 1]])
+    """
+    wide = labels.astype(np.float32)  # counts below 2^24 are exact
+    counts = wide.T @ wide
+    dense = counts if isinstance(counts, np.ndarray) else counts.toarray()
+    return np.asarray(dense).astype(np.int64)
+
+
+def conditional_frequencies(labels: Any) -> NDArray[np.float64]:
     """``P(b | a)`` (C, C): of the captions that name class a, the share that name b too.
 
     Zero on the diagonal, and in the rows of classes that no caption names.
@@ -21,8 +38,7 @@ def conditional_frequencies(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     array([[0. , 0.5],
            [1. , 0. ]])
     """
-    named = (np.asarray(labels) > 0).astype(np.float64)
-    together = named.T @ named
+    together = co_occurrence(labels).astype(np.float64)
     counts = together.diagonal().copy()
     np.fill_diagonal(together, 0.0)
     shares: NDArray[np.float64] = together / np.maximum(counts, 1)[:, None]

@@ -113,7 +113,7 @@ class _Fitting(MultiLabelTrainer):
 
     def build_train_loader(self) -> Any:
         self.held_out: LabelledCorpus = self.dataset.hold_out()
-        if self.held_out.labels.all():
+        if self.held_out.saturated:
             warnings.warn(
                 "every caption names every class, so captions cannot say what an image without one "
                 "looks like: the prompts stay as they started and there are no probabilities; name "
@@ -282,10 +282,10 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
         },
         backbone_file=None if has_name(name) else name,
     )
-    if held_out.labels.all():
+    if held_out.saturated:
         return tagger
     tagger.calibration, on_captions = calibrate_on_captions(
-        tagger.caption_scores(held_out.texts), held_out.labels
+        tagger.caption_scores(held_out.texts), held_out.labels.toarray()
     )
     on_captions = replace(
         on_captions, cardinality=on_captions.cardinality * trainer.dataset.naming_fraction

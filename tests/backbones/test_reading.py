@@ -51,9 +51,9 @@ def test_a_word_that_is_read_in_part_is_not_read(tokenizer):
 def test_labels_are_of_the_tokens_that_are_read(tokenizer, tmp_path):
     caption = "a dog near a street and a wall and a house and one more wall and a tree, a red car"
     noun_filter = NounFilter(vocabulary=Vocabulary.from_names(["dog", "car"]))
-    assert label_corpus([caption, "car"], noun_filter).labels.tolist() == [[1, 1], [0, 1]]
+    assert label_corpus([caption, "car"], noun_filter).labels.toarray().tolist() == [[1, 1], [0, 1]]
     own = label_corpus([caption, "car"], noun_filter, tokenizer=tokenizer)
-    assert own.labels.tolist() == [[1, 0], [0, 1]]
+    assert own.labels.toarray().tolist() == [[1, 0], [0, 1]]
     file, cache = tmp_path / "captions.txt", tmp_path / "cache"
     file.write_text(f"{caption}\ncar\n")
     for reader, expected in ((CLIPS_OWN, 2), (tokenizer, 1), (ClipTokenizer(16), 1)):

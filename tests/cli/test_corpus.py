@@ -15,7 +15,8 @@ from PIL import Image
 
 from tai_dpt.cli.main import cli
 from tai_dpt.errors import InputError
-from tai_dpt.reports.corpus_plots import co_occurrence, draw_corpus
+from tai_dpt.reports.corpus_plots import draw_corpus
+from tai_dpt.scoring.cooccurrence import co_occurrence
 
 import layouts
 

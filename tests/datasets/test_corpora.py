@@ -74,7 +74,8 @@ def test_every_format(tmp_path, name, bom, end):
 
 
 def test_formats_are_all_tried_here():
-    assert set(FORMATS) == {format for format, _ in _contents().values()}
+    binary = {"parquet"}  # see test_large_corpora.py
+    assert set(FORMATS) - binary == {format for format, _ in _contents().values()}
 
 
 def test_fields(tmp_path):
@@ -234,7 +235,7 @@ def test_label_corpus():
     with pytest.warns(UserWarning, match="1 of 3 classes have no caption: bird"):
         corpus = label_corpus(captions, NounFilter(vocabulary=VOCABULARY))
     assert corpus.texts == ["a dog", "a cat and a dog"]
-    assert corpus.labels.tolist() == [[1, 0, 0], [1, 1, 0]]
+    assert corpus.labels.toarray().tolist() == [[1, 0, 0], [1, 1, 0]]
     assert corpus.dropped == 2
     assert corpus.per_class_counts.tolist() == [2, 1, 0]
     with pytest.raises(InputError, match="none of the 1 captions names any of the 3 classes"):
@@ -253,7 +254,7 @@ def test_limit_files_each_caption_under_its_rarest_class():
     expected = sorted(row for rows in filed.values() for row in rows[:15])
     limited = limit_per_class(corpus, 15)
     assert limited.texts == [str(row) for row in expected]
-    assert (limited.labels == labels[expected]).all()
+    assert (limited.labels.toarray() == labels[expected]).all()
     assert limited.dropped == 200 - len(expected)
     with pytest.raises(InputError, match="at least 1"):
         limit_per_class(corpus, 0)
@@ -270,10 +271,10 @@ def test_cache(tmp_path, monkeypatch):
     (entry,) = (folder / "corpora").iterdir()
 
     def same(corpus):
-        return corpus.texts == first.texts and (corpus.labels == first.labels).all()
+        return corpus.texts == first.texts and (corpus.labels != first.labels).nnz == 0
 
     with monkeypatch.context() as patch:
-        patch.setattr("tai_dpt.datasets.corpora.cache.read_caption_file", None)  # not read again
+        patch.setattr("tai_dpt.datasets.corpora.cache.stream_captions", None)  # not read again
         with pytest.warns(UserWarning, match="skipped 1 bad line"):
             assert same(load_corpus([path], noun_filter, **options))
 

@@ -1,0 +1,53 @@
+"""Captions in the columns of a Parquet file, as large collections are published."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from tai_dpt.datasets.corpora.columns import caption_column
+from tai_dpt.datasets.corpora.records import Bad, Entries, record
+from tai_dpt.errors import InputError
+
+PARQUET = "parquet"
+_ROWS_AT_ONCE = 10_000
+
+
+def parquet_entries(name: str, field: str | int) -> Entries:
+    """The captions of a Parquet file, read a few thousand rows at a time.
+
+    Raises:
+        InputError: pyarrow is not installed, there is no such file, it is no Parquet file or has
+            no such column.
+    """
+    try:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        arrow: Any = importlib.import_module("pyarrow")
+    except ImportError:
+        raise InputError(
+            f"{name} is a Parquet file: pip install 'tai-dpt[parquet]' (pyarrow reads them)"
+        ) from None
+    if not Path(name).is_file():
+        raise InputError(f"no such file: {name} (Parquet cannot be read from a pipe)")
+    try:
+        file = parquet.ParquetFile(name)
+    except (arrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot read {name} as Parquet: {reason}; is it whole?") from None
+    with file:
+        names = file.schema_arrow.names
+        column, image = caption_column(name, names, field)
+        wanted = [names[column]] + ([names[image]] if image >= 0 else [])
+        number = 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
+            images = batch[names[image]].to_pylist() if image >= 0 else [None] * len(batch)
+            for caption, of in zip(batch[names[column]].to_pylist(), images, strict=True):
+                place = f"row {number}"
+                number += 1
+                if caption is None:
+                    continue  # as a blank line
+                if not isinstance(caption, str):
+                    yield Bad(place, f"column '{names[column]}' is {str(caption)[:40]}, not text")
+                    continue
+                yield record(caption, None if of is None else str(of), place)
