@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -21,9 +20,8 @@ from tai_dpt.datasets.corpora.labelled import (
     label_matrix,
     warn_of_silent_classes,
 )
-from tai_dpt.datasets.corpora.readers import stream_captions
+from tai_dpt.datasets.corpora.readers import caption_files, stream_captions
 from tai_dpt.datasets.corpora.sampling import Keep
-from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.cache import ELSEWHERE
@@ -72,7 +70,7 @@ def load_corpus(
     Raises:
         InputError: no files, a file that cannot be read, or no caption names a class.
     """
-    paths = _existing(files)
+    paths = caption_files(files)
     options: dict[str, Any] = {
         "format": format,
         "field": field,
@@ -108,23 +106,6 @@ def load_corpus(
         except OSError as error:
             warnings.warn(f"labels are not kept ({error}): {ELSEWHERE}", stacklevel=2)
     return corpus
-
-
-def _existing(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The files, those that match in place of a pattern."""
-    if not files:
-        raise InputError("no caption files given")
-    paths: list[Path] = []
-    for file in (os.fspath(file) for file in files):
-        if os.path.exists(file):
-            paths.append(Path(file))
-        elif not glob.has_magic(file):
-            raise InputError(f"no such caption file: {file}")
-        elif found := sorted(glob.glob(file)):
-            paths += map(Path, found)
-        else:
-            raise InputError(f"no caption file matches '{file}'")
-    return paths
 
 
 def _key(

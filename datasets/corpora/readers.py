@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,6 +71,27 @@ class _Source:
 def field_from_text(text: str | None) -> str | int | None:
     """The ``field`` that an option's text means: digits are the number of a column."""
     return int(text) if text and text.isascii() and text.isdecimal() else text or None
+
+
+def caption_files(files: Sequence[PathLike]) -> list[Path]:
+    """The files, and those that match in place of a pattern, by name.
+
+    Raises:
+        InputError: there are none, or one does not exist.
+    """
+    if not files:
+        raise InputError("no caption files given")
+    paths: list[Path] = []
+    for file in (os.fspath(file) for file in files):
+        if os.path.exists(file):
+            paths.append(Path(file))
+        elif not glob.has_magic(file):
+            raise InputError(f"no such caption file: {file}")
+        elif found := sorted(glob.glob(file)):
+            paths += map(Path, found)
+        else:
+            raise InputError(f"no caption file matches '{file}'")
+    return paths
 
 
 def read_captions(

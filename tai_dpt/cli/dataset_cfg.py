@@ -32,17 +32,23 @@ def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] =
 
 
 def captions_of(cfg: CfgNode, file: str) -> list[str]:
-    """The captions of one of ``DATASET.CORPUS.FILES``, before any filter.
+    """The captions of one of ``DATASET.CORPUS.FILES`` (a pattern: of all), before any filter.
 
     Errors as in ``tai_dpt.datasets.corpora.read_captions``.
     """
     from tai_dpt.datasets.corpora import field_from_text, read_captions
+    from tai_dpt.datasets.corpora.readers import caption_files
 
     options = cfg.DATASET.CORPUS
-    return read_captions(
-        Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser(),
-        format=options.FORMAT,
-        field=field_from_text(options.FIELD),
-        one_per_image=options.ONE_PER_IMAGE,
-        on_bad_line=options.ON_BAD_LINE,
-    )
+    place = Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser()
+    return [
+        caption
+        for path in caption_files([place])
+        for caption in read_captions(
+            path,
+            format=options.FORMAT,
+            field=field_from_text(options.FIELD),
+            one_per_image=options.ONE_PER_IMAGE,
+            on_bad_line=options.ON_BAD_LINE,
+        )
+    ]
