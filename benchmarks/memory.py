@@ -22,7 +22,7 @@ from benchmarks.common import (
 )
 from benchmarks.step import OurTraining, plain_of
 
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def measure(kind: str, classes: int, quick: bool) -> dict[str, float]:
@@ -40,7 +40,7 @@ def measure(kind: str, classes: int, quick: bool) -> dict[str, float]:
         if classes <= 1000:
             ours.step()  # the first one is slower
         time = seconds(ours.step)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
     return {"peak": peak, "seconds": time}
 
 

@@ -22,6 +22,7 @@ EXPECTED = {
     "evaluation": "both, 2 workers",
     "store": "safetensors",
     "images": "open_clip",
+    "methods": "1,000 images, s",
 }
 
 
@@ -77,8 +78,8 @@ def test_an_unknown_part_is_refused():
     ended = call("x")
     assert ended.returncode == 2
     assert (
-        "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store, images"
-        in (ended.stderr)
+        "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store, images, "
+        "methods (a … k)" in ended.stderr
     )
 
 

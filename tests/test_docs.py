@@ -1,4 +1,4 @@
-"""Every command in README.md and REPRODUCE.md runs, and every file they name exists."""
+"""Every command in these pages runs, and every file they name exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tai_dpt.trainers.run import build_parser
 
 from places import ROOT
 
-PAGES = ("README.md", "REPRODUCE.md")
+PAGES = ("README.md", "REPRODUCE.md", "docs/methods.md")
 
 
 def commands(page: str) -> list[str]:
