@@ -3,7 +3,8 @@
 CSV and TSV have a header and a column with the image's name (``IMAGE_COLUMNS``), then either one
 column a class, or one column with the names of the classes in the image (``LABEL_COLUMNS``, where
 that is no class itself). What parts the columns of the header parts them all: commas, semicolons or
-tabs. JSON lines are objects such as ``{"image": "a.jpg", "labels": ["dog", "car"]}``.
+tabs. JSON lines are objects such as ``{"image": "a.jpg", "labels": ["dog", "car"]}``; with a list
+``absent`` beside it, classes that neither names are unknown.
 """
 
 from __future__ import annotations
@@ -155,7 +156,10 @@ class _Reader:
                 raise self._bad(
                     number, "field 'labels' must be a list of class names, [] where there is none"
                 )
-            self._add(number, str(image), self._named(number, labels))
+            row = self._named(number, labels)
+            if "absent" in item:
+                row = self._only_known(number, row, item["absent"])
+            self._add(number, str(image), row)
 
     def table(self, delimiter: str) -> None:
         lines = (line + "\n" for _, line in read_lines(self.path))
@@ -309,6 +313,16 @@ class _Reader:
                 raise self._bad(number, str(unknown("class", label, self.vocabulary.names)))
             row[index] = 1
         return row
+
+    def _only_known(self, number: int, row: NDArray[np.int8], absent: Any) -> NDArray[np.int8]:
+        """A row of ``_named`` where classes are listed as absent, too: all others are unknown."""
+        if not isinstance(absent, list) or not all(isinstance(v, str) for v in absent):
+            raise self._bad(number, "field 'absent' must be a list of class names")
+        listed = self._named(number, absent) > 0
+        if (both := listed & (row > 0)).any():
+            name = self.vocabulary.names[int(both.argmax())]
+            raise self._bad(number, f"'{name}' is in 'labels' and in 'absent'")
+        return np.where(row > 0, row, -listed.astype(np.int8))
 
     def _add(self, number: int, image: str, row: NDArray[np.int8]) -> None:
         name = image.strip()

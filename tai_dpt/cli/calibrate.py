@@ -172,17 +172,6 @@ def calibrate(
     return result.as_dict()
 
 
-def _vocabulary(tagger: Any) -> Any:
-    from tai_dpt.labels.vocabulary import ENGLISH, Vocabulary
-
-    about = tagger.provenance
-    return Vocabulary(
-        tuple(tagger.classes_.tolist()),
-        tuple(map(tuple, about.get("synonyms", ()))),
-        language=about.get("language", ENGLISH),
-    )
-
-
 def _flag(option: str) -> str:
     """The switch of an option."""
     return f"--{option.replace('_', '-')}"
@@ -203,7 +192,7 @@ def _on_labelled_images(
     from tai_dpt.scoring.calibration import calibrate as fit
     from tai_dpt.scoring.rectification import choose_rectification, rectify
 
-    names, labels = read_label_file(table, _vocabulary(tagger), called=_flag, **reading)
+    names, labels = read_label_file(table, tagger.vocabulary, called=_flag, **reading)
     paths = [table.parent / name for name in locate(names, table.parent)]
     for path in paths:
         if not path.is_file():
@@ -240,7 +229,7 @@ def _on_captions(
         with warnings.catch_warnings():
             # that a class has no caption is said by the account
             warnings.filterwarnings("ignore", message=".*classes have no caption")
-            noun_filter = NounFilter(vocabulary=_vocabulary(tagger))
+            noun_filter = NounFilter(vocabulary=tagger.vocabulary)
             corpus = load_corpus(paths, noun_filter, tokenizer=tagger.backbone.tokenizer)
         scores = tagger.caption_scores(corpus.texts)
         usable, to_align = calibrate_on_captions(scores, corpus.labels.toarray())

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".html")
 _SHIFTS = 4
-_LIKELIEST = 3
 
 
 @command()
@@ -66,9 +65,17 @@ def explain(
         raise InputError("say where the image goes: --out why.png or --out why.html")
     if out is not None:
         check_output(out, overwrite=overwrite, inputs=images)
+    from tai_dpt.io.images import read_image
+    from tai_dpt.reports.explaining import explain_caption, explain_image
+
     loaded = open_tagger(tagger)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
-    seen = [explain_image(loaded, path, classes) for path in images]
+    seen = [
+        explain_image(
+            loaded, read_image(path), classes, name=shown(Path(path).name), shifts=_SHIFTS
+        )
+        for path in images
+    ]
     read = [explain_caption(loaded, caption, classes) for caption in captions]
     if out is not None:
         _write(out, seen, read)
@@ -76,41 +83,6 @@ def explain(
     for caption in read if out is None else ():
         answer(_table(caption))
     return _numbers(seen, read)
-
-
-def explain_image(tagger: Any, path: str, classes: tuple[str, ...]) -> ImageExplanation:
-    """Heat maps of ``classes`` over an image; of the likeliest where none are given."""
-    from tai_dpt.io.images import as_image
-    from tai_dpt.reports.heatmaps import ImageExplanation
-
-    image = as_image(path)
-    scores = tagger.scores(image)
-    values = tagger.ranking(scores)[0]
-    columns = tagger.class_indices(classes) if classes else _best(values)
-    names = tuple(str(tagger.classes_[c]) for c in columns)
-    return ImageExplanation(
-        name=shown(Path(path).name),
-        image=image,
-        classes=names,
-        heat=tagger.heatmap(image, names, shifts=_SHIFTS),
-        probabilities=values[columns] if tagger.calibration else np.full(len(columns), np.nan),
-    )
-
-
-def explain_caption(tagger: Any, caption: str, classes: tuple[str, ...]) -> CaptionExplanation:
-    """The words of a caption for ``classes``; for the likeliest where none are given."""
-    from tai_dpt.reports.heatmaps import CaptionExplanation
-
-    columns = (
-        tagger.class_indices(classes) if classes else _best(tagger.caption_scores([caption])[0])
-    )
-    names = tuple(str(tagger.classes_[c]) for c in columns)
-    words, values, whole = tagger.words(caption, names)
-    return CaptionExplanation(tuple(words), names, values, whole)
-
-
-def _best(values: np.ndarray) -> list[int]:
-    return [int(i) for i in np.argsort(-values, kind="stable")[:_LIKELIEST]]
 
 
 def _write(out: Path, images: list[ImageExplanation], captions: list[CaptionExplanation]) -> None:

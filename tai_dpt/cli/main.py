@@ -29,6 +29,7 @@ COMMANDS = {
         "explain",
         "Show where in an image or caption a class is.",
     ),
+    "app": ("tai_dpt.cli.app", "app", "A page to try a tagger on, and to correct it."),
     "calibrate": ("tai_dpt.cli.calibrate", "calibrate", "Make a tagger's probabilities better."),
     "export": ("tai_dpt.cli.export", "export", "A tagger for services without this package."),
     "convert-weights": (

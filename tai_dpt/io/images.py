@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import stat
 import struct
 import threading
@@ -66,7 +67,9 @@ def as_image(value: AnyImage) -> Image.Image:
     )
 
 
-def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.Image:
+def read_image(
+    source: str | os.PathLike[str] | bytes, *, name: str = "", glance: bool = False
+) -> Image.Image:
     """An image file as RGB, upright (EXIF), the first frame of an animation.
 
     Gray of more than 8 bits is read as bright as its 8-bit twin: 16 bits count up to 65,535, other
@@ -74,21 +77,26 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
     instruments give, run from their lowest to their highest. A very large image is shrunk.
 
     Args:
+        source: the file, or its content.
+        name: what messages call it; the file's path where left out.
         glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
     Raises:
         InputError: the file cannot be read as an image, or has more pixels than the environment
             variable ``MOST_MEGAPIXELS`` names allows; with its name and the reason.
     """
+    path, content = ("", source) if isinstance(source, bytes) else (source, None)
+    name = name or os.fspath(path)
     try:
-        if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
-            raise InputError(f"{os.fspath(path)}: a pipe or a device, not an image file")
+        mode = os.stat(path).st_mode if content is None else stat.S_IFREG
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise InputError(f"{name}: a pipe or a device, not an image file")
         with _pixel_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             try:
-                return _decoded(path, glance=glance)
+                return _decoded(path if content is None else io.BytesIO(content), glance=glance)
             except ValueError:  # Pillow refuses a PNG with long texts or a large colour profile
-                content = Path(path).read_bytes()
+                content = Path(path).read_bytes() if content is None else content
                 if not content.startswith(_PNG):
                     raise
                 return _decoded(io.BytesIO(_without_texts(content)), glance=glance)
@@ -96,17 +104,18 @@ def read_image(path: str | os.PathLike[str], *, glance: bool = False) -> Image.I
         raise
     except Image.DecompressionBombError:
         raise InputError(
-            f"{os.fspath(path)}: more than {(most := _most_megapixels()):,} million pixels, which "
+            f"{name}: more than {(most := _most_megapixels()):,} million pixels, which "
             "would take much memory; shrink it, or set the environment variable "
             f"{MOST_MEGAPIXELS} to more, e.g. {MOST_MEGAPIXELS}={2 * most}"
         ) from None
     except FileNotFoundError:
-        raise InputError(f"{os.fspath(path)}: no such file") from None
+        raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{os.fspath(path)}: a folder, not an image") from None
+        raise InputError(f"{name}: a folder, not an image") from None
     except Exception as error:  # Pillow's readers raise all sorts on a damaged file
-        reason = str(error).replace(f" {os.fspath(path)!r}", "") or type(error).__name__
-        raise InputError(f"{os.fspath(path)}: cannot be read as an image ({reason})") from None
+        said = str(error).replace(f" {os.fspath(path)!r}", "")
+        reason = re.sub(r" <_io\.BytesIO[^>]*>", "", said) or type(error).__name__
+        raise InputError(f"{name}: cannot be read as an image ({reason})") from None
 
 
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -40,6 +40,14 @@ def _lock(stream: IO[bytes], *, blocking: bool) -> Lock:
 
 
 @contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where there is none; wait while somebody has it."""
+    with path.open("ab") as stream:
+        _lock(stream, blocking=True)
+        yield
+
+
+@contextmanager
 def locked(folder: Path, rank: int, world: int, waiting: Callable[[], None]) -> Iterator[bool]:
     """Hold the right to build this rank's share of ``folder``; wait while another process does.
 

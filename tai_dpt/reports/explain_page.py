@@ -15,7 +15,7 @@ def explain_page(images: Sequence[ImageExplanation], captions: Sequence[CaptionE
         "explain.html",
         title="Where the classes are",
         images=[_image(item) for item in images],
-        captions=[_caption(item) for item in captions],
+        captions=[shaded_words(item) for item in captions],
     )
 
 
@@ -28,7 +28,8 @@ def _image(item: ImageExplanation) -> dict[str, Any]:
     return {"name": item.name, "panels": panels, "low": f"{low:.3f}", "high": f"{high:.3f}"}
 
 
-def _caption(item: CaptionExplanation) -> dict[str, Any]:
+def shaded_words(item: CaptionExplanation) -> dict[str, Any]:
+    """A caption for a page: of each class every word with its colours and value."""
     classes = []
     for column, name in enumerate(item.classes):
         words = []

@@ -46,13 +46,7 @@ class ImageExplanation:
 
     def shown_image(self) -> Image.Image:
         """The image at the size of an explanation."""
-        width, height = self.image.size
-        scale = min(_LONGEST_SIDE / max(width, height), 1.0)
-        scale = max(scale, min(_SHORTEST_SIDE / min(width, height), 8 * _LONGEST_SIDE / width))
-        if max(width, height) * scale > 4 * _LONGEST_SIDE:
-            scale = 4 * _LONGEST_SIDE / max(width, height)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        return self.image.resize(size, Image.Resampling.LANCZOS)
+        return for_show(self.image)
 
     def overlaid(self, index: int) -> Image.Image:
         """The image with a class's heat over it."""
@@ -77,6 +71,17 @@ class CaptionExplanation:
     def limits(self) -> tuple[float, float]:
         """The ends of the shared shading scale."""
         return float(np.median(self.values)), float(self.values.max())
+
+
+def for_show(image: Image.Image) -> Image.Image:
+    """An image at the size at which people look at it."""
+    width, height = image.size
+    scale = min(_LONGEST_SIDE / max(width, height), 1.0)
+    scale = max(scale, min(_SHORTEST_SIDE / min(width, height), 8 * _LONGEST_SIDE / width))
+    if max(width, height) * scale > 4 * _LONGEST_SIDE:
+        scale = 4 * _LONGEST_SIDE / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def overlay(image: Image.Image, heat: NDArray[np.floating], low: float, high: float) -> Image.Image:

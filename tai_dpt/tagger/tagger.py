@@ -27,6 +27,7 @@ from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_image, as_images
 from tai_dpt.labels.spelling import Names
+from tai_dpt.labels.vocabulary import ENGLISH, Vocabulary
 from tai_dpt.scoring.calibration import Calibration
 from tai_dpt.scoring.methods import Method, Patches, Prompts
 from tai_dpt.scoring.metrics import check_finite, top_k
@@ -102,6 +103,15 @@ class PromptTagger:
     def __repr__(self) -> str:
         shown = first_few(self.classes_, 4)
         return f"Tagger({len(self.classes_)} classes: {shown}; {self.backbone.name})"
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its classes with the synonyms that it was fitted with."""
+        return Vocabulary(
+            tuple(self.classes_.tolist()),
+            tuple(map(tuple, self.provenance.get("synonyms", ()))),
+            language=self.provenance.get("language", ENGLISH),
+        )
 
     # -- predicting ----------------------------------------------------------------------------
 

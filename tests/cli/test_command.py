@@ -103,6 +103,7 @@ CALLS = {
         "calibration",
     ),
     "tag": ("DESK/tagger DESK/a.png --backbone emoji_scenes", ""),
+    "app": ("DESK/tagger --backbone emoji_scenes --port 0 --labels OUT", "url"),
     "explain": ("DESK/tagger DESK/a.png --backbone emoji_scenes", "images"),
     "calibrate": ("DESK/tagger --captions DESK/captions.txt --backbone emoji_scenes", "slope"),
     "export": ("DESK/tagger --backbone emoji_scenes --out OUT", "written"),
@@ -152,9 +153,11 @@ def test_every_command_has_a_call():
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_json_is_one_document_and_quiet_is_quiet(name, desk, request):
+def test_json_is_one_document_and_quiet_is_quiet(name, desk, request, monkeypatch):
     if name == "demo":
         request.getfixturevalue("no_training")
+    if name == "app":  # it ends with Ctrl-C
+        monkeypatch.setattr("socketserver.BaseServer.serve_forever", lambda _: None)
     if name == "grow-vocabulary" and not has_wordnet():
         pytest.skip("WordNet is not installed")
     arguments, key = CALLS[name]

@@ -229,6 +229,12 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.jsonl", '{"image": "a.jpg"}\n', "must be a list of class names"),
         ("x.jsonl", '{"id": "a.jpg", "labels": []}\n', "no field 'image'; it has: id, labels"),
         ("x.jsonl", "[1]\n", "a JSON object is needed"),
+        ("x.jsonl", '{"image": "a", "labels": [], "absent": "dog"}\n', "'absent' must be a list"),
+        (
+            "x.jsonl",
+            '{"image": "a", "labels": ["dog"], "absent": ["dog"]}\n',
+            "in 'labels' and in 'absent'",
+        ),
         ("x.jsonl", '{"image": null, "labels": []}\n', "'image' is null, not the image's name"),
         ("x.jsonl", "[" * 100_000 + "\n", "line 1: not valid JSON: it is nested too deeply"),
     ],

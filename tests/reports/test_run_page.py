@@ -17,6 +17,7 @@ from tai_dpt.reports.run_page import confused_pairs, report_page
 from tai_dpt.scoring.results import ScoreTable, load_results, save_results
 
 import worlds
+from browser import BROWSER
 from places import ROOT, TESTS
 from taggers import run
 
@@ -243,15 +244,13 @@ def test_missed_and_false_alarm_follow_decisions() -> None:
 
 
 def test_page_opens_with_no_console_error(world, tmp_path) -> None:
-    import shutil
     import subprocess
 
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
+    if BROWSER is None:
         pytest.skip("no Chromium here")
     path = Path(tmp_path / "run.html")
     path.write_text(report_page(world / "run", per_class=1), encoding="utf-8")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     done = subprocess.run(
         [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120
     )
