@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from tai_dpt.labels.wordnet import has_wordnet
+
 from places import ROOT
 
 # of these every public function shows how it is called; results and run_fusion work on runs' files
 SCORING = sorted(path.stem for path in (ROOT / "tai_dpt/scoring").glob("*.py"))
+LABELS = sorted(path.stem for path in (ROOT / "tai_dpt/labels").glob("*.py"))
 SHOWN = [
-    *("labels.class_lists", "labels.lemmas", "labels.spelling", "labels.variants"),
+    *(f"labels.{n}" for n in LABELS if n != "__init__"),
     *(f"scoring.{n}" for n in SCORING if n not in ("__init__", "results", "run_fusion")),
 ]
 # what every reader has imported
 LIBRARIES = {"np": np, "torch": torch}
-# an example that needs a file of the reader's: shown, not run
-NOT_RUN = ("tai_dpt.tagger.fitting",)
+# these need NLTK's data
+OF_WORDNET = ("tai_dpt.labels.grow", "tai_dpt.labels.lexicon", "tai_dpt.labels.wordnet")
 
 MODULES = sorted(
     ("" if folder == "tai_dpt" else "tai_dpt.")
@@ -32,8 +35,11 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in NOT_RUN])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
+    if name in OF_WORDNET and not has_wordnet():
+        pytest.skip("NLTK's data are not installed")
     assert doctest.testmod(import_module(name), extraglobs=LIBRARIES).failed == 0
 
 

@@ -35,6 +35,12 @@ def earn_stop_list(vocabulary: Vocabulary, evidence: Collection[Evidence]) -> li
     """Per class the grown words that are wrong more often than right, met three times or more.
 
     A word is judged only where no other grown word of its class is in the caption.
+
+    >>> vocabulary = Vocabulary(("person",), grown=(("planter", "boy"),))
+    >>> seen = [("a planter", ()), ("a boy", {0})] * 3
+    >>> rows = [Evidence(text, at, frozenset(shown)) for at, (text, shown) in enumerate(seen)]
+    >>> earn_stop_list(vocabulary, rows)
+    [['planter']]
     """
     counts: dict[tuple[int, str], list[int]] = {}
     forms: dict[str, list[tuple[int, str]]] = {}
@@ -71,6 +77,11 @@ def earn_implied(
 
     Args:
         known: the classes that the evidence knows of; others get no words.
+
+    >>> suitcase = Vocabulary(("suitcase", "dog"))
+    >>> rows = [Evidence("piles of luggage", image, frozenset({0})) for image in range(9)]
+    >>> earn_implied(suitcase, rows, known={0})[0]
+    ('luggage',)
     """
     without = replace(vocabulary, implied=())
     labels = NounFilter(vocabulary=without).labels([row.caption for row in evidence])

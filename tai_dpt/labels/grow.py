@@ -45,6 +45,9 @@ def grow(vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None)
     Raises:
         InputError: the vocabulary is not English, NLTK or its WordNet is missing, or a sense that
             WordNet does not have.
+
+    >>> grow(Vocabulary(("dog",))).grown[0][:3]
+    ('affenpinscher', 'basenji', 'basset')
     """
     if not vocabulary.english:
         where = f"{vocabulary.source}: " if vocabulary.source else ""
@@ -68,6 +71,9 @@ def with_growth(
 
     Raises:
         InputError: growing is wanted, and NLTK's WordNet is missing.
+
+    >>> with_growth(Vocabulary(("dog",)), wanted=False, report=lambda line: None).grown
+    ((),)
     """
     if any(vocabulary.grown):
         return vocabulary
@@ -85,7 +91,11 @@ def with_growth(
 
 def choose_sense(lexicon: Lexicon, vocabulary: Vocabulary, index: int) -> str:
     """The sense the vocabulary gives the class, else the first noun sense of the first of its
-    names and synonyms that WordNet knows; "none" where it knows none."""
+    names and synonyms that WordNet knows; "none" where it knows none.
+
+    >>> choose_sense(Lexicon(), Vocabulary(("dog",)), 0)
+    'dog.n.01'
+    """
     if vocabulary.senses[index]:
         return vocabulary.senses[index]
     names = (vocabulary.dataset_names[index], vocabulary.names[index])

@@ -26,7 +26,11 @@ class Sense:
 
 
 class Lexicon:
-    """Senses of a word in order, and what lies under a sense."""
+    """Senses of a word in order, and what lies under a sense.
+
+    >>> [sense.number for sense in Lexicon().senses("dog", "n")]
+    [1, 2, 3, 4, 5, 6, 7]
+    """
 
     def __init__(self) -> None:
         self._corpus = wordnet()
@@ -92,7 +96,11 @@ class Lexicon:
 
 
 def lemma_names(synset: Any) -> list[str]:
-    """The words of a synset, but for names written with capitals and for terms of abuse."""
+    """The words of a synset, but for names written with capitals and for terms of abuse.
+
+    >>> lemma_names(Lexicon().synset("dog.n.01"))
+    ['dog', 'domestic dog']
+    """
     if _ABUSE.search(synset.definition()):
         return []
     names = [name.replace("_", " ") for name in synset.lemma_names()]
@@ -100,7 +108,11 @@ def lemma_names(synset: Any) -> list[str]:
 
 
 def present_participles(verb: str) -> list[str]:
-    """The spellings of a verb's -ing form: "jog" gives joging and jogging, one of them a word."""
+    """The spellings of a verb's -ing form: "jog" gives joging and jogging, one of them a word.
+
+    >>> present_participles("ride"), present_participles("jog")
+    (['riding'], ['joging', 'jogging'])
+    """
     if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")):
         return [f"{verb[:-1]}ing"]
     doubled = re.search(r"[^aeiou][aeiou][bdgklmnprt]$", verb)

@@ -28,6 +28,10 @@ def class_fields(path: Path, style: str) -> dict[str, Any]:
 
     Raises:
         InputError: it cannot be read or is not a class list; with the place in it.
+
+    >>> from tai_dpt.labels.class_lists import vocabulary_file
+    >>> class_fields(vocabulary_file("voc2007"), "readable")["names"][-1]
+    'tv monitor'
     """
     content = _content(path)
     extra: dict[str, Any] = {}
@@ -57,6 +61,9 @@ def class_items(content: Any, path: Path) -> list[Any]:
 
     Raises:
         InputError: it is not a class list.
+
+    >>> class_items({"nc": 2, "names": {0: "dog", 1: "cat"}}, Path("data.yaml"))
+    ['dog', 'cat']
     """
     if isinstance(content, dict) and isinstance(content.get("classes"), list | dict):
         content = content["classes"]

@@ -21,7 +21,7 @@ _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
 
 def class_lines(path: Path) -> list[str]:
-    """The names in a text file, one a line.
+    r"""The names in a text file, one a line.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
     quoted, bulleted or numbered (from 0 or 1, or rising over five lines), the quotes (and the
@@ -30,6 +30,13 @@ def class_lines(path: Path) -> list[str]:
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "classes.txt")
+    ...     _ = path.write_text("# pets\ndog\ncat\n")
+    ...     class_lines(path)
+    ['dog', 'cat']
     """
     listed = [
         (number, text)
@@ -71,10 +78,17 @@ def class_lines(path: Path) -> list[str]:
 
 
 def stated_language(path: Path) -> str:
-    """What a comment ``# language: de`` in the file says; "" where there is none.
+    r"""What a comment ``# language: de`` in the file says; "" where there is none.
 
     Raises:
         InputError: two such comments say different things.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "classes.txt")
+    ...     _ = path.write_text("# language: de\nHund\n")
+    ...     stated_language(path)
+    'de'
     """
     said = {
         match[1]

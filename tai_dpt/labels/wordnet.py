@@ -34,7 +34,11 @@ def _needs(use: Callable[[], Any], resource: str, purpose: str) -> Any:
 
 
 def wordnet() -> Any:
-    """NLTK's WordNet corpus reader, loaded."""
+    """NLTK's WordNet corpus reader, loaded.
+
+    >>> wordnet().synset("dog.n.01").lemma_names()[0]
+    'dog'
+    """
     _nltk()
     from nltk.corpus import wordnet as corpus
 
@@ -43,7 +47,11 @@ def wordnet() -> Any:
 
 
 def has_wordnet() -> bool:
-    """Whether NLTK and its WordNet are installed."""
+    """Whether NLTK and its WordNet are installed.
+
+    >>> has_wordnet()
+    True
+    """
     try:
         wordnet()
     except InputError:
@@ -52,13 +60,21 @@ def has_wordnet() -> bool:
 
 
 def noun_lemmatizer() -> Callable[[str], str]:
-    """NLTK's WordNet lemmatiser for nouns, word by word."""
+    """NLTK's WordNet lemmatiser for nouns, word by word.
+
+    >>> noun_lemmatizer()("geese")
+    'goose'
+    """
     lemmatize = pos_lemmatizer()
     return lambda word: lemmatize(word, "n")
 
 
 def pos_lemmatizer() -> Callable[[str, str], str]:
-    """NLTK's WordNet lemmatiser: ``(word, "n" | "v" | "a" | "r") -> lemma``."""
+    """NLTK's WordNet lemmatiser: ``(word, "n" | "v" | "a" | "r") -> lemma``.
+
+    >>> pos_lemmatizer()("running", "v")
+    'run'
+    """
     wordnet()
     from nltk.stem import WordNetLemmatizer
 
@@ -67,14 +83,22 @@ def pos_lemmatizer() -> Callable[[str, str], str]:
 
 
 def tokenizer() -> Callable[[str], list[str]]:
-    """NLTK's ``word_tokenize``."""
+    """NLTK's ``word_tokenize``.
+
+    >>> tokenizer()("A dog's here.")
+    ['A', 'dog', "'s", 'here', '.']
+    """
     tokenize: Callable[[str], list[str]] = _nltk().word_tokenize
     _needs(lambda: tokenize("a b"), "punkt_tab", "the tokenizer")
     return tokenize
 
 
 def tagger() -> Callable[[list[str]], list[tuple[str, str]]]:
-    """NLTK's ``pos_tag``: tokens in, (token, Penn Treebank tag) out."""
+    """NLTK's ``pos_tag``: tokens in, (token, Penn Treebank tag) out.
+
+    >>> tagger()(["a", "dog"])
+    [('a', 'DT'), ('dog', 'NN')]
+    """
     tag: Callable[[list[str]], list[tuple[str, str]]] = _nltk().pos_tag
     _needs(lambda: tag(["a"]), "averaged_perceptron_tagger_eng", "the tagger")
     return tag

@@ -56,6 +56,14 @@ def check_finite(
     )
 
 
+def _check_alike(scores: Array, *others: Array | None) -> None:
+    for other in others:
+        if other is not None and np.shape(other) != np.shape(scores):
+            raise InputError(
+                f"scores are {np.shape(scores)}, and what goes with them {np.shape(other)}"
+            )
+
+
 def average_precision(scores: Array, labels: Array) -> float:
     """Mean over the positives of the precision at that positive, scores sorted descending.
 
@@ -70,9 +78,10 @@ def average_precision(scores: Array, labels: Array) -> float:
         labels: (B,), positive where > 0.
 
     Raises:
-        InputError: a score is not finite.
+        InputError: a score is not finite, or the shapes differ.
     """
     scores = np.asarray(scores)
+    _check_alike(scores, labels)
     check_finite(scores)
     order = np.argsort(scores, kind="stable")[::-1]
     ranked, hits = scores[order], np.asarray(labels)[order] > 0
@@ -99,9 +108,10 @@ def average_precisions(scores: Array, labels: Array, *, ignore: Array | None = N
             as in the paper.
 
     Raises:
-        InputError: a score is not finite.
+        InputError: a score is not finite, or the shapes differ.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
+    _check_alike(scores, labels, ignore)
     check_finite(scores)
     result = np.empty(scores.shape[1])
     for i in range(scores.shape[1]):
@@ -160,6 +170,7 @@ def f1_scores(decisions: Array, labels: Array, *, ignore: Array | None = None) -
     Args:
         ignore: see :func:`average_precisions`; neither a decision nor a positive there.
     """
+    _check_alike(decisions, labels, ignore)
     decided, positive = np.asarray(decisions, bool), np.asarray(labels) > 0
     if ignore is not None:
         decided, positive = decided & ~np.asarray(ignore), positive & ~np.asarray(ignore)
@@ -215,8 +226,9 @@ def best_f1_threshold(scores: Array, labels: Array) -> float:
     0.6
 
     Raises:
-        InputError: a score is not finite.
+        InputError: a score is not finite, or the shapes differ.
     """
+    _check_alike(scores, labels)
     flat, positive = np.asarray(scores).ravel(), np.asarray(labels).ravel() > 0
     check_finite(flat)
     if not positive.any():

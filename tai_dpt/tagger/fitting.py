@@ -174,9 +174,20 @@ METHODS = tuple(_METHODS)
 class Tagger(PromptTagger):
     """Learned from captions, recognises in images.
 
-    >>> tagger = Tagger.from_captions(classes=["dog", "car"], captions="corpus.txt")
-    >>> tagger.predict(["street.jpg"])
-    [['car', 'dog']]
+    With the small CLIP that ships, in two seconds; for photographs give a caption file and leave
+    ``backbone`` and ``options`` out.
+
+    >>> from tai_dpt.io.shipped import shipped_data
+    >>> captions = ["a dog in a car", "a cat", "a horse and a dog", "two cars"] * 50
+    >>> tagger = Tagger.from_captions(
+    ...     classes=["dog", "car", "cat", "horse"],
+    ...     captions=captions,
+    ...     backbone="emoji_scenes",
+    ...     options=("OPTIM.MAX_EPOCH", 2),
+    ... )
+    >>> scene = shipped_data() / "emoji_scenes/images/test/400069.webp"
+    >>> tagger.predict([scene], top=1)
+    [['horse']]
     """
 
     @classmethod

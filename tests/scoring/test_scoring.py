@@ -252,3 +252,18 @@ def test_difficult_objects_are_negatives_unless_ignored():
     labels = np.array([[0], [1], [-1]])
     assert average_precisions(scores, labels)[0] == pytest.approx(50)
     assert average_precisions(scores, labels, ignore=labels == 0)[0] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: average_precision(np.zeros(3), np.zeros(4)),
+        lambda: average_precisions(np.zeros((3, 2)), np.zeros((3, 3))),
+        lambda: average_precisions(np.zeros((3, 2)), np.zeros((3, 2)), ignore=np.zeros((3, 1))),
+        lambda: f1_scores(np.zeros((3, 2)), np.zeros((2, 2))),
+        lambda: best_f1_threshold(np.zeros((3, 2)), np.zeros((2, 3))),
+    ],
+)
+def test_labels_of_another_shape_are_refused(call):
+    with pytest.raises(InputError, match=r"scores are \(3.*, and what goes with them \("):
+        call()
