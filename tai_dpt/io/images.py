@@ -54,6 +54,8 @@ def as_image(value: AnyImage) -> Image.Image:
     if isinstance(value, str | os.PathLike):
         return read_image(value)
     if isinstance(value, Image.Image):
+        if not value.width or not value.height:
+            raise InputError(f"an image of {value.width} × {value.height} has no pixels")
         return _upright_rgb(value)
     if isinstance(value, Tensor):
         if value.ndim != 3 or value.shape[0] not in (1, 3):
@@ -243,6 +245,8 @@ def _rgb(image: Image.Image, scale: tuple[float, float] | None = None) -> Image.
     """As RGB; ``scale``: see ``_scale``."""
     if scale:
         return _from_deep(image, *scale)
+    if image.mode in ("RGBa", "La"):  # colours already weakened by what they let through
+        image = image.convert(image.mode.upper())
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # what is transparent shows white paper, not whatever colour the file hides there
         image = image.convert("RGBA")
@@ -293,6 +297,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise InputError(f"an array image is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+    if array.dtype.kind not in "buif":
+        raise InputError(f"an array image holds numbers, not {array.dtype}")
     if not array.size:
         raise InputError(f"an image of shape {array.shape} has no pixels")
     if array.dtype == bool:

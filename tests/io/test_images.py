@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from tai_dpt.errors import InputError
 from tai_dpt.io import images as module
-from tai_dpt.io.images import MOST_MEGAPIXELS, read_image
+from tai_dpt.io.images import MOST_MEGAPIXELS, as_image, read_image
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
 EIGHT_BIT = np.repeat(RAMP[..., None], 3, axis=2)
@@ -202,3 +202,53 @@ def test_names_that_are_no_text_are_read(tmp_path):
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     Image.fromarray(EIGHT_BIT).save(os.fsdecode(path))
     assert read_image(os.fsdecode(path)).size == (256, 16)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGBa", "LA", "La", "PA"])
+def test_what_is_transparent_is_white_in_every_mode(mode):
+    clear = Image.new("LA", (2, 2), (90, 0)) if mode in ("LA", "La") else None
+    clear = clear or Image.new("RGBA", (2, 2), (90, 0, 0, 0))
+    if mode == "PA":
+        clear = clear.convert("P").convert("PA")
+        clear.putalpha(0)
+    assert as_image(clear.convert(mode)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Image.new("F", (0, 3)), "0 × 3 has no pixels"),
+        (Image.new("RGB", (3, 0)), "3 × 0 has no pixels"),
+        (np.array([["a"]]), "holds numbers, not <U1"),
+        (np.zeros((5, 5, 3), complex), "holds numbers, not complex128"),
+        (np.full((5, 5), np.nan), "run from nan to nan"),
+    ],
+)
+def test_what_is_no_image_in_memory(value, message):
+    with pytest.raises(InputError, match=message):
+        as_image(value)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_of_a_cmyk_jpeg(tmp_path, orientation):
+    upright = Image.fromarray(EIGHT_BIT[:, ::4]).convert("CMYK")  # dark left, light right
+    upright.paste((0, 255, 255, 0), (0, 0, 64, 4))  # red at the top
+    turned = {
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    stored = upright
+    for step in turned.get(orientation, ()):
+        stored = stored.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "x.jpg", exif=exif, quality=95)
+    seen = np.asarray(read_image(tmp_path / "x.jpg")).astype(int)
+    assert seen.shape == (16, 64, 3)
+    np.testing.assert_allclose(seen[1, 30], (255, 0, 0), atol=12)
+    assert seen[12, 2].max() < 40 < 200 < seen[12, 61].min()
