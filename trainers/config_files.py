@@ -17,6 +17,8 @@ from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
+# of a run from before there was a choice: the value path of a vision transformer
+DENSE_OF_OLD = "as it was"
 
 
 def read_file(path: PathLike) -> dict[str, Any]:
@@ -50,14 +52,18 @@ def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
 def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
     """Set what ``results.json`` says of a run's config; keys of other versions are passed over.
 
-    So is Dassl's evaluator, which version 0.1 took for ours.
+    So is Dassl's evaluator, which version 0.1 took for ours. A run from before there was a choice
+    of ``DENSE`` keeps the features that it was tested with.
     """
-    for key, value in flat_config(saved).items():
+    options = flat_config(saved)
+    for key, value in options.items():
         if (key, value) == ("TEST.EVALUATOR", "Classification"):
             continue
         with suppress(InputError):
             node, leaf = find_key(cfg, key)
             node[leaf] = tuple(value) if isinstance(value, list) else value
+    if "MODEL.BACKBONE.DENSE" not in options:
+        cfg.MODEL.BACKBONE.DENSE = DENSE_OF_OLD
 
 
 def find_key(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
-from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.backbones import FIRST_DENSE, Backbone, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.augment import ViewReader, augmentation_identity, train_transform
@@ -31,6 +31,7 @@ from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import Load
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.io.shipped import backbone_file
+from tai_dpt.trainers.config_files import DENSE_OF_OLD
 from tai_dpt.trainers.tokens import cached_tokens
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,8 +53,17 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     in_root = Path(cfg.DATASET.ROOT).expanduser() / name
     if name and not Path(name).expanduser().exists() and in_root.is_file():
         name = str(in_root)
-    dense = cfg.MODEL.BACKBONE.DENSE or None
-    return load_backbone(backbone_file(name), device=device, dtype=_DTYPES[precision], dense=dense)
+    dense = cfg.MODEL.BACKBONE.DENSE
+    of_old = dense == DENSE_OF_OLD
+    backbone = load_backbone(
+        backbone_file(name),
+        device=device,
+        dtype=_DTYPES[precision],
+        dense=None if of_old else dense or None,
+    )
+    if of_old and backbone.dense is not None:
+        backbone.dense = FIRST_DENSE
+    return backbone
 
 
 def caption_store(

@@ -6,7 +6,9 @@ run by transformers.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,11 @@ def load_transformers(given: str) -> Towers:
             CLIP's nor of SigLIP's kind; it has no tokenizer, or its weights do not fit.
     """
     library = _transformers()
+    with _quiet(library):
+        return _load(library, given)
+
+
+def _load(library: Any, given: str) -> Towers:
     place = given.partition(":")[2]
     folder = Path(place).expanduser()
     place = str(folder) if folder.is_dir() else place
@@ -103,6 +110,21 @@ def _transformers() -> Any:
         raise InputError(
             f"this backbone needs transformers ({error}): pip install 'tai-dpt[transformers]'"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """transformers shows bars of its own, and says of a model what is not for its user."""
+    said = library.utils.logging
+    level, bars = said.get_verbosity(), said.is_progress_bar_enabled()
+    said.set_verbosity_error()
+    said.disable_progress_bar()
+    try:
+        yield
+    finally:
+        said.set_verbosity(level)
+        if bars:
+            said.enable_progress_bar()
 
 
 def _read(factory: Any, place: str, given: str) -> Any:

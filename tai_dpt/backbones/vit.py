@@ -59,6 +59,7 @@ _DENSE: dict[str, tuple[Attend, bool]] = {
     "neighbours": (_neighbours, False),  # NACLIP (Hajimiri et al., WACV 2025)
 }
 DENSE_OPTIONS = tuple(_DENSE)
+FIRST_DENSE = "value"  # before there was a choice
 
 
 class DenseViT(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import inspect
 import json
@@ -165,12 +164,12 @@ class ImageSide(nn.Module):
 
     def __init__(self, tagger: PromptTagger) -> None:
         super().__init__()
-        self.tower = copy.deepcopy(tagger.backbone.image).cpu()
+        self.tower = tagger.backbone.image
         self.position_embedding = tagger.scoring.position_embedding
         self.method, self.scoring = tagger.method, tagger.scoring
         self.softmax_sharpness = tagger.softmax_sharpness
         for name in tagger.method.shapes:
-            self.register_buffer(f"kept_{name}", tagger.embeddings[name].cpu())
+            self.register_buffer(f"kept_{name}", tagger.embeddings[name])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, C), global (B, D) and local features (B, N, D) of pixels (B, 3, H, W)."""
@@ -197,7 +196,10 @@ def export_onnx(tagger: PromptTagger, path: Path) -> None:
     # the exporter that traces: the other one needs packages of its own
     known = inspect.signature(torch.onnx.export).parameters
     tracing: dict[str, Any] = {"dynamo": False} if "dynamo" in known else {}
-    pixels = torch.zeros(2, 3, *tagger.preprocessing.size)
+    pixels = torch.zeros(2, 3, *tagger.preprocessing.size, device=tagger.backbone.device)
+    # nn.MultiheadAttention's own kernel, which some libraries' towers come to, is not in ONNX
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -219,6 +221,7 @@ def export_onnx(tagger: PromptTagger, path: Path) -> None:
                 stream.write(written.read_bytes())
     finally:
         quiet.setLevel(level)
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def compare_onnx(tagger: PromptTagger, path: Path) -> float:

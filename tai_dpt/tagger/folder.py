@@ -17,7 +17,7 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 import tai_dpt
-from tai_dpt.backbones import Backbone, has_name, load_backbone
+from tai_dpt.backbones import FIRST_DENSE, Backbone, has_name, load_backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.weights import convert_weights
 from tai_dpt.device import choose_device
@@ -41,8 +41,6 @@ FORMAT = "tai-dpt tagger"
 FORMAT_VERSION = 2
 _FIRST_VERSION = 1  # of a folder that every version reads rightly
 
-# of vision transformers, before there was a choice
-_FIRST_DENSE = "value"
 _COPY = "copy the folder again"
 
 _FileName = Annotated[str, Field(pattern=r"^[^/\\\s.][^/\\]*$")]  # in the folder, not above it
@@ -55,7 +53,7 @@ class _BackboneRecord(Record):
     published: bool
     file: _FileName | None = None  # in the folder
     path: str | None = None  # elsewhere
-    dense: str | None = _FIRST_DENSE
+    dense: str | None = FIRST_DENSE
 
 
 class _AboutRecord(OpenRecord):

@@ -369,3 +369,22 @@ def test_few_compiled_products_are_kept_unless_the_user_says_otherwise(monkeypat
         monkeypatch.setenv(name, given)
     Backbone(tiny_clip("vit"), name="vit", dtype=torch.bfloat16)
     assert os.environ[name] == str(kept)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(336, 336), (448, 448), (96, 64)])
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_another_size_is_the_same_tower_with_its_positions_resized(kind, size):
+    """clip's own forward pass, with a table of that size in it."""
+    model, batch = tiny_clip(kind), images(1, 3, *size)
+    features = Backbone(tiny_clip(kind), name=kind).encode_images(batch, position_embedding=True)
+    holder = model.visual if kind == "vit" else model.visual.attnpool
+    table = holder.positional_embedding  # (1 + side², W)
+    side, cell = int(len(table) ** 0.5), 16 if kind == "vit" else 32
+    grid = table[1:].T.reshape(1, -1, side, side)
+    shape = tuple(length // cell for length in size)
+    grid = F.interpolate(grid, size=shape, mode="bicubic", align_corners=False)
+    resized = torch.cat([table[:1], grid.flatten(2)[0].T])
+    holder.positional_embedding = torch.nn.Parameter(resized)
+    assert_close(features.global_, F.normalize(model.encode_image(batch), dim=-1))
+    assert features.local.shape[1] == shape[0] * shape[1]

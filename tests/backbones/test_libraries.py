@@ -12,6 +12,7 @@ from torch import Tensor
 from tai_dpt.backbones import Backbone, load_backbone
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.backbones.vit import DenseViT
+from tai_dpt.errors import InputError
 
 import library_models
 from clips import assert_close
@@ -146,3 +147,43 @@ def test_timms_pool_has_the_same_value_path(timms_pool: Any):
     global_, local = tower(batch, position_embedding=False)
     assert_close(local, alone)
     assert_close(global_, timms_pool(batch))
+
+
+@torch.no_grad()
+def check_half_precision(full: Backbone) -> None:
+    batch, tokens = pixels(full), full.tokenize(TEXTS)
+    for dtype, tolerance in ((torch.bfloat16, 0.05), (torch.float16, 0.005)):
+        half = load_backbone(full.name, dtype=dtype)
+        assert half.text.dtype == dtype and half.weights_hash == full.weights_hash
+        for one, other in (
+            [b.encode_images(batch, position_embedding=True) for b in (full, half)],
+            [b.encode_texts(tokens) for b in (full, half)],
+        ):
+            for name in ("global_", "local"):
+                assert getattr(other, name).dtype == torch.float32
+                assert_close(getattr(other, name), getattr(one, name), tolerance)
+
+
+@torch.no_grad()
+def check_other_sizes(backbone: Backbone) -> None:
+    """Converted towers take any; others say which one they take."""
+    for size in ((336, 336), (448, 448), (96, 64)):
+        if not backbone.image.any_size:
+            with pytest.raises(InputError, match=r"by its own library, at \d+×\d+ \(INPUT.SIZE\)"):
+                backbone.check_size(*size)
+            continue
+        cells = (size[0] // backbone.cell) * (size[1] // backbone.cell)
+        batch = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        features = backbone.encode_images(batch, position_embedding=True)
+        assert features.local.shape == (1, cells, backbone.embed_dim)
+        assert_close(features.local[0].norm(dim=-1), torch.ones(cells))
+
+
+def test_half_precision_and_sizes_of_open_clips(of_open_clip):
+    check_half_precision(of_open_clip[3])
+    check_other_sizes(of_open_clip[3])
+
+
+def test_half_precision_and_sizes_of_transformers(of_transformers):
+    check_half_precision(of_transformers[3])
+    check_other_sizes(of_transformers[3])

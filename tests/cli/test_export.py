@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tai_dpt.backbones import Backbone
+from tai_dpt.backbones import Backbone, load_backbone
 from tai_dpt.cli.export import compare_onnx, export_onnx
 from tai_dpt.errors import InputError
 from tai_dpt.tagger.tagger import PromptTagger
 
+import library_models
 from clips import tiny_clip
 from taggers import new_tagger, run
 
@@ -51,11 +52,23 @@ def test_embeddings_and_facts_give_the_scores(desk, tmp_path) -> None:
     np.testing.assert_allclose(probability, tagger.calibration.probabilities(expected), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize(
+    "kind", ["resnet", "vit", "open_clip vit_average", "open_clip timm_siglip", "siglip"]
+)
 def test_onnx_runtime_agrees(kind, tmp_path) -> None:
+    """Towers that libraries run, too."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    backbone = Backbone(tiny_clip(kind), name=kind)
+    if kind in ("resnet", "vit"):
+        backbone = Backbone(tiny_clip(kind), name=kind)
+    elif kind == "siglip":
+        pytest.importorskip("transformers")
+        library_models.save_transformers(tmp_path, kind)
+        backbone = load_backbone(f"transformers:{tmp_path}")
+    else:
+        pytest.importorskip("open_clip")
+        folder = library_models.save_open_clip(tmp_path / "model", kind.split()[1])
+        backbone = load_backbone(f"hf-hub:{folder}")
     embeddings = {
         name: torch.nn.functional.normalize(torch.randn(4, backbone.embed_dim), dim=-1)
         for name in ("global", "local")

@@ -14,6 +14,7 @@ from tai_dpt.backbones import load_backbone
 from tai_dpt.cli.train import main
 from tai_dpt.errors import InputError
 from tai_dpt.prompts.learner import PromptEncoder, class_tokens, special_tokens
+from tai_dpt.reports.reopened_run import reopen_run
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
@@ -149,6 +150,21 @@ def test_a_dense_option_is_chosen_at_test_and_asks_for_no_training(world, tmp_pa
     np.testing.assert_allclose(tables["qq"].local, tables[""].local, atol=1e-5)
     np.testing.assert_allclose(tables["value"].global_, tables[""].global_, atol=1e-4)
     assert np.abs(tables["value"].local - tables[""].local).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_run_from_before_there_was_a_choice_keeps_the_value_path(world, tmp_path, kind):
+    weights = world / f"{kind}.pt"
+    torch.save(tiny_clip(kind).state_dict(), weights)
+    options = ("MODEL.BACKBONE.NAME", str(weights), "INPUT.SIZE", "[]", "OPTIM.MAX_EPOCH", 1)
+    trained(world, tmp_path, "TaIDPT", *options)
+    for now, dense in ((True, "qq"), (False, "value")):
+        results = json.loads((tmp_path / "results.json").read_text())
+        if not now:
+            del results["config"]["MODEL"]["BACKBONE"]["DENSE"]
+        opened, missing = reopen_run(tmp_path, results, world)
+        assert not missing
+        assert opened.tagger.backbone.dense == (dense if kind == "vit" else None)
 
 
 def test_a_dense_option_is_refused_for_a_resnet(world, tmp_path):
