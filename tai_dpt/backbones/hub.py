@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+
+from tai_dpt.errors import InputError
 
 Loaded = TypeVar("Loaded")
 
@@ -28,7 +34,40 @@ def cached_first(load: Callable[[], Loaded]) -> Loaded:
     return load()
 
 
-def one_line(error: BaseException) -> str:
+@contextmanager
+def reading(given: str) -> Iterator[None]:
+    """Whatever a library raises on its way through a model's files is one line about ``given``.
+
+    The hub, the file system, and the readers of configs, weights and tokenizers raise each their
+    own, down to ZeroDivisionError.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"cannot load '{given}': {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnpicklingError):
+        return (
+            "its weights are pickled Python objects, which are not loaded for safety: ask for "
+            ".safetensors, or save the weights alone with torch.save(model.state_dict(), …)"
+        )
+    if isinstance(error, SafetensorError):
+        return f"the weights are truncated or no safetensors ({error}): fetch them again"
+    if isinstance(error, KeyError):
+        return f"its config has, or lacks, {error}"
+    if isinstance(error, ArithmeticError):
+        return f"a size in its config makes no sense ({error})"
+    reason = _one_line(error)
+    if "state_dict" in reason or isinstance(error, AssertionError):
+        return f"the weights are of another architecture ({reason})"
+    return reason
+
+
+def _one_line(error: BaseException) -> str:
     """The first line of an error that says something, and the one behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__

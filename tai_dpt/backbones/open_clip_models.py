@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
-from tai_dpt.backbones.hub import cached_first, one_line
+from tai_dpt.backbones.hub import cached_first, reading
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.tokenizers import (
     LONG_TEXT,
@@ -24,7 +25,7 @@ from tai_dpt.backbones.tokenizers import (
     Tokenizer,
 )
 from tai_dpt.backbones.towers import ImageTower, TextTower, Towers, image_tower, text_tower
-from tai_dpt.backbones.weights import weights_hash
+from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, unknown
 
 CONFIG_FILE = "open_clip_config.json"
@@ -41,17 +42,18 @@ def load_open_clip(given: str) -> Towers:
     """
     library = _open_clip()
     name, weights = _name_and_weights(library, given)
-    with _quiet():
-        model = _create(library, given, name, weights)
-        tokenizer = _tokenizer(library, given, name, model)
+    with _quiet(), reading(given):
+        model = _create(library, name, weights)
+        tokenizer = _tokenizer(library, name, model)
+        preprocessing = _preprocessing(given, model)
     text = getattr(model, "text", model)
     state = {key: value.detach() for key, value in model.state_dict().items()}
+    check_values(state, given)
     activations = [
         _activation(part) for part in (model.visual, text) if hasattr(part, "transformer")
     ]
     identity = weights_hash(state, note=_note(model, activations))
     scale = float(state["logit_scale"].float().exp())
-    preprocessing = _preprocessing(given, model)
     image = _image(model, state, preprocessing)
     return Towers(
         text=_text(model, text, state, tokenizer[1]),
@@ -104,25 +106,31 @@ def _name_and_weights(library: Any, given: str) -> tuple[str, str | None]:
     return name, weights
 
 
-def _create(library: Any, given: str, name: str, weights: str | None) -> Any:
+def _create(library: Any, name: str, weights: str | None) -> Any:
     def create() -> Any:
         return library.create_model(name, pretrained=weights, require_pretrained=True)
 
+    with _taken_over():
+        return cached_first(create).float().eval()
+
+
+@contextlib.contextmanager
+def _taken_over() -> Iterator[None]:
+    """A file's tensors take the place of a model's random ones, which they are copied to else.
+
+    safetensors maps the file: the random ones are gone before its pages are read.
+    """
+    usual = nn.Module.load_state_dict
+    nn.Module.load_state_dict = partialmethod(usual, assign=True)  # type: ignore[assignment]
     try:
-        return cached_first(create).eval()
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        reason = one_line(error)
-        if "state_dict" in reason or isinstance(error, AssertionError):
-            reason = f"the weights are of another architecture ({reason})"
-        raise InputError(f"cannot load '{given}': {reason}") from error
+        yield
+    finally:
+        nn.Module.load_state_dict = usual  # type: ignore[method-assign]
 
 
-def _tokenizer(library: Any, given: str, name: str, model: Any) -> tuple[Tokenizer, int]:
+def _tokenizer(library: Any, name: str, model: Any) -> tuple[Tokenizer, int]:
     """The model's tokenizer, and the id that pads."""
-    try:
-        theirs = cached_first(lambda: library.get_tokenizer(name))
-    except Exception as error:  # the hub, the file system and transformers each raise their own
-        raise InputError(f"cannot load the tokenizer of '{given}': {one_line(error)}") from error
+    theirs = cached_first(lambda: library.get_tokenizer(name))
     length = theirs.context_length or model.context_length
     if isinstance(theirs, library.SimpleTokenizer):
         own = ClipTokenizer(length)

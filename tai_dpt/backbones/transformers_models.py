@@ -18,16 +18,19 @@ from torch import Tensor
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
 from tai_dpt.backbones.blocks import ACTIVATIONS
-from tai_dpt.backbones.hub import cached_first, one_line
+from tai_dpt.backbones.hub import cached_first, reading
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
-from tai_dpt.backbones.weights import weights_hash
+from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, first_few
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _EPSILON = 1e-5
+# of an image processor: what images are prepared by here
+_PREPARED = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255}
+_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 # transformers' name of a layer in a block -> OpenAI's
 _BLOCK = {
     "layer_norm1": "ln_1",
@@ -64,7 +67,7 @@ def load_transformers(given: str) -> Towers:
             CLIP's nor of SigLIP's kind; it has no tokenizer, or its weights do not fit.
     """
     library = _transformers()
-    with _quiet(library):
+    with _quiet(library), reading(given):
         return _load(library, given)
 
 
@@ -72,7 +75,7 @@ def _load(library: Any, given: str) -> Towers:
     place = given.partition(":")[2]
     folder = Path(place).expanduser()
     place = str(folder) if folder.is_dir() else place
-    config = _read(library.AutoConfig, place, given)
+    config = _read(library.AutoConfig, place)
     if config.model_type not in _KINDS:
         raise InputError(
             f"'{given}' is a model of kind '{config.model_type}', not one of "
@@ -84,7 +87,8 @@ def _load(library: Any, given: str) -> Towers:
             "(tokenizer.save_pretrained)"
         )
     model = _model(library, config, place, given)
-    theirs = _read(library.AutoTokenizer, place, given)
+    theirs = _read(library.AutoTokenizer, place)
+    _check_tokenizer(theirs, config, given)
     length = int(config.text_config.max_position_embeddings)
     tokenizer = LibraryTokenizer(
         lambda texts, most: theirs(texts, truncation=True, max_length=most).input_ids,
@@ -94,6 +98,7 @@ def _load(library: Any, given: str) -> Towers:
         name=type(theirs).__name__,
     )
     state = {key: value.detach() for key, value in model.state_dict().items()}
+    check_values(state, given)
     parts = _clip(model, state) if config.model_type == "clip" else _siglip(model, state, theirs)
     return Towers(
         **parts,
@@ -127,23 +132,37 @@ def _quiet(library: Any) -> Iterator[None]:
             said.enable_progress_bar()
 
 
-def _read(factory: Any, place: str, given: str) -> Any:
-    try:
-        return cached_first(lambda: factory.from_pretrained(place))
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise InputError(f"cannot load '{given}': {one_line(error)}") from error
+def _read(factory: Any, place: str) -> Any:
+    return cached_first(lambda: factory.from_pretrained(place))
+
+
+def _check_tokenizer(theirs: Any, config: Any, given: str) -> None:
+    """Whether what it gives is what the model was made for."""
+    text = config.text_config
+    if theirs.pad_token_id is None:
+        raise InputError(f"'{given}': its tokenizer has no pad_token: save it with one")
+    if len(theirs) > text.vocab_size:
+        raise InputError(
+            f"'{given}': its tokenizer knows {len(theirs):,} tokens, the model "
+            f"{text.vocab_size:,}: it is another model's; save the model's own beside it"
+        )
+    # 2 stands for "the largest id", as all of OpenAI's have it
+    if config.model_type == "clip" and text.eos_token_id not in (2, theirs.eos_token_id):
+        raise InputError(
+            f"'{given}': a text ends with token {theirs.eos_token_id} by its tokenizer, and with "
+            f"{text.eos_token_id} (eos_token_id) by its config: one of them is another model's"
+        )
 
 
 def _model(library: Any, config: Any, place: str, given: str) -> Any:
     kind = getattr(library, _KINDS[config.model_type])
 
     def load() -> Any:
-        return kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+        return kind.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
 
-    try:
-        model, found = cached_first(load)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"cannot load '{given}': {one_line(error)}") from error
+    model, found = cached_first(load)
     wrong = [*found["missing_keys"], *found["mismatched_keys"]]
     if wrong:
         raise InputError(
@@ -230,7 +249,13 @@ def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preproc
             mean=PIXEL_MEAN if clip else (0.5,) * 3,
             std=PIXEL_STD if clip else (0.5,) * 3,
         )
-    theirs = _read(library.AutoImageProcessor, place, given)
+    theirs = _read(library.AutoImageProcessor, place)
+    for name, wanted in _PREPARED.items():
+        if (found := getattr(theirs, name, wanted)) != wanted:
+            raise InputError(
+                f"'{given}' prepares images with {name} {found}, which is not supported: {wanted}"
+            )
+    normalised = getattr(theirs, "do_normalize", True)
     size = dict(theirs.size)
     crops = bool(getattr(theirs, "do_center_crop", False))
     cut = dict(theirs.crop_size) if crops else size
@@ -245,8 +270,8 @@ def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preproc
             "size": [int(cut["height"]), int(cut["width"])],
             "view": "center" if crops else "whole",
             "corner": "floor",
-            "interpolation": {0: "nearest", 2: "bilinear", 3: "bicubic"}[int(theirs.resample)],
-            "mean": list(map(float, theirs.image_mean)),
-            "std": list(map(float, theirs.image_std)),
+            "interpolation": _RESAMPLE.get(int(theirs.resample), f"resample {theirs.resample}"),
+            "mean": list(map(float, theirs.image_mean)) if normalised else [0.0] * 3,
+            "std": list(map(float, theirs.image_std)) if normalised else [1.0] * 3,
         }
     )

@@ -58,6 +58,21 @@ def read_state_dict(path: str | os.PathLike[str], *, sha256: str | None = None) 
     return _normalise(_unwrap(_read(path), path), path)
 
 
+def check_values(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise InputError for what is no plain tensor of finite numbers, naming it."""
+    for key, value in state.items():
+        plain = value.layout is torch.strided and not value.is_meta and not value.is_complex()
+        if not plain or not value.numel():
+            raise InputError(f"'{source}': '{key}' is no plain tensor; save the weights as such")
+        seen = value.float().exp() if key == "logit_scale" else value
+        # the sum of what is not finite is not, and asks for no second copy
+        if value.is_floating_point() and not seen.sum(dtype=torch.float64).isfinite():
+            raise InputError(
+                f"'{source}': '{key}' holds values that are no finite numbers (its training "
+                "failed, or the file is damaged): fetch it again"
+            )
+
+
 def weights_hash(state: Mapping[str, Tensor], *, note: str = "") -> str:
     """SHA-256 over names, shapes and fp32 values: the same for the same weights in any file.
 
@@ -176,15 +191,7 @@ def _unwrap(content: Any, path: Path) -> StateDict:
             f"'{path}' holds no state dict of CLIP: {strange[0]!r} is not a tensor but a "
             f"{type(content[strange[0]]).__name__}"
         )
-    for key, value in content.items():
-        plain = value.layout is torch.strided and not value.is_meta and not value.is_complex()
-        if not plain or not value.numel():
-            raise InputError(f"'{path}': '{key}' is no plain tensor; save the weights as such")
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise InputError(
-                f"'{path}': '{key}' holds values that are no finite numbers (its training failed, "
-                "or the file is damaged): fetch it again"
-            )
+    check_values(content, str(path))
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return {key: value for key, value in content.items() if key not in _NOT_WEIGHTS}

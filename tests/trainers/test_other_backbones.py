@@ -23,6 +23,8 @@ import library_models
 import worlds
 from clips import assert_close, tiny_clip
 from places import ROOT
+from taggers import photo
+from taggers import run as run_command
 
 pytest.importorskip("open_clip")
 pytest.importorskip("transformers")
@@ -262,3 +264,31 @@ def test_a_class_that_is_too_long_for_its_prompt_is_one_line(siglip):
         classes = class_tokens([name], backbone.tokenize)
         with pytest.raises(InputError, match=rf"^class name 'dog.* room for {room}: .*N_CTX$"):
             PromptEncoder(text=backbone.text, classes=classes, start_id=None, n_ctx=23 - room)
+
+
+def test_a_german_tagger_is_fitted_calibrated_and_put_to_use_by_commands(multilingual, tmp_path):
+    classes, captions = tmp_path / "klassen.yaml", tmp_path / "texte.txt"
+    classes.write_text(
+        "language: de\nclasses:\n- Hund\n- {name: Auto, synonyms: [Autos]}\n- Straße\n"
+    )
+    lines = ["ein Hund vor einem Auto", "zwei Autos", "der Hund", "eine Straße, zwei Autos"]
+    captions.write_text("\n".join(lines * 20))
+    photos = [photo(tmp_path / f"{i}.png") for i in range(4)]
+    table = "image,labels\n" + "".join(
+        f"{i}.png,{('Hund', 'Auto', 'Straße')[i % 3]}\n" for i in range(4)
+    )
+    (tmp_path / "labels.csv").write_text(table)
+    tagger = tmp_path / "tagger"
+    fit = ("fit", "--classes", classes, "--captions", captions, "--backbone", multilingual)
+    options = ("OPTIM.MAX_EPOCH", 1, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory")
+    code, _, said = run_command(*fit, "--out", tagger, *options)
+    assert code == 0, said
+    for how in (["--captions", captions], ["--labelled", tmp_path / "labels.csv"]):
+        code, _, said = run_command("calibrate", tagger, *how)
+        assert code == 0, said
+    code, written, said = run_command("tag", tagger, *photos, "--top", 2, "--json")
+    assert code == 0, said
+    tagged = [json.loads(line) for line in written.splitlines()]
+    assert len(tagged) == 4
+    named = {label["class"] for line in tagged for label in line["labels"]}
+    assert named <= {"Hund", "Auto", "Straße"} and named
