@@ -61,13 +61,13 @@ def _reason(error: Exception) -> str:
         return f"its config has, or lacks, {error}"
     if isinstance(error, ArithmeticError):
         return f"a size in its config makes no sense ({error})"
-    reason = _one_line(error)
+    reason = one_line(error)
     if "state_dict" in reason or isinstance(error, AssertionError):
         return f"the weights are of another architecture ({reason})"
     return reason
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The first line of an error that says something, and the one behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300] or type(error).__name__
