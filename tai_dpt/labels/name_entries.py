@@ -94,11 +94,11 @@ def _content(path: Path) -> Any:
 def _of_other_tools(content: Any, path: Path) -> Any:
     """The names as a list where another tool wrote them, else the content as it is."""
     if isinstance(content, dict):
-        key = next((k for k in ("names", "id2label", "categories") if content.get(k)), None)
+        key = next((k for k in ("names", "id2label", "categories") if k in content), None)
         if key is None:
             return _by_number(content)
         names = _of_other_tools(content[key], path)
-        if isinstance(names, list) and content.get("nc", len(names)) != len(names):
+        if isinstance(names, list) and str(content.get("nc", len(names))) != str(len(names)):
             raise InputError(f"{path}: nc is {content['nc']}, and names has {len(names)} entries")
         return names
     entries = content if isinstance(content, list) else []
@@ -135,7 +135,8 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
     if isinstance(item, str):
         item = {"name": item}
     if not isinstance(item, dict) or "name" not in item:
-        raise InputError(f"{where} has no 'name': {item!r}")
+        quote = "" if isinstance(item, dict) else "; quote it in the YAML"
+        raise InputError(f"{where} has no 'name': {item!r}{quote}")
     for key in item:
         if key not in _CLASS_KEYS:
             raise InputError(f"{where}: {unknown('key', str(key), _CLASS_KEYS)}")

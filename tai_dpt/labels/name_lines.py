@@ -45,6 +45,13 @@ def class_lines(path: Path) -> list[str]:
     ]
     if not listed:
         raise InputError(f"{path}: no class names in it; write one name a line")
+    if len(listed) > 2 and _HEADS.fullmatch(listed[0][1]):
+        warnings.warn(
+            f"{path}: the first line, {listed[0][1]!r}, is read as the head of a column and no "
+            "class; if it is one, put it elsewhere",
+            stacklevel=4,
+        )
+        del listed[0]
     for read in (_unbulleted, _unquoted, _unnumbered):
         found = read(listed)
         if found is not None:
@@ -54,13 +61,6 @@ def class_lines(path: Path) -> list[str]:
                 "a line",
                 stacklevel=4,
             )
-    if len(listed) > 2 and _HEADS.fullmatch(listed[0][1]):
-        warnings.warn(
-            f"{path}: the first line, {listed[0][1]!r}, is read as the head of a column and no "
-            "class; if it is one, put it elsewhere",
-            stacklevel=4,
-        )
-        del listed[0]
     if re.search(r"[,;\t]", listed[0][1]) and _unnumbered(listed[1:]):
         raise InputError(
             f"{path}, line {listed[0][0]}: {shorten(listed[0][1])!r} looks like the head of a "

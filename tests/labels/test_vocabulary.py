@@ -113,9 +113,10 @@ def test_roboflows_root_is_no_class(tmp_path):
 
 def test_a_heading_is_no_class(tmp_path):
     path = tmp_path / "classes.csv"
-    path.write_text("Class name\ndog\ncat\n")
-    with pytest.warns(UserWarning, match="'Class name', is read as the head"):
-        assert Vocabulary.from_file(path).names == ("dog", "cat")
+    for lines in ("dog\ncat\n", "0 dog\n1 cat\n", '"dog",\n"cat"\n'):
+        path.write_text(f"Class name\n{lines}")
+        with pytest.warns(UserWarning, match="'Class name', is read as the head"):
+            assert Vocabulary.from_file(path).names == ("dog", "cat")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,9 @@ def test_yaml_forms(tmp_path, text):
         ("a.yaml", "- {name: a, synonyms: b}\n", "must be a list"),
         ("a.yaml", "cat: []\ncat: []\n", "line 2: not valid YAML: 'cat' occurs twice"),
         ("a.yaml", "3\n", "not a class list"),
+        ("a.yaml", "names:\nnc: 0\n", "not a class list"),
+        ("a.json", '{"categories": []}', "not a class list"),
+        ("a.yaml", "names: [no, yes]\n", "class 1 has no 'name': False; quote it in the YAML"),
         ("a.yaml", "nc: 3\nnames: [dog, cat]\n", "nc is 3, and names has 2 entries"),
         ("a.json", '{"1": "dog", "01": "cat"}', "class 1: synonyms must be a list, got 'dog'"),
         ("a.json", '{"dog": 0, "cat": 0}', "class 1: synonyms must be a list, got 0"),
