@@ -39,8 +39,12 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
     except InputError as error:
         return _say(prog, f"error: {error}", _WRONG_INPUT)
     except click.ClickException as error:
+        text = error.format_message()
+        if isinstance(error, click.UsageError) and error.ctx is not None and "\n" not in text:
+            command = error.ctx.command_path
+            return _say(command, f"error: {text} ({command} --help says more)", error.exit_code)
         with suppress(OSError):
-            error.show()
+            error.show()  # the help, where nothing was asked for
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -99,6 +99,8 @@ def export(
     files = [EMBEDDINGS_FILE, ABOUT_FILE, *([ONNX_FILE] if onnx else [])]
     read: list[Path | str] = [tagger / EMBEDDINGS_FILE, *([backbone] if backbone else [])]
     check_output_folder(out, files, overwrite=overwrite, inputs=read)
+    if onnx:
+        _check_onnx()
     loaded = load_tagger(tagger, device="cpu", backbone=backbone)
     tensors = {k: v.cpu().contiguous() for k, v in loaded.embeddings.items()}
     with atomic_write(out / EMBEDDINGS_FILE) as stream:
@@ -183,14 +185,18 @@ class ImageSide(nn.Module):
         return scores.merged, global_, local
 
 
+def _check_onnx() -> None:
+    if importlib.util.find_spec("onnx") is None:
+        raise InputError("ONNX needs the package onnx: pip install 'tai-dpt[onnx]'")
+
+
 def export_onnx(tagger: PromptTagger, path: Path) -> None:
     """Write the image side of a tagger as ONNX, with a batch axis of any length.
 
     Raises:
         InputError: the packages for it are not installed, or the backbone is not in fp32.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise InputError("ONNX needs the package onnx: pip install 'tai-dpt[onnx]'")
+    _check_onnx()
     if tagger.backbone.dtype != torch.float32:
         raise InputError(f"ONNX is exported in fp32, the backbone is in {tagger.backbone.dtype}")
     # the exporter that traces: the other one needs packages of its own

@@ -29,6 +29,10 @@ _INFO = {
 }
 
 
+# what ``build`` writes
+MADE = ("classes.yaml", "annotations", "images")
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many captions, and scenes of each image set, are made."""

@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import CONTEXT, Command
+from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer
-from tai_dpt.io.output import check_room
+from tai_dpt.io.output import check_output, check_output_folder, check_room
 from tai_dpt.io.shipped import shipped_data
 
 _HOME = shipped_data() / "emoji_scenes"
@@ -42,11 +43,12 @@ def emoji_scenes() -> None:
     required=True,
     help="Data folder; sprites go to OUT/sprites, where they come from to OUT/ATTRIBUTION.md.",
 )
-def sprites(out: Path) -> dict[str, Any]:
+@overwrite_option
+def sprites(out: Path, overwrite: bool) -> dict[str, Any]:
     """Fetch the emoji with npm and keep small sprites of the classes."""
     from tai_dpt.emoji_scenes.sprites import fetch_sprites
 
-    check_room(out)
+    check_output_folder(out, ["sprites", "ATTRIBUTION.md"], overwrite=overwrite)
     count = fetch_sprites(out / "sprites")
     answer(f"{count} sprites in {out / 'sprites'}")
     return {"sprites": count, "folder": out / "sprites"}
@@ -62,15 +64,16 @@ def sprites(out: Path) -> dict[str, Any]:
     help="Make this share of the scenes and captions.",
 )
 @_sprites_option
-def build(out: Path, seed: int, scale: float, sprites: Path) -> dict[str, Any]:
+@overwrite_option
+def build(out: Path, seed: int, scale: float, sprites: Path, overwrite: bool) -> dict[str, Any]:
     """Write captions, annotations and pictures; about half a minute."""
-    from tai_dpt.emoji_scenes.build import Counts
+    from tai_dpt.emoji_scenes.build import MADE, Counts
     from tai_dpt.emoji_scenes.build import build as write
 
     if math.isnan(scale):
         raise InputError("--scale is nan; it is a share, such as 0.1")
     counts = Counts().scaled(scale)
-    check_room(out)
+    check_output_folder(out, MADE, overwrite=overwrite)
     write(out=out, sprites=sprites, seed=seed, counts=counts)
     answer(
         f"{counts.captions} captions, {counts.train} + {counts.val} + {counts.test} "
@@ -96,8 +99,15 @@ def build(out: Path, seed: int, scale: float, sprites: Path) -> dict[str, Any]:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
 @_sprites_option
+@overwrite_option
 def train_clip(
-    out: Path, work: Path, steps: int | None, seed: int, threads: int | None, sprites: Path
+    out: Path,
+    work: Path,
+    steps: int | None,
+    seed: int,
+    threads: int | None,
+    sprites: Path,
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Train the tiny CLIP from nothing; about 45 minutes on one core."""
     import torch
@@ -105,7 +115,7 @@ def train_clip(
     from tai_dpt.emoji_scenes.train_clip import Recipe, train
     from tai_dpt.labels.class_lists import imagenet_templates
 
-    check_room(out.parent, name=out.name)
+    check_output(out, overwrite=overwrite)
     check_room(work, option="--work")
     if threads:
         torch.set_num_threads(threads)

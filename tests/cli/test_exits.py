@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from tai_dpt.cli.exits import exit_code
+from tai_dpt.cli.main import main
 from tai_dpt.errors import InputError
 from tai_dpt.toolbox.logger import logging_to
 
 PROGRAM = """
 import os, sys, time
 from tai_dpt.cli.exits import exit_code
+from tai_dpt.cli.main import main
 def work():
     {work}
 sys.exit(exit_code("prog", work))
@@ -65,6 +67,21 @@ def test_an_unwritable_cache_names_its_variable(capsys, monkeypatch, tmp_path) -
     monkeypatch.setenv("TAI_DPT_CACHE", str(tmp_path))
     raising(PermissionError(13, "Permission denied", str(tmp_path / "store/shard.bin")))
     assert "set TAI_DPT_CACHE to a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["tag", "x", "y", "--top", "z"], "tai-dpt tag: error: Invalid value for '--top': 'z'"),
+        (["nothing"], "tai-dpt: error: No such command 'nothing'"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, line, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tai-dpt", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    assert said.startswith(line) and said.count("\n") == 1 and "--help says more" in said
 
 
 def test_a_fault_of_the_project_is_shown() -> None:

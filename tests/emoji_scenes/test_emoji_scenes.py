@@ -221,6 +221,8 @@ def test_build_command(tmp_path: Path) -> None:
     assert "12 captions, 2 + 1 + 1 scenes" in result.output
     assert len(annotations("captions_train.json", out)["annotations"]) == 12
     assert not list(out.rglob("*.tmp"))
+    again = CliRunner().invoke(emoji_scenes, ["build", "--out", str(out), "--scale", "0.002"])
+    assert "classes.yaml exists" in str(again.exception)
 
 
 @pytest.mark.parametrize("part", SETS)
