@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "app": ("tai_dpt.cli.app", "app", "A page to try a tagger on, and to correct it."),
     "calibrate": ("tai_dpt.cli.calibrate", "calibrate", "Make a tagger's probabilities better."),
+    "adapt": ("tai_dpt.cli.adapt", "adapt", "Adapt a tagger to unlabelled photos."),
     "export": ("tai_dpt.cli.export", "export", "A tagger for services without this package."),
     "convert-weights": (
         "tai_dpt.cli.convert_weights",

@@ -27,8 +27,11 @@ from tai_dpt.scoring.metrics import (
 
 Array = NDArray[Any]
 
-#: where a calibration comes from, the more trustworthy later
-SOURCES = ("captions", "captions and unlabelled images", "labelled images")
+#: where a calibration comes from, of the first three the more trustworthy later
+SOURCES = (
+    *("captions", "captions and unlabelled images", "labelled images"),
+    "what the tagger said before it was adapted",
+)
 
 _PRIOR = 1.0  # standard deviation of a class's offset, in logits
 _ENOUGH_CLASSES = 8  # to standardise a sample's scores over its classes
@@ -94,13 +97,18 @@ class Calibration:
 
     def account(self, class_names: Sequence[str]) -> str:
         """A few lines for people: from what, how well, and what to be wary of."""
-        samples = "images" if self.source == SOURCES[2] else "captions"
+        samples = "images" if self.source in SOURCES[2:] else "captions"
         lines = [
             f"calibrated on {self.source}: {self.samples:,} {samples} with "
             f"{sum(self.positives) / self.samples:.1f} classes each",
             f"a class is said to be there from {self._limit()} on, where F1 on those {samples} is "
             f"best: {self.f1:.0f}% (precision {self.precision:.0f}%, recall {self.recall:.0f}%)",
         ]
+        if self.source == SOURCES[3]:
+            lines.append(
+                "no label was read: F1 is agreement with that tagger; 'tai-dpt calibrate "
+                "--labelled' says how right it is"
+            )
         if self.thresholds:
             own = sum(limit != self.threshold for limit in self.thresholds)
             lines.append(

@@ -10,13 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from tai_dpt.features import AnyFeatures, Features
 from tai_dpt.io.reading import Fraction
 from tai_dpt.scoring.linear_head import linear_head_scores, towards_text
-from tai_dpt.scoring.patch_classifier import PATCH_TEMPERATURE, PatchClassifier, patch_setting
+from tai_dpt.scoring.patch_classifier import (
+    PATCH_TEMPERATURE,
+    PatchClassifier,
+    SettingName,
+    patch_setting,
+)
 from tai_dpt.scoring.scores import Scale, Scores, Scoring, score
 
 #: class tensors by name, the classes first
@@ -48,6 +54,10 @@ class Prompts:
         """What the local scores are made of: each part's value for some classes (B, N, k)."""
         return features.local @ kept["local"][columns].T
 
+    def text(self, kept: Tensors) -> tuple[Tensor, Tensor]:
+        """Class embeddings (C, D) for the whole and for the parts, L2-normalised."""
+        return kept["global"], kept["local"]
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -68,6 +78,11 @@ class Mix:
     def places(self, features: Features, kept: Tensors, columns: list[int]) -> Tensor:
         """As ``Prompts.places``: the mean of both similarities."""
         return features.local @ ((kept["local"] + kept["concepts"])[columns].T / 2)
+
+    def text(self, kept: Tensors) -> tuple[Tensor, Tensor]:
+        """As ``Prompts.text``: between prompts and concepts."""
+        global_, local = (kept[name] + kept["concepts"] for name in ("global", "local"))
+        return F.normalize(global_, dim=1), F.normalize(local, dim=1)
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,10 @@ class Head:
         how = {"weight": self.towards_text, "scale": self.text_scale}
         return towards_text(features.local, kept["templates"], **how) @ kept["head"][columns].T
 
+    def text(self, kept: Tensors) -> tuple[Tensor, Tensor]:
+        """As ``Prompts.text``: the templates'; a head is no embedding."""
+        return kept["templates"], kept["templates"]
+
 
 @dataclass(frozen=True)
 class Patches:
@@ -98,7 +117,7 @@ class Patches:
 
     shapes: ClassVar = {**Prompts.shapes, "weight": _MATRIX, "bias": ("C",)}
     name: Literal["piaa"] = "piaa"
-    setting: Literal["voc2007", "coco2014", "nuswide"] = "coco2014"
+    setting: SettingName = "coco2014"
 
     def scores(
         self, features: AnyFeatures, kept: Tensors, *, scoring: Scoring, sharpness: float
@@ -111,6 +130,10 @@ class Patches:
         """As ``Prompts.places``: the logarithm of each patch's probability."""
         logits = PatchClassifier(kept["weight"], kept["bias"]).logits(features.local)
         return (logits / PATCH_TEMPERATURE).log_softmax(dim=2)[..., columns]
+
+    def text(self, kept: Tensors) -> tuple[Tensor, Tensor]:
+        """As ``Prompts.text``: those that it was made with."""
+        return kept["global"], kept["local"]
 
 
 Method: TypeAlias = Annotated[Prompts | Mix | Head | Patches, Field(discriminator="name")]

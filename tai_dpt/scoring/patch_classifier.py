@@ -7,13 +7,14 @@ and one covariance, which make a linear classifier; what it is sure of gives bet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tai_dpt.errors import unknown
+from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import AnyFeatures, PackedFeatures
 from tai_dpt.scoring.scores import Scores
 
@@ -39,14 +40,15 @@ class PatchSetting:
     global_sharpness: float
 
 
-SETTINGS = {
+SettingName = Literal["voc2007", "coco2014", "nuswide"]
+SETTINGS: dict[SettingName, PatchSetting] = {
     "voc2007": PatchSetting(100.0, 200.0, 80.0),
     "coco2014": PatchSetting(0.01, 400.0, 80.0),
     "nuswide": PatchSetting(500.0, 400.0, 10.0),
 }
 
 
-def patch_setting(name: str) -> PatchSetting:
+def patch_setting(name: SettingName) -> PatchSetting:
     """The published setting called ``name``. Raises InputError for another name.
 
     >>> patch_setting("coco2014").local_sharpness
@@ -61,9 +63,20 @@ class SurestPatches:
     """Of a stream of patches, the 512 of least entropy for each class; bounded memory."""
 
     def __init__(self, class_embeddings: Tensor, *, per_class: int = _KEPT_PER_CLASS) -> None:
-        self._embeddings = class_embeddings.cpu().float()  # t (C, D)
+        """
+        Args:
+            class_embeddings: ``t`` (C, D), L2-normalised.
+
+        Raises:
+            InputError: there is one class alone, and every patch is as sure to show it.
+        """
+        if len(class_embeddings) < 2:
+            raise InputError(
+                "a patch classifier tells classes apart, and there is one: name at least two"
+            )
+        self.embeddings = class_embeddings.cpu().float()
         self._per_class = per_class
-        self._features = torch.zeros(0, self._embeddings.shape[1])
+        self._features = torch.zeros(0, self.embeddings.shape[1])
         self._classes = torch.zeros(0, dtype=torch.int64)
         self._entropies = torch.zeros(0)
         self._confidences = torch.zeros(0)
@@ -71,7 +84,7 @@ class SurestPatches:
     def add(self, patches: Tensor) -> None:
         """Look at patches (P, D), L2-normalised."""
         patches = patches.cpu().float()
-        log_p = (_FIRST_SHARPNESS * (patches @ self._embeddings.T)).log_softmax(dim=1)
+        log_p = (_FIRST_SHARPNESS * (patches @ self.embeddings.T)).log_softmax(dim=1)
         entropies = -(log_p.exp() * log_p).sum(dim=1)
         self._features = torch.cat([self._features, patches])
         confidence, classes = log_p.exp().max(dim=1)
@@ -81,13 +94,26 @@ class SurestPatches:
         # by class, then entropy; equal entropies in the order they came
         order = torch.argsort(self._entropies, stable=True)
         order = order[torch.argsort(self._classes[order], stable=True)]
-        counts = torch.bincount(self._classes, minlength=len(self._embeddings))
+        counts = torch.bincount(self._classes, minlength=len(self.embeddings))
         firsts = counts.cumsum(0) - counts
         place = torch.arange(len(order)) - firsts[self._classes[order]]
         kept = order[place < self._per_class].sort().values
         self._features = self._features[kept]
         self._classes, self._entropies = self._classes[kept], self._entropies[kept]
         self._confidences = self._confidences[kept]
+
+    def state(self) -> dict[str, Tensor]:
+        """What is kept so far, for ``restore``."""
+        features, classes, confidences = self.kept()
+        return {
+            **{"features": features, "classes": classes, "confidences": confidences},
+            "entropies": self._entropies,
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state`` gave."""
+        self._features, self._classes = state["features"], state["classes"]
+        self._confidences, self._entropies = state["confidences"], state["entropies"]
 
     def kept(self) -> tuple[Tensor, Tensor, Tensor]:
         """The kept patches (K, D), their classes (K,) and how sure those are (K,)."""
@@ -113,8 +139,13 @@ class PatchClassifier:
         surest = SurestPatches(class_embeddings)
         for patches in pool:
             surest.add(patches)
+        return cls.of(surest, setting=setting)
+
+    @classmethod
+    def of(cls, surest: SurestPatches, *, setting: PatchSetting) -> PatchClassifier:
+        """Learn from the patches that were kept, then again from those it is sure of."""
         features, classes, weights = surest.kept()
-        embeddings = class_embeddings.cpu().float()
+        embeddings = surest.embeddings
         first = _estimate(features, classes, weights, embeddings)
         logits = setting.refine_sharpness * first.logits(features)
         confidence, again = logits.softmax(dim=1).max(dim=1)

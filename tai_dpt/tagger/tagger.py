@@ -199,6 +199,20 @@ class PromptTagger:
 
         An unreadable image does not stop it: the batch says so.
         """
+        sharpness = self.scoring.sharpness_image
+        nothing = torch.zeros(0, len(self.classes_))
+        batches = self.features(images, batch_size=batch_size, workers=workers)
+        for indices, features, errors in batches:
+            scores = Scores(nothing, nothing)
+            if features is not None:
+                scores = self.score_features(features, sharpness=sharpness)
+            yield TaggedBatch(indices, scores, errors)
+
+    def features(
+        self, images: Iterable[AnyImage], *, batch_size: int = 64, workers: int = 4
+    ) -> Iterator[tuple[list[int], Features | None, dict[int, str]]]:
+        """As ``stream``, before they are scored: (indices, features, errors) of each batch; no
+        features where none of its images could be read."""
         indices: list[int] = []
         pixels: list[Tensor] = []
         errors: dict[int, str] = {}
@@ -211,10 +225,10 @@ class PromptTagger:
                 indices.append(index)
                 pixels.append(item)
             if len(indices) + len(errors) >= batch_size:
-                yield TaggedBatch(indices, self._score_pixels(pixels), errors)
+                yield indices, self._stacked(pixels), errors
                 indices, pixels, errors = [], [], {}
         if indices or errors:
-            yield TaggedBatch(indices, self._score_pixels(pixels), errors)
+            yield indices, self._stacked(pixels), errors
 
     def _read(self, image: AnyImage) -> Tensor | str:
         try:
@@ -222,12 +236,8 @@ class PromptTagger:
         except InputError as error:
             return str(error)
 
-    def _score_pixels(self, pixels: Sequence[Tensor]) -> Scores:
-        if not pixels:
-            nothing = torch.zeros(0, len(self.classes_))
-            return Scores(nothing, nothing)
-        features = self._features(torch.stack(list(pixels)))
-        return self.score_features(features, sharpness=self.scoring.sharpness_image)
+    def _stacked(self, pixels: Sequence[Tensor]) -> Features | None:
+        return self._features(torch.stack(list(pixels))) if pixels else None
 
     def _features(self, pixels: Tensor) -> Features:
         return self.backbone.encode_images(

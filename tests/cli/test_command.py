@@ -106,6 +106,7 @@ CALLS = {
     "app": ("DESK/tagger --backbone emoji_scenes --port 0 --labels OUT", "url"),
     "explain": ("DESK/tagger DESK/a.png --backbone emoji_scenes", "images"),
     "calibrate": ("DESK/tagger --captions DESK/captions.txt --backbone emoji_scenes", "slope"),
+    "adapt": ("DESK/tagger DESK/a.png --backbone emoji_scenes --out OUT", "patches"),
     "export": ("DESK/tagger --backbone emoji_scenes --out OUT", "written"),
     "convert-weights": ("DATA/emoji_scenes/clip.safetensors OUT", "tensors"),
     "page": ("DESK/run --per-class 0", "page"),

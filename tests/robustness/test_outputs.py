@@ -51,6 +51,7 @@ def state(folder: Path) -> dict[str, str]:
 # with DESK for the folder above and OUT for the output
 COMMANDS: dict[str, list[object]] = {
     "tag": ["tag", "DESK/tagger", "DESK/a.png", *SMALL, "--format", "csv", "--out", "OUT"],
+    "adapt": ["adapt", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "OUT"],
     "explain": ["explain", "DESK/tagger", "--text", "a dog", *SMALL, "--out", "OUT.png"],
     "export": ["export", "DESK/tagger", *SMALL, "--out", "OUT"],
     "label": ["label", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "OUT"],
