@@ -61,7 +61,7 @@ def bare_copy(store: FeatureStore, folder: Path) -> FeatureStore:
         local=mapped,
         global_=None,
         embed_dim=store.embed_dim,
-        dtype=store.dtype,
+        precision=store.precision,
     )
 
 

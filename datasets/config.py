@@ -85,14 +85,16 @@ def extend_dataset_cfg(cfg: CfgNode) -> None:
     cfg.INPUT.VIEWS_SEED = 0  # of the stored views: runs of all seeds share them
 
     cfg.FEATURES = CfgNode()  # frozen features, computed once
-    cfg.FEATURES.CACHE = "disk"  # "disk", "memory", or "off" (encode again in every epoch)
+    # "disk", "memory", "off" (encode again in every epoch), or "auto": disk, but test images that
+    # do not fit are encoded as they are scored
+    cfg.FEATURES.CACHE = "auto"
     cfg.FEATURES.DIR = ""  # default: $TAI_DPT_CACHE, else the user's cache folder
-    cfg.FEATURES.PRECISION = "fp16"  # what is stored: "fp16" or "fp32"
+    cfg.FEATURES.PRECISION = "fp16"  # what is stored: "fp16", "fp32", or "int8"
     cfg.FEATURES.MAX_GB = 100.0  # refuse to write more than this
 
 
 def cache_folder(cfg: CfgNode) -> Path | None:
-    """Where features and what leads to them are kept; None unless ``FEATURES.CACHE`` is disk."""
-    if cfg.FEATURES.CACHE != "disk":
+    """Where features and what leads to them are kept; None where none is used."""
+    if cfg.FEATURES.CACHE not in ("auto", "disk"):
         return None
     return Path(cfg.FEATURES.DIR).expanduser() if cfg.FEATURES.DIR else cache_root()

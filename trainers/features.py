@@ -100,6 +100,7 @@ def image_store(
     preprocessing: Preprocessing,
     position_embedding: bool,
     report: Report,
+    read_once: bool = False,
 ) -> FeatureStore:
     """The features of a split's images; all of them must be readable."""
     workers = cfg.DATALOADER.NUM_WORKERS
@@ -112,6 +113,7 @@ def image_store(
         preparation=preprocessing.identity,
         count=len(split),
         load=lambda batches: image_batches(split.paths, preprocessing, batches, workers=workers),
+        read_once=read_once,
     )
 
 
@@ -153,6 +155,7 @@ def _pixel_store(
     count: int,
     load: Load,
     report: Report,
+    read_once: bool = False,
 ) -> FeatureStore:
     stats = [os.stat(path) for path in split.paths]
     files = [
@@ -177,6 +180,7 @@ def _pixel_store(
             batch_items=cfg.DATALOADER.TEST.BATCH_SIZE,
             name="images",
             about={"backbone": backbone.name, "folder": os.path.dirname(split.paths[0])},
+            read_once=read_once,
         ),
     )
 

@@ -184,7 +184,9 @@ class MultiLabelTrainer(ParallelTrainer):
             split: readable_images(self.cfg, split, images) for split, images in self.listed.items()
         }
         self.val_loader = self.image_loader(self.images["val"])
-        self.test_loader = self.image_loader(self.images["test"])
+        self.test_loader = self.image_loader(
+            self.images["test"], read_once=self.cfg.TEST.FINAL_MODEL != "best_test"
+        )
 
     def _choose_device(self) -> torch.device:
         """The same on both toolboxes; stock Dassl's own choice knows CUDA and the CPU alone."""
@@ -193,8 +195,11 @@ class MultiLabelTrainer(ParallelTrainer):
         alone = distributed.world() == 1
         return chosen if alone or chosen.type == "cuda" else torch.device("cpu")
 
-    def image_loader(self, split: ImageSplit) -> FeatureLoader | None:
-        """Features of images in their order; None where there are none."""
+    def image_loader(self, split: ImageSplit, *, read_once: bool = False) -> FeatureLoader | None:
+        """Features of images in their order; None where there are none.
+
+        Those that are ``read_once`` need not be kept, see ``FEATURES.CACHE``.
+        """
         if not len(split):
             return None
         return FeatureLoader(
@@ -205,6 +210,7 @@ class MultiLabelTrainer(ParallelTrainer):
                 preprocessing=self.preprocessing,
                 position_embedding=self.position_embedding,
                 report=self.report,
+                read_once=read_once,
             ),
             torch.from_numpy(split.labels),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
@@ -214,7 +220,7 @@ class MultiLabelTrainer(ParallelTrainer):
     def before_train(self) -> None:
         check_training(self.cfg)
         super().before_train()
-        if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE == "disk":
+        if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE in ("auto", "disk"):
             # kept: an image or a disk that stops the test stops it now, and not after training
             for loader in (self.val_loader, self.test_loader):
                 if isinstance(loader, FeatureLoader):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features.encode import Encode, Encoder, Load, Target
+from tai_dpt.features.precisions import stored_precision
 from tai_dpt.features.progress import Progress, Report, format_bytes
 from tai_dpt.features.shards import (
     MISSING,
@@ -27,16 +28,15 @@ from tai_dpt.features.shards import (
     ShardFolder,
     describe_lengths,
     digest,
-    precision_dtype,
     require_same,
 )
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 from tai_dpt.io.cache import ELSEWHERE
 from tai_dpt.io.lock import locked
 
-Cache = Literal["disk", "memory", "off"]
+Cache = Literal["auto", "disk", "memory", "off"]
 
-CACHES = ("disk", "memory", "off")
+CACHES = ("auto", "disk", "memory", "off")
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,15 @@ class StoreOptions:
     """How features are kept; none of it changes what a reader gets, but for ``precision``.
 
     Args:
-        cache: "disk", "memory" or "off".
+        cache: "disk", "memory", "off", or "auto": disk, but what is read once and does not fit is
+            encoded as it is read.
+        read_once: whether each item is read once, as test images are.
         root: cache folder: each key has its own sub-folder ``<name>-<digest>`` in it.
         directory: the store's own folder, in place of ``root``; one that was built with another
             key is refused.
         name: what the items are, for messages and the sub-folder: "captions".
-        precision: of stored values, "fp16" or "fp32". Reading gives fp32 either way.
+        precision: of stored values, "fp16", "fp32" or "int8" (with a scale a row). Reading gives
+            fp32 either way.
         max_bytes: refuse to make a store larger than this.
         shard_bytes: size of a shard; the most work a kill can lose. An existing store keeps its.
         batch_rows, batch_items: limits of one batch for the encoder: local positions, padding
@@ -65,6 +68,7 @@ class StoreOptions:
     """
 
     cache: Cache = "disk"
+    read_once: bool = False
     root: str | os.PathLike[str] | None = None
     directory: str | os.PathLike[str] | None = None
     name: str = "features"
@@ -86,7 +90,7 @@ class StoreOptions:
         rank, world = self.shards
         if not 0 <= rank < world:
             raise InputError(f"shards=({rank}, {world}): the rank must lie in 0 … {world - 1}")
-        if world > 1 and self.barrier is None and self.cache == "disk":
+        if world > 1 and self.barrier is None and self.cache in ("auto", "disk"):
             raise InputError("shards: building with several ranks needs a barrier")
 
 
@@ -130,7 +134,7 @@ def build_store(
     """
     options = options or StoreOptions()
     options.check()
-    dtype = precision_dtype(options.precision)
+    precision = stored_precision(options.precision)
     _check_key(key)
     known = _as_lengths(lengths, count)
     encoder = Encoder(
@@ -149,7 +153,7 @@ def build_store(
         return torch.full((count,), encoder.length_of_first() if count else 1)
 
     if options.cache == "off":
-        return OnDemandStore(encoder, lengths=all_lengths(), dtype=dtype)
+        return OnDemandStore(encoder, lengths=all_lengths(), precision=precision)
 
     def plan() -> Layout:
         return Layout.plan(
@@ -183,10 +187,25 @@ def build_store(
     )
     builder = _DiskBuilder(path, asked, plan, encoder, options, report)
     rank, world = options.shards
+    if options.cache == "auto" and options.read_once:
+        reason = builder.lacks_room()
+        if options.barrier is not None:
+            options.barrier()  # all ranks have looked before one writes
+        if reason is not None:
+            report(f"{reason}; they are read once: encoded then, and not kept")
+            return OnDemandStore(encoder, lengths=all_lengths(), precision=precision)
     builder.build(rank, world)
     if options.barrier is not None:
         options.barrier()
     return builder.opened(rank, world)
+
+
+class _NoRoom(InputError):
+    """A store that is larger than the limit, or than what is free."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
 
 
 @dataclass
@@ -240,6 +259,19 @@ class _DiskBuilder:
                 self._check_size(folder, list(faults))
                 self._encode(folder, mine)
 
+    def lacks_room(self) -> str | None:
+        """Why the store cannot be kept; None where it can, or is there."""
+        folder = self._existing(warn=False)
+        missing = [] if folder is None else list(self._faults(folder))
+        if folder is not None and not missing:
+            return None
+        folder = folder or ShardFolder(self.path, self.plan())
+        try:
+            self._check_size(folder, missing or list(range(folder.layout.shard_count)))
+        except _NoRoom as error:
+            return error.reason
+        return None
+
     def _waiting(self) -> None:
         self.report(f"{self.name}: another process is building {self.path}: waiting for it")
 
@@ -282,10 +314,11 @@ class _DiskBuilder:
         here = next(folder for folder in folders if os.path.exists(folder))
         free = shutil.disk_usage(here).free
         if needed > free:
-            raise InputError(
+            raise _NoRoom(
                 f"{self.name}: {format_bytes(needed)} to write in {self.path}, where"
-                f" {format_bytes(free)} are free: free some, {ELSEWHERE}, or keep features in"
-                ' memory (cache="memory") or nowhere ("off")'
+                f" {format_bytes(free)} are free",
+                f'free some, {ELSEWHERE}, or keep features in memory (cache="memory") or nowhere'
+                ' ("off")',
             )
 
     def _encode(self, folder: ShardFolder, shards: list[int]) -> None:
@@ -308,7 +341,8 @@ class _DiskBuilder:
             [batch for _, batches in planned for batch in batches], layout.lengths
         )
         for done, (shard, (positions, _)) in enumerate(zip(shards, planned, strict=True)):
-            target = Target(layout.lengths[layout.shard_items(shard)], self.encoder, layout.dtype)
+            own = layout.lengths[layout.shard_items(shard)]
+            target = Target(own, self.encoder, stored_precision(layout.precision))
             for batch in positions:
                 features = next(results)
                 target.put(batch, features)
@@ -339,7 +373,8 @@ def _in_memory(
     report(f"{name}: encoding {count:,} items into memory, {format_bytes(layout.nbytes)}")
     progress = Progress(name, items=count, rows=int(layout.lengths.sum()), report=report)
     positions, batches = encoder.plan(torch.arange(count), layout.lengths)
-    target = Target(layout.lengths, encoder, layout.dtype)
+    precision = stored_precision(layout.precision)
+    target = Target(layout.lengths, encoder, precision)
     for batch, features in zip(positions, encoder.run(batches, layout.lengths), strict=True):
         target.put(batch, features)
         progress.add(len(features), len(features.local))
@@ -349,7 +384,7 @@ def _in_memory(
         local=[target.local],
         global_=None if target.global_ is None else [target.global_],
         embed_dim=layout.embed_dim,
-        dtype=layout.dtype,
+        precision=precision,
     )
 
 
@@ -381,7 +416,8 @@ def _check_key(key: Mapping[str, KeyValue]) -> None:
 
 def _check_limit(name: str, nbytes: int, max_bytes: int | None) -> None:
     if max_bytes is not None and nbytes > max_bytes:
-        raise InputError(
+        raise _NoRoom(
             f"{name}: the store takes {format_bytes(nbytes)}, over the limit of"
-            f' {format_bytes(max_bytes)}: raise the limit, or encode without keeping (cache="off")'
+            f" {format_bytes(max_bytes)}",
+            'raise the limit, or encode without keeping (cache="off")',
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError
 from tai_dpt.features.packed import PackedFeatures, row_numbers, row_offsets
+from tai_dpt.features.precisions import Precision
 from tai_dpt.features.types import Features
 
 Encode = Callable[[Any], Features | PackedFeatures]
@@ -100,11 +101,12 @@ class Encoder:
         return positions, [items[batch].tolist() for batch in positions]
 
     def encode_items(
-        self, items: Tensor, lengths: Tensor, dtype: torch.dtype
+        self, items: Tensor, lengths: Tensor, precision: Precision
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode ``items`` now: local rows in their order, and the global ones if kept apart."""
+        """Encode ``items`` now: stored local rows in their order, and the global ones if kept
+        apart."""
         positions, batches = self.plan(items, lengths)
-        target = Target(lengths[items], self, dtype)
+        target = Target(lengths[items], self, precision)
         for batch, features in zip(positions, self.run(batches, lengths), strict=True):
             target.put(batch, features)
         return target.local, target.global_
@@ -153,10 +155,11 @@ def _check_norms(kind: str, rows: Tensor, batch: list[int], owners: Tensor) -> N
 class Target:
     """Room for some items' rows in the stored precision, filled batch by batch."""
 
-    def __init__(self, lengths: Tensor, encoder: Encoder, dtype: torch.dtype) -> None:
+    def __init__(self, lengths: Tensor, encoder: Encoder, precision: Precision) -> None:
         self.lengths = lengths
         self._firsts = row_offsets(lengths)
-        width = encoder.embed_dim
+        self._precision = precision
+        width, dtype = precision.width(encoder.embed_dim), precision.dtype
         self.local = torch.empty(int(self._firsts[-1]), width, dtype=dtype)
         self.global_ = (
             None if encoder.global_is_last else torch.empty(len(lengths), width, dtype=dtype)
@@ -165,8 +168,8 @@ class Target:
     def put(self, positions: list[int], features: PackedFeatures) -> None:
         """Store the features of the items at ``positions``."""
         at = torch.tensor(positions)
-        dtype = self.local.dtype
+        stored = self._precision.stored
         rows = row_numbers(self._firsts[at], self.lengths[at])
-        self.local.index_copy_(0, rows, features.local.to(dtype).cpu())
+        self.local.index_copy_(0, rows, stored(features.local).cpu())
         if self.global_ is not None:
-            self.global_.index_copy_(0, at, features.global_.to(dtype).cpu())
+            self.global_.index_copy_(0, at, stored(features.global_).cpu())

@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import Field
@@ -21,13 +21,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tai_dpt.errors import InputError
+from tai_dpt.features.precisions import PRECISIONS, PrecisionName
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.reading import Count, Record, checked, parse_json
 
-PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
-
 _PAGE = 4096  # of a .bin file, so that its rows stay aligned
-_TYPES = {"fp16": "F16", "fp32": "F32"}  # safetensors' names
+_TYPES = {"fp16": "F16", "fp32": "F32", "int8": "I8"}  # safetensors' names
 
 
 class ShardRecord(Record):
@@ -38,7 +37,7 @@ class ShardRecord(Record):
     items: tuple[Count, Count]  # the first, and the one behind the last
     rows: tuple[Count, Count]  # local and separate global ones
     embed_dim: Annotated[int, Field(ge=1)]
-    precision: Literal["fp16", "fp32"]
+    precision: PrecisionName
     crc32: Count
     written: Annotated[int, Field(ge=0, lt=1 << 32)]  # seconds since 1970
 
@@ -81,7 +80,8 @@ class SafetensorsFile:
                         continue
                     part = content.get_slice(name)
                     kind = part.get_dtype(), list(part.get_shape())
-                    if kind != (_TYPES[record.precision], [count, record.embed_dim]):
+                    width = PRECISIONS[record.precision].width(record.embed_dim)
+                    if kind != (_TYPES[record.precision], [count, width]):
                         raise InputError(f"'{name}' is {kind[0]} {kind[1]}")
                 return record
         except SafetensorError as error:
@@ -109,8 +109,7 @@ class BareFile:
     def record(self) -> ShardRecord:
         with self.path.open("rb") as stream:
             record = _as_record(stream.read(_PAGE).decode(errors="replace"))
-        itemsize = PRECISIONS[record.precision].itemsize
-        size = _PAGE + sum(record.rows) * record.embed_dim * itemsize
+        size = _PAGE + sum(record.rows) * PRECISIONS[record.precision].row_bytes(record.embed_dim)
         found = self.path.stat().st_size
         if found != size:
             raise InputError(f"its size is {found} bytes, not {size}")
@@ -121,7 +120,8 @@ class BareFile:
         size = self.path.stat().st_size
         # Closes its file, where numpy.memmap holds one descriptor per shard.
         whole = torch.from_file(str(self.path), shared=False, size=size, dtype=torch.uint8)
-        rows = whole[_PAGE:].view(PRECISIONS[record.precision]).view(-1, record.embed_dim)
+        precision = PRECISIONS[record.precision]
+        rows = whole[_PAGE:].view(precision.dtype).view(-1, precision.width(record.embed_dim))
         local = record.rows[0]
         return rows[:local], rows[local:]
 

@@ -32,9 +32,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError
 from tai_dpt.features.packed import row_offsets
-from tai_dpt.features.shard_files import PRECISIONS, SafetensorsFile, checksum, shard_file
+from tai_dpt.features.precisions import PRECISIONS, PrecisionName
+from tai_dpt.features.shard_files import SafetensorsFile, checksum, shard_file
 from tai_dpt.io.arrays import ArraySpec, read_npy
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.reading import Count, Finite, Record, checked, read_json
@@ -63,7 +64,7 @@ class _Identity(Record):
     items: Annotated[int, Field(ge=0, le=_MOST_ITEMS)]
     lengths: Annotated[int, Field(ge=1, le=1 << 20)] | _Lengths
     embed_dim: Annotated[int, Field(ge=1, le=1 << 20)]
-    precision: Literal["fp16", "fp32"]
+    precision: PrecisionName
     global_: Annotated[Literal["last local", "own"], Field(alias="global")]
 
 
@@ -83,13 +84,6 @@ class _Manifest(Record):
         if ends != (0, self.identity.items) or any(one >= two for one, two in pairs):
             raise ValueError("'bounds' do not cut its items into shards")
         return self
-
-
-def precision_dtype(precision: str) -> torch.dtype:
-    """The type of stored rows for a precision's name."""
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
-    return PRECISIONS[precision]
 
 
 @dataclass(frozen=True)
@@ -124,8 +118,8 @@ class Layout:
         return replace(layout, bounds=tuple(bounds))
 
     @property
-    def dtype(self) -> torch.dtype:
-        return PRECISIONS[self.precision]
+    def row_bytes(self) -> int:
+        return PRECISIONS[self.precision].row_bytes(self.embed_dim)
 
     @property
     def shard_count(self) -> int:
@@ -135,7 +129,7 @@ class Layout:
     def item_bytes(self) -> Tensor:
         """Bytes each item takes, (N,)."""
         rows = self.lengths if self.global_is_last else self.lengths + 1
-        return rows * (self.embed_dim * self.dtype.itemsize)
+        return rows * self.row_bytes
 
     @property
     def nbytes(self) -> int:
@@ -156,7 +150,7 @@ class Layout:
         return rows, 0 if self.global_is_last else end - first
 
     def shard_bytes(self, shard: int) -> int:
-        return sum(self.shard_rows(shard)) * self.embed_dim * self.dtype.itemsize
+        return sum(self.shard_rows(shard)) * self.row_bytes
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ not stored twice.
 
 Rows are returned as they were stored. Half precision rounds each element by at most 2⁻¹¹ of
 itself, so a row's norm stays within 2⁻¹¹ of 1 (5e-4; in practice about 1e-5) and normalising again
-would move the numbers without bringing back what rounding took.
+would move the numbers without bringing back what rounding took. "int8" takes half the room and
+rounds to 1/127 of a row's largest element; what that costs is in benchmarks/RESULTS.md, "scale".
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from tai_dpt.features.encode import Encoder
 from tai_dpt.features.packed import PackedFeatures, row_numbers, row_offsets
+from tai_dpt.features.precisions import PRECISIONS, Precision
 from tai_dpt.features.shards import KeyValue, ShardFolder
 from tai_dpt.features.types import Features
 
@@ -43,16 +45,17 @@ class FeatureStore:
         local: Sequence[Tensor],  # per shard, (rows, D)
         global_: Sequence[Tensor] | None,  # per shard, (items, D); None: the last local row
         embed_dim: int,
-        dtype: torch.dtype,
+        precision: Precision,
         directory: Path | None = None,
     ) -> None:
         self.lengths = lengths
         self.embed_dim = embed_dim
-        self.dtype = dtype
+        self.precision = precision
         self.directory = directory
         self._offsets = row_offsets(lengths)  # (N + 1,)
-        self._local = _Rows(local, embed_dim, dtype)
-        self._global = None if global_ is None else _Rows(global_, embed_dim, dtype)
+        width = precision.width(embed_dim)
+        self._local = _Rows(local, width, precision.dtype)
+        self._global = None if global_ is None else _Rows(global_, width, precision.dtype)
 
     @classmethod
     def open(
@@ -88,7 +91,7 @@ class FeatureStore:
             local=[local for local, _ in mapped],
             global_=None if layout.global_is_last else [own for _, own in mapped],
             embed_dim=layout.embed_dim,
-            dtype=layout.dtype,
+            precision=PRECISIONS[layout.precision],
             directory=folder.path,
         )
 
@@ -106,13 +109,8 @@ class FeatureStore:
         """Bytes of the stored rows."""
         return self._local.nbytes + (self._global.nbytes if self._global else 0)
 
-    def packed(
-        self, indices: Indices, *, dtype: torch.dtype | None = torch.float32
-    ) -> PackedFeatures:
-        """The items at ``indices``, in that order (repeats allowed), without padding.
-
-        ``dtype=None`` leaves rows in the stored precision, half the bytes for a device to fetch.
-        """
+    def packed(self, indices: Indices, *, dtype: torch.dtype = torch.float32) -> PackedFeatures:
+        """The items at ``indices``, in that order (repeats allowed), without padding."""
         chosen = self._check(indices)
         lengths = self.lengths[chosen]  # (B,)
         local = self._local.gather(row_numbers(self._offsets[chosen], lengths))  # (T, D)
@@ -120,8 +118,8 @@ class FeatureStore:
             global_ = local.index_select(0, lengths.cumsum(0) - 1)  # (B, D)
         else:
             global_ = self._global.gather(chosen)
-        dtype = dtype or self.dtype
-        return PackedFeatures(global_.to(dtype), local.to(dtype), lengths)
+        read = self.precision.read
+        return PackedFeatures(read(global_, dtype), read(local, dtype), lengths)
 
     def batch(self, indices: Indices) -> Features:
         """The items at ``indices`` in fp32, padded to the longest of them."""
@@ -131,8 +129,10 @@ class FeatureStore:
         """The global features at ``indices`` alone, fp32, (B, D): no local row is read."""
         chosen = self._check(indices)
         if self._global is None:
-            return self._local.gather(self._offsets[chosen + 1] - 1).float()
-        return self._global.gather(chosen).float()
+            rows = self._local.gather(self._offsets[chosen + 1] - 1)
+        else:
+            rows = self._global.gather(chosen)
+        return self.precision.read(rows, torch.float32)
 
     def _check(self, indices: Indices) -> Tensor:
         chosen = torch.as_tensor(indices)
@@ -157,22 +157,24 @@ class OnDemandStore(FeatureStore):
         encoder: Encoder,
         *,
         lengths: Tensor,
-        dtype: torch.dtype,
+        precision: Precision,
     ) -> None:
         super().__init__(
-            lengths=lengths, local=[], global_=None, embed_dim=encoder.embed_dim, dtype=dtype
+            lengths=lengths,
+            local=[],
+            global_=None,
+            embed_dim=encoder.embed_dim,
+            precision=precision,
         )
         self._encoder = encoder
 
-    def packed(
-        self, indices: Indices, *, dtype: torch.dtype | None = torch.float32
-    ) -> PackedFeatures:
+    def packed(self, indices: Indices, *, dtype: torch.dtype = torch.float32) -> PackedFeatures:
         chosen = self._check(indices)
-        local, own = self._encoder.encode_items(chosen, self.lengths, self.dtype)
+        local, own = self._encoder.encode_items(chosen, self.lengths, self.precision)
         lengths = self.lengths[chosen]
         global_ = local.index_select(0, lengths.cumsum(0) - 1) if own is None else own
-        dtype = dtype or self.dtype
-        return PackedFeatures(global_.to(dtype), local.to(dtype), lengths)
+        read = self.precision.read
+        return PackedFeatures(read(global_, dtype), read(local, dtype), lengths)
 
     def global_features(self, indices: Indices) -> Tensor:
         return self.packed(indices).global_

@@ -19,6 +19,7 @@ from tai_dpt.features import Features
 from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import plan_batches
 from tai_dpt.features.packed import PackedFeatures
+from tai_dpt.features.precisions import PRECISIONS
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 
 WIDTH = 8
@@ -65,9 +66,11 @@ class Items:
         what = {k: v for k, v in given.items() if k not in how}
         return build_store(**what, options=kept)  # type: ignore[arg-type]
 
-    def check(self, store: FeatureStore, indices: list[int], tolerance: float = 0.0) -> None:
+    def check(
+        self, store: FeatureStore, indices: list[int], rtol: float = 0, atol: float = 0
+    ) -> None:
         """Every way of reading gives what a plain list of arrays gives."""
-        close: dict[str, Any] = {"rtol": tolerance, "atol": tolerance * 1e-3}
+        close: dict[str, Any] = {"rtol": rtol, "atol": atol}
         packed = store.packed(indices)
         assert packed.lengths.tolist() == [self.lengths[i] for i in indices]
         assert packed.local.dtype == packed.global_.dtype == torch.float32
@@ -88,9 +91,12 @@ class Items:
 
 @pytest.mark.parametrize("captions", [True, False])
 @pytest.mark.parametrize("lengths", [[3, 7, 1, 4, 4, 9, 2, 5], [4] * 9, [6]])
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.0), ("fp16", HALF)])
+@pytest.mark.parametrize(
+    ("precision", "rtol", "atol"),
+    [("fp32", 0, 0), ("fp16", HALF, HALF * 1e-3), ("int8", 0, 0.0045)],
+)
 def test_disk_memory_and_off_read_the_same(
-    tmp_path: Path, lengths: list[int], captions: bool, precision: str, tolerance: float
+    tmp_path: Path, lengths: list[int], captions: bool, precision: str, rtol: float, atol: float
 ) -> None:
     items = Items(lengths, captions=captions)
     order = [*reversed(range(len(lengths))), 0, 0]
@@ -102,9 +108,24 @@ def test_disk_memory_and_off_read_the_same(
     for store in stores:
         assert len(store) == len(lengths)
         assert store.lengths.tolist() == lengths
-        items.check(store, order, tolerance)
+        items.check(store, order, rtol, atol)
         assert torch.equal(store.packed(order).local, stores[0].packed(order).local)
     assert isinstance(stores[2], OnDemandStore)
+
+
+@given(
+    seed=st.integers(0, 1000), rows=st.integers(0, 5), size=st.floats(1e-4, 1e3), flat=st.booleans()
+)
+def test_whole_numbers_are_off_by_half_a_step_at_most(
+    seed: int, rows: int, size: float, flat: bool
+) -> None:
+    eight = PRECISIONS["int8"]
+    given_rows = size * torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed))
+    if flat:
+        given_rows[:] = 0
+    read = eight.read(eight.stored(given_rows), torch.float32)
+    step = given_rows.abs().amax(dim=1, keepdim=True) / 127
+    assert ((read - given_rows).abs() <= step * (0.5 + 127 * HALF) + 1e-6).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,7 +166,8 @@ def test_captions_store_their_global_feature_once(tmp_path: Path) -> None:
     assert Items(lengths, captions=False).build(directory=tmp_path / "i").nbytes == 10 * WIDTH * 4
     half = Items(lengths).build(directory=tmp_path / "h", precision="fp16")
     assert half.nbytes == 8 * WIDTH * 2
-    assert half.packed([0], dtype=None).local.dtype == torch.float16
+    whole = Items(lengths).build(directory=tmp_path / "8", precision="int8")
+    assert whole.nbytes == 8 * (WIDTH + 2)
 
 
 def test_stored_rows_keep_unit_norm_within_half_rounding(tmp_path: Path) -> None:

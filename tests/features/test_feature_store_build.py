@@ -415,6 +415,22 @@ def test_too_little_free_space_is_said_before_any_work(
     assert encode.asked == [] and not (tmp_path / "store").exists()
 
 
+def test_what_is_read_once_and_does_not_fit_is_encoded_as_it_is_read(tmp_path: Path) -> None:
+    encode, lines = Encoder(), []
+    options = {"directory": tmp_path / "store", "cache": "auto", "progress": lines.append}
+    with pytest.raises(InputError, match="over the limit"):
+        build(encode, **options, max_bytes=575)
+    streamed = build(encode, **options, max_bytes=575, read_once=True)
+    assert not (tmp_path / "store").exists() and encode.asked == []
+    assert "over the limit" in lines[-1] and lines[-1].endswith("encoded then, and not kept")
+    kept = build(encode, **options, read_once=True)
+    items = list(range(len(kept)))
+    torch.testing.assert_close(streamed.packed(items).local, kept.packed(items).local)
+    asked = len(encode.asked)
+    build(encode, **options, max_bytes=575, read_once=True)  # it is there: whatever its size
+    assert len(encode.asked) == asked
+
+
 def test_size_rate_and_time_left_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.Progress, "interval", 0.0)
     lines: list[str] = []
@@ -470,8 +486,11 @@ def test_what_the_encoder_gives_is_checked(tmp_path: Path, spoil, message: str, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cache": "ram"}, "unknown feature cache 'ram'.* valid: disk, memory, off"),
-        ({"precision": "fp8"}, "unknown precision 'fp8'.* valid: fp16, fp32"),
+        ({"cache": "ram"}, "unknown feature cache 'ram'.* valid: auto, disk, memory, off"),
+        (
+            {"precision": "fp8"},
+            "unknown precision of stored features 'fp8'.* valid: fp16, fp32, int8",
+        ),
         ({"lengths": [3, 3]}, "2 lengths for 12 items"),
         ({"lengths": [3] * 11 + [0]}, "item 11 has 0 local features"),
         ({"key": {"weights": [1]}}, r"key entry 'weights': \[1\] is not a string"),
