@@ -69,5 +69,6 @@ def subset_columns(name: str, vocabulary: Vocabulary) -> list[int]:
 
 
 #: what ``DATASET.CLASSES`` takes besides "": all classes
-SUBSETS = ("novel16", "seen64", "seen48", "unseen17", "all65", "seen", "unseen", "seen_and_unseen")
+ANY_LIST = ("seen", "unseen", "seen_and_unseen")  # splits of any class list
+SUBSETS = ("novel16", "seen64", "seen48", "unseen17", "all65", *ANY_LIST)
 EVAL_IMAGES = ("all", "any_positive")

@@ -21,6 +21,7 @@ from tai_dpt.datasets.base import (
     dataset_path,
     vocabulary_from_config,
 )
+from tai_dpt.datasets.class_subsets import ANY_LIST
 from tai_dpt.datasets.nus_tags import TAG_SUBSETS, seen_tags, tag_labels, with_tags
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.text import read_lines
@@ -58,11 +59,14 @@ class NUSWIDE(MultiLabelDataset):
         concepts = vocabulary_from_config(cfg)
         home = dataset_path(cfg, options.FOLDER)
         check_concepts(home, concepts)
-        chosen = cfg.DATASET.CLASSES in TAG_SUBSETS
+        subset = cfg.DATASET.CLASSES
+        if subset and subset not in (valid := (*TAG_SUBSETS, *ANY_LIST)):
+            raise unknown("subset of NUS-WIDE's classes (DATASET.CLASSES)", subset, valid)
+        chosen = subset in TAG_SUBSETS
         tags: tuple[str, ...] = ()
-        if chosen and cfg.DATASET.CLASSES != "concepts81":
+        if chosen and subset != "concepts81":
             tags = seen_tags(place(home, "TagList1k.txt"), concepts.dataset_names)
-        with_concepts = cfg.DATASET.CLASSES != "tags925"
+        with_concepts = subset != "tags925"
         vocabulary = with_tags(concepts if with_concepts else None, tags)
         splits = {}
         for split in ("train", "test"):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tai_dpt.reports.beyond import beyond
 from tai_dpt.reports.published import (
+    PAPER,
     benchmark_name,
     datasets_of,
     of_other_papers,
@@ -130,19 +131,21 @@ def table2(groups: Sequence[Group], expected: int) -> list[Table]:
 def table3(groups: Sequence[Group], expected: int) -> list[Table]:
     """COCO's 16 novel classes: runs on a data set labelled ``coco2014_novel``."""
     groups = [group for group in groups if group.first.split == "test"]
+    shown = {g.first.shots for g in groups if g.first.dataset == NOVEL and g.first.shots}
+    points = sorted({0, 1, 5} | shown)
     rows = [
-        line.row([0, 1, 5], expected)
+        line.row(points, expected)
         for method in (*ZERO_SHOT, FROM_CAPTIONS[1], *FEW_SHOT)
         for line in lines_of(groups, NOVEL, method, _shots, (*_FEW_SHOT_KEYS, "images"))
     ]
     if not rows:
         return []
-    columns = tuple(paper()["table3"]["columns"])
-    for name, values in paper()["table3"]["rows"].items():
-        rows.append(published_row(name, columns, values, columns))
-    for name, values in paper()["table3"]["other_papers"].items():
-        cells = tuple(map(single, values))
-        rows.append(Row(f"{name} (published)", cells, published=True))
+    columns = tuple(f"{shots}-shot" for shots in points)
+    for key, whose in (("rows", PAPER), ("other_papers", " (published)")):
+        for name, values in paper()["table3"][key].items():
+            known = dict(zip(paper()["table3"]["columns"], values, strict=True))
+            cells = tuple(single(known.get(column)) for column in columns)
+            rows.append(Row(name + whose, cells, published=True))
     return [Table("table 3", NOVEL, "images per class", columns, tuple(rows), (_NOT_EQUAL,))]
 
 

@@ -93,6 +93,8 @@ def test_tags_that_are_not_the_official_ones(tagged, tmp_path, capsys):
     tags.write_text(tags.read_text().replace("tag7\n", ""))
     assert main(argv) == 2
     assert "924 of its tags are none of the 81 concepts" in capsys.readouterr().err
+    assert main(arguments(tmp_path, tmp_path / "out", "DATASET.CLASSES", "tags952")) == 2
+    assert "did you mean 'tags925'?" in capsys.readouterr().err
 
 
 def test_unlabelled_images_are_kept_or_dropped(root, tmp_path):

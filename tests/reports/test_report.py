@@ -437,7 +437,10 @@ def test_table3_is_for_a_data_set_that_says_so(tmp_path: Path) -> None:
         options = {"DATASET__EVAL_IMAGES": choice, "DATASET__CLASSES": "novel16"}
         mean_ap = (1.0, 2.0, score)
         write_run(tmp_path / place, dataset="coco2014_novel", mean_ap=mean_ap, **options)
+    folder, few = tmp_path / "MLCoOp/rn50/shots2/seed1", {"DATASET__NUM_SHOTS": 2}
+    write_run(folder, trainer="MLCoOp", dataset="coco2014_novel", **few)
     lines = rows(ask(tmp_path, "--table", 3))
+    assert lines[1] == "method 0-shot 1-shot 2-shot 5-shot" and "CoOp 86.0" in lines
     assert "TaI-DPT [DATASET.EVAL_IMAGES all] 88.0" in lines
     assert "TaI-DPT [DATASET.EVAL_IMAGES any_positive] 91.0" in lines
 
