@@ -22,6 +22,11 @@ COMMANDS = {
         "Train or evaluate, with CoOp's flags.",
     ),
     "sweep": ("tai_dpt.cli.sweep", "sweep", "The runs of a table or figure of the paper."),
+    "reproduce": (
+        "tai_dpt.cli.reproduce",
+        "reproduce",
+        "A table of the paper, run and held to its figures.",
+    ),
     "fit": ("tai_dpt.cli.fit", "fit", "Learn to recognise classes of your own, from text."),
     "tag": ("tai_dpt.cli.tag", "tag", "Say which classes are in each image."),
     "explain": (

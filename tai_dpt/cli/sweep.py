@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 
 from tai_dpt.cli.command import Ended, command
 from tai_dpt.cli.names import BENCHMARK
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import answer, say
 from tai_dpt.io.output import check_room
 from tai_dpt.io.shipped import config_path, shipped_data
@@ -63,6 +64,7 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--shots", type=words, help="figure6: labelled images of each class")
 @_option("--captions", type=words, help="figure7: number of captions; 0: all")
 @_option("--backbones", type=words, help="beyond: configs of TaIDPT  [default: --text-config]")
+@click.option("--only", multiple=True, metavar="PATTERN", help="runs called so, and their needs")
 @_option("--train", help="the command that starts a run  [default: tai-dpt train]")
 def sweep(
     name: str,
@@ -79,6 +81,7 @@ def sweep(
     shots: tuple[str, ...] | None,
     captions: tuple[str, ...] | None,
     backbones: tuple[str, ...] | None,
+    only: tuple[str, ...],
     train: str | None,
 ) -> Ended:
     """Run a table or a figure on DATASET, a yaml file of configs/datasets.
@@ -86,13 +89,11 @@ def sweep(
     Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
     will. Exit codes: 0 all finished, 1 some run failed, 2 wrong input, 130 interrupted.
     """
-    dataset_config = _dataset_config(dataset)
-    recipe = Recipe(
-        dataset=dataset,
-        recipe=_recipe(dataset_config),
-        published_coco=_is_published_coco(dataset_config),
-        seeds=list(dict.fromkeys(map(_seed, seeds))),
-        out=out,
+    dataset_config = dataset_file(dataset)
+    recipe = recipe_of(
+        dataset,
+        seeds,
+        out,
         text_config=text_config,
         image_config=image_config,
         proportions=proportions or (),
@@ -102,7 +103,7 @@ def sweep(
     )
     root = _data_root(dataset, data)
     launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
-    plan = PLANS[name](recipe)
+    plan = _only(PLANS[name](recipe), only)
     _check_extra(extra, plan)
     index, count = slurm_task(os.environ)
     runs = runs_of_task(plan, index, count)
@@ -142,6 +143,33 @@ def sweep(
         for run, why in outcome.failed.items():
             click.echo(f"  {run}: {why}", err=True)
     return Ended(facts, 1 if outcome.failed else 0)
+
+
+def recipe_of(dataset: str, seeds: Sequence[str], out: Path, **points: Any) -> Recipe:
+    """What a plan on a data set is made for; ``points`` as ``Recipe`` takes them."""
+    dataset_config = dataset_file(dataset)
+    return Recipe(
+        dataset=dataset,
+        recipe=_recipe(dataset_config),
+        published_coco=_is_published_coco(dataset_config),
+        seeds=list(dict.fromkeys(map(_seed, seeds))),
+        out=out,
+        **points,
+    )
+
+
+def _only(plan: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
+    """The runs of a plan whose names match one of the patterns, and what they need."""
+    chosen = {run for run in plan if any(fnmatchcase(str(run), p) for p in patterns or ("*",))}
+    if not chosen:
+        raise InputError(
+            f"--only {patterns[0]}: no run is called so; there are "
+            f"{first_few(plan, 4)} (--dry-run lists all)"
+        )
+    for run in reversed(plan):
+        if run in chosen:
+            chosen.update(run.needs)
+    return [run for run in plan if run in chosen]
 
 
 def _list(
@@ -198,14 +226,15 @@ def _data_root(dataset: str, data: str | None) -> str:
     return data
 
 
-def _dataset_config(dataset: str) -> Path:
+def dataset_file(dataset: str) -> Path:
+    """The yaml file of a data set's name; InputError where there is none."""
     path = config_path("datasets", f"{dataset}.yaml")
     if not path.is_file():
         raise unknown("dataset", dataset, sorted(p.stem for p in path.parent.glob("*.yaml")))
     return path
 
 
-def _dataset_options(dataset_config: Path) -> dict[str, Any]:
+def dataset_options(dataset_config: Path) -> dict[str, Any]:
     """What a dataset's yaml file sets under ``DATASET``."""
     content = yaml.safe_load(dataset_config.read_text(encoding="utf-8")) or {}
     return content.get("DATASET") or {}
@@ -213,7 +242,7 @@ def _dataset_options(dataset_config: Path) -> dict[str, Any]:
 
 def _is_published_coco(dataset_config: Path) -> bool:
     """Whether the data are COCO as the public code has it, and nobody chose otherwise of crowds."""
-    options = _dataset_options(dataset_config)
+    options = dataset_options(dataset_config)
     return (
         options.get("NAME") == "CocoFormat"
         and (options.get("CORPUS") or {}).get("PRESET") == "paper"
@@ -223,7 +252,7 @@ def _is_published_coco(dataset_config: Path) -> bool:
 
 def _recipe(dataset_config: Path) -> str:
     """The recipe that a dataset's yaml file names; the usual one, said openly, where none is."""
-    if name := _dataset_options(dataset_config).get("RECIPE"):
+    if name := dataset_options(dataset_config).get("RECIPE"):
         return str(name)
     say(
         f"{dataset_config.name} names no recipe (DATASET.RECIPE): the one published for VOC2007 "

@@ -95,11 +95,11 @@ def _latex(text: str) -> str:
     return text
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """A name may hold HTML, a link or a border of the table: shown, not obeyed."""
     for character, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         text = text.replace(character, shown)
     return " ".join(text.replace("](", "]\\(").split())
 
 
-_ESCAPES: dict[str, Callable[[str], str]] = {"text": str, "markdown": _markdown, "latex": _latex}
+_ESCAPES: dict[str, Callable[[str], str]] = {"text": str, "markdown": markdown, "latex": _latex}

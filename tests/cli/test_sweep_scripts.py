@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from tai_dpt.cli.main import cli
 
 from places import ROOT
 
@@ -95,3 +98,9 @@ def test_table1_on_the_shipped_data(tmp_path: Path) -> None:
     again = call("table1", "emoji_scenes", *small, SEEDS="1", **environment)
     assert again.stderr.count("finished before") == 2
     assert again.stdout == done.stdout
+    rows = ("--method", "ZSCLIP", "--method", "ZSCLIP + DPT")  # these are whole in one epoch
+    arguments = ("table1", "emoji_scenes", *small, "--seeds", "1", "--out", tmp_path / "out")
+    held = CliRunner().invoke(cli, ["reproduce", *map(str, arguments), *rows])
+    assert held.exit_code == 0, held.output
+    assert "2 of 2 within 1.0 mAP" in held.stdout
+    assert held.stdout.count("+0.0") == 2
