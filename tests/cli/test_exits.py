@@ -19,7 +19,6 @@ from tai_dpt.toolbox.logger import logging_to
 PROGRAM = """
 import os, sys, time
 from tai_dpt.cli.exits import exit_code
-from tai_dpt.cli.main import main
 def work():
     {work}
 sys.exit(exit_code("prog", work))
