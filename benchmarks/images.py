@@ -1,16 +1,22 @@
-"""(j) How fast images are encoded, against clip's and open_clip's own forward passes."""
+"""(j) How fast images are encoded, against clip's and open_clip's own forward passes, and how much
+of that is left when files are tagged."""
 
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.common import Section, command, side_by_side
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
+from tai_dpt.tagger.tagger import PromptTagger
 
 _TEXT = (77, 64, 64, 1, 1)  # as small as a text tower can be
 
@@ -29,6 +35,47 @@ def _open_clips(backbone: Backbone, config: dict[str, Any]) -> Callable[[Any], A
     text = {"context_length": 77, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
     model = library.CLIP(backbone.embed_dim, config, text, quick_gelu=True).eval()
     return model.encode_image
+
+
+def _photos(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """JPEGs of so many pixels, with as much detail as a photo's: a few bytes for ten pixels."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        coarse = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+        paths.append(folder / f"{width}-{number}.jpg")
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(paths[-1])
+    return paths
+
+
+def _tagging(backbone: Backbone, quick: bool, rounds: int) -> list[list[object]]:
+    """Files to tags, in turns with the bare encoder on as many images."""
+    rows = torch.nn.functional.normalize(torch.ones(80, backbone.embed_dim), dim=-1)
+    tagger = PromptTagger(
+        backbone=backbone,
+        class_names=[str(number) for number in range(80)],
+        embeddings={"global": rows, "local": rows},
+        contexts={},
+    )
+    batch, count = (2, 4) if quick else (16, 48)
+    pixels = torch.randn(batch, 3, *tagger.preprocessing.size)
+
+    def encode() -> None:
+        for _ in range(count // batch):
+            backbone.encode_images(pixels, position_embedding=False)
+
+    table: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in ((64, 48), (128, 96)) if quick else ((500, 375), (4000, 3000)):
+            paths = _photos(Path(folder), count, width, height)
+
+            def tag(paths: list[Path] = paths) -> None:
+                for found in tagger.stream(paths, batch_size=batch):
+                    tagger.decide(found.scores.merged.numpy(), top=5)
+
+            bare, whole = side_by_side([encode, tag], rounds)
+            table.append([f"{width}×{height}", count / bare, count / whole, f"{bare / whole:.2f}"])
+    return table
 
 
 @command("j", "Encoding images")
@@ -61,6 +108,12 @@ def main(section: Section, quick: bool) -> None:
     section.add(
         f"Batches of {batch} images of {size}×{size} in fp32. Theirs are global features alone, "
         "ours are global and local ones (`qq` for the vision transformer)."
+    )
+    headers = ["JPEGs", "encoder alone, images/s", "tagged, images/s", "share"]
+    section.table(headers, _tagging(our_resnet, quick, rounds))
+    section.add(
+        "Files to tags with RN50: read, prepared, encoded and scored as by `tai-dpt tag`, in turns "
+        "with the encoder alone on as many images."
     )
 
 

@@ -21,7 +21,7 @@ EXPECTED = {
     "precision": "largest relative error",
     "evaluation": "both, 2 workers",
     "store": "safetensors",
-    "images": "open_clip",
+    "images": "encoder alone",
     "methods": "1,000 images, s",
 }
 
