@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from tai_dpt.backbones.preprocessing import INTERPOLATIONS, Preprocessing
+from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.images import Transform
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.images import read_image
+
+if TYPE_CHECKING:
+    from torchvision import transforms as T
 
 AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
@@ -59,8 +61,10 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
     * ``random_flip``: left to right, at even odds;
     * ``normalize``: by the mean and the standard deviation.
     """
+    from torchvision import transforms as T  # here: it takes longer to import than torch
+
     chosen, size = cfg.INPUT.TRANSFORMS, preprocessing.size
-    mode = INTERPOLATIONS[preprocessing.interpolation]
+    mode = T.InterpolationMode(preprocessing.interpolation)
     resize = T.Resize(size, mode, antialias=True)
     crop = T.RandomResizedCrop(size, tuple(cfg.INPUT.RRCROP_SCALE), interpolation=mode)
     cut = T.Compose([resize, Cutout(cfg.INPUT.CUTOUT_FACTOR)])
@@ -85,6 +89,8 @@ def train_transform(cfg: CfgNode, preprocessing: Preprocessing) -> Transform:
 
 def _mixed_policy() -> T.AutoAugment:
     """ImageNet's sub-policies, which torchvision has, and further ones of CIFAR-10's."""
+    from torchvision import transforms as T
+
     mixed = T.AutoAugment(T.AutoAugmentPolicy.IMAGENET, fill=list(_GREY))
     for line in _CIFAR10.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):

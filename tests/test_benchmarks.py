@@ -22,6 +22,7 @@ EXPECTED = {
     "evaluation": "both, 2 workers",
     "store": "safetensors",
     "images": "encoder alone",
+    "startup": "from tai_dpt import Tagger",
     "methods": "1,000 images, s",
 }
 
@@ -79,7 +80,7 @@ def test_an_unknown_part_is_refused():
     assert ended.returncode == 2
     assert (
         "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store, images, "
-        "methods (a … k)" in ended.stderr
+        "methods, startup (a … l)" in ended.stderr
     )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms as T
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.images import READING
@@ -23,9 +24,9 @@ VIEWS = ("center", "whole")
 # where the middle begins when an odd number of pixels is left over
 CORNERS = ("nearest", "floor")
 INTERPOLATIONS = {
-    "bilinear": T.InterpolationMode.BILINEAR,
-    "bicubic": T.InterpolationMode.BICUBIC,
-    "nearest": T.InterpolationMode.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
 }
 _LONGEST_ASPECT = 8
 _LONGEST_SIDE = 8192
@@ -91,11 +92,9 @@ class Preprocessing:
         # the middle first: the resized whole of a 20,000 × 1 image would not fit in memory
         image = _middle(image, longest_aspect=_LONGEST_ASPECT)
         image = self._resize(image, max(self.size))
-        if self.corner == "floor":
-            left, top = (image.width - self.size[1]) // 2, (image.height - self.size[0]) // 2
-            return image.crop((left, top, left + self.size[1], top + self.size[0]))
-        middle: Image.Image = T.CenterCrop(self.size)(image)
-        return middle
+        spare = image.width - self.size[1], image.height - self.size[0]
+        left, top = (n // 2 if self.corner == "floor" else round(n / 2) for n in spare)
+        return image.crop((left, top, left + self.size[1], top + self.size[0]))
 
     def uncut(self, image: Image.Image, *, multiple: int) -> Tensor:
         """The pixels (3, H, W) of all of an image, at the scale that the model sees it at.
@@ -140,13 +139,19 @@ class Preprocessing:
         return cls(**values)
 
     def _resize(self, image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
-        mode = INTERPOLATIONS[self.interpolation]
-        resized: Image.Image = T.Resize(size, mode, antialias=True)(image)
-        return resized
+        """To (height, width), or to a shorter side; the arithmetic is torchvision's, of which the
+        import alone takes longer than torch's."""
+        if isinstance(size, int):
+            shorter = min(image.size)
+            width, height = (size if n == shorter else int(size * n / shorter) for n in image.size)
+        else:
+            height, width = size
+        return image.resize((width, height), INTERPOLATIONS[self.interpolation])
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        pixels: Tensor = T.Normalize(self.mean, self.std)(T.ToTensor()(image))
-        return pixels
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return pixels.sub_(mean).div_(std)
 
 
 def _numbers(values: Any, count: int, kind: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,3 +151,9 @@ def test_a_backbone_has_its_own():
     other = Preprocessing((32, 32), view="whole", mean=(0.5,) * 3, std=(0.5,) * 3)
     backbone = Backbone(random_clip(**TINY["resnet"], **TEXT), name="tiny", preprocessing=other)
     assert backbone.preprocessing == other
+
+
+def test_torchvision_is_not_imported_with_a_tagger():
+    """It takes longer than torch, and most of it is of no use here."""
+    line = "import sys; from tai_dpt import Tagger; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", line]).returncode == 0
