@@ -53,7 +53,7 @@ def beyond(groups: Sequence[Group], expected: int) -> list[Table]:
 
 
 def _is_later(run: RunResult) -> bool:
-    return run.trainer not in _OF_THE_PAPER or run.rectify != "none" or run.added == "concepts"
+    return run.trainer not in _OF_THE_PAPER or run.rectify != "none"
 
 
 def _column(run: RunResult) -> tuple[str, str]:

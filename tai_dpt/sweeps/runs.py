@@ -94,7 +94,7 @@ class Recipe:
 
         ``config`` is what ``choose_config`` starts from, or several of that, the best one first.
         """
-        config = choose_config(trainer, config.split(), self.recipe)
+        config = choose_config(trainer, config.split() or [config], self.recipe)
         folder = self.out / self.dataset / trainer / config / setting / f"seed{seed}"
         return Run(trainer, config, setting, seed, folder, tuple(options), tuple(needs))
 

@@ -267,6 +267,8 @@ def test_beyond_makes_what_chance_does_not_touch_once_and_a_backbone_is_an_optio
     assert "rescore CoMC/rn50/vit_b16/seed2 --rectify standardise" in options_text(rescored)
     with pytest.raises(InputError, match="unknown config of TaIDPT 'vit_b61'; did you mean"):
         PLANS["beyond"](replace(asked, backbones=("vit_b61",)))
+    with pytest.raises(InputError, match="unknown config of TaIDPT ''; valid: "):
+        PLANS["beyond"](replace(asked, backbones=("",)))
 
 
 def test_what_is_derived_is_refused_as_an_option_of_all_runs(start: Callable[..., Result]) -> None:
@@ -408,6 +410,7 @@ def test_a_data_set_without_a_recipe_says_so(tmp_path: Path) -> None:
         (["--dryrun"], {}, "'--dryrun' is neither an option of the sweep nor a KEY"),
         (["SEED", "2"], {}, "SEED is set by the sweep itself"),
         ([], {"SEEDS": "1 two"}, "SEEDS: 'two' is not a seed"),
+        (["--seeds", ""], {}, "SEEDS: '' is not a seed"),
         ([], {"DATA": "/no/where"}, "DATA: there is no folder /no/where"),
     ],
 )
