@@ -23,10 +23,11 @@ _ROWS_AT_ONCE = 4096
 
 def check_template(template: str, key: str) -> None:
     """Raise InputError for a template that says no class name; ``key`` is where it was set."""
-    if template != IMAGENET and "{}" not in template:
+    before, found, behind = template.partition("{}")
+    if template != IMAGENET and (not found or set(before + behind) & set("{}")):
         raise InputError(
-            f"{key}.TEMPLATE '{template}' has no {{}} for the name; e.g. 'a photo of a {{}}.', or "
-            f"'{IMAGENET}' for the mean of 80"
+            f"{key}.TEMPLATE '{template}' has no {{}} for the name, or more than that in braces; "
+            f"e.g. 'a photo of a {{}}.', or '{IMAGENET}' for the mean of 80"
         )
 
 

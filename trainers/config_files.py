@@ -98,6 +98,8 @@ def _set_all(cfg: CfgNode, settings: Mapping[str, Any], where: str) -> None:
 def _set(cfg: CfgNode, key: str, value: Any) -> None:
     node, leaf = find_key(cfg, key)
     present = node[leaf]
+    if isinstance(value, bool) and isinstance(present, int | float) and type(present) is not bool:
+        raise InputError(f"{key} takes a value of type {type(present).__name__}, not {value}")
     if isinstance(present, float) and isinstance(value, int | str):
         with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
             value = float(value)

@@ -220,6 +220,9 @@ class MultiLabelTrainer(ParallelTrainer):
     def before_train(self) -> None:
         check_training(self.cfg)
         super().before_train()
+
+    def prepare_data(self) -> None:
+        """Encode what is lacking of all that will be read."""
         if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE in ("auto", "disk"):
             # kept: an image or a disk that stops the test stops it now, and not after training
             for loader in (self.val_loader, self.test_loader):

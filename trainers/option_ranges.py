@@ -64,6 +64,8 @@ VALID: dict[str, Range | tuple[str, ...]] = {
     "OPTIM.WARMUP_EPOCH": _COUNT_OR_ALL,
     "OPTIM.WARMUP_CONS_LR": _RATE,
     "OPTIM.WARMUP_MIN_LR": _RATE,
+    "OPTIM.WARMUP_TYPE": ("constant", "linear"),
+    "TRAIN.COUNT_ITER": ("train_x", "train_u", "smaller_one"),
     "TRAIN.PRINT_FREQ": _FROM_ONE,
     "TRAIN.CHECKPOINT_FREQ": _COUNT,
     "DATALOADER.NUM_WORKERS": Range(0, 1_000),

@@ -31,7 +31,7 @@ _MEMORY += "FEATURES.CACHE disk in place of memory, DATALOADER.NUM_WORKERS)"
 def exit_code(prog: str, work: Callable[[], int | None]) -> int:
     """Do ``work``, which returns an exit code (None: 0); what it raises becomes one line."""
     try:
-        with lenient_streams(), _signals():
+        with lenient_streams(), _signals(), _quiet_threads():
             code = work() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a full device can still be told
@@ -63,6 +63,22 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
         if not _is_memory(error):
             raise
         return _say(prog, f"error: {_MEMORY}", _BROKE)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """A thread that cannot write (tensorboard's) prints no traceback: who uses it is told."""
+    before = threading.excepthook
+
+    def told(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            before(args)
+
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _say(prog: str, text: str, code: int) -> int:

@@ -14,7 +14,7 @@ from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.console import JSON, answer, asked_for, say, shown
-from tai_dpt.io.output import check_output
+from tai_dpt.io.output import check_output, os_error
 
 if TYPE_CHECKING:
     from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation
@@ -64,7 +64,7 @@ def explain(
     if images and out is None and not asked_for(JSON):
         raise InputError("say where the image goes: --out why.png or --out why.html")
     if out is not None:
-        check_output(out, overwrite=overwrite, inputs=images)
+        check_output(out, overwrite=overwrite, inputs=[*images, *tagger.glob("*")])
     from tai_dpt.io.images import read_image
     from tai_dpt.reports.explaining import explain_caption, explain_image
 
@@ -98,7 +98,7 @@ def _write(out: Path, images: list[ImageExplanation], captions: list[CaptionExpl
         else:
             save_figure(draw(images, captions), out, dpi=110)
     except OSError as error:
-        raise InputError(f"cannot write {out} ({error.strerror or error})") from None
+        raise InputError(f"cannot write {os_error(error, at=out)}") from None
 
 
 def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> dict[str, Any]:

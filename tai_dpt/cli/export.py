@@ -28,7 +28,7 @@ from tai_dpt.cli.options import (
 )
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.atomic import atomic_write, written_together
 from tai_dpt.io.console import say
 from tai_dpt.io.output import check_output_folder
 from tai_dpt.scoring.methods import Learned
@@ -103,15 +103,15 @@ def export(
         _check_onnx()
     loaded = load_tagger(tagger, device="cpu", backbone=backbone)
     tensors = {k: v.cpu().contiguous() for k, v in loaded.embeddings.items()}
-    with atomic_write(out / EMBEDDINGS_FILE) as stream:
-        stream.write(save(tensors))
-    with atomic_write(out / ABOUT_FILE, "w", encoding="utf-8") as stream:
-        json.dump(service_facts(loaded), stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+    with written_together(out) as folder:
+        (folder / EMBEDDINGS_FILE).write_bytes(save(tensors))
+        facts = json.dumps(service_facts(loaded), indent=1, ensure_ascii=False)
+        (folder / ABOUT_FILE).write_text(f"{facts}\n", encoding="utf-8")
+        if onnx:
+            export_onnx(loaded, folder / ONNX_FILE)
     say(f"wrote {out / EMBEDDINGS_FILE} and {out / ABOUT_FILE}")
     if onnx:
         path = out / ONNX_FILE
-        export_onnx(loaded, path)
         say(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB")
         if importlib.util.find_spec("onnxruntime") is None:
             say("not compared: ONNX Runtime is not installed (pip install onnxruntime)")

@@ -14,6 +14,7 @@ from tai_dpt.cli.names import BACKBONE, CLASSES
 from tai_dpt.cli.options import RECTIFICATIONS, device_option, view_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
+from tai_dpt.io.output import os_error
 from tai_dpt.io.shipped import SHIPPED
 
 
@@ -141,7 +142,7 @@ def fit(
     try:
         tagger.save(out, overwrite=overwrite, include_backbone=include_backbone)
     except OSError as error:
-        raise InputError(f"cannot write {out} ({error.strerror}): choose another --out") from None
+        raise InputError(f"cannot write {os_error(error, at=out)}") from None
     answer(_account(tagger, out))
     return _facts(tagger, out)
 

@@ -12,6 +12,7 @@ import click
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import RECTIFICATIONS, overwrite_option
 from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import written_together
 from tai_dpt.io.console import JSON, answer, asked_for
 from tai_dpt.io.output import check_output, check_output_folder
 
@@ -117,8 +118,9 @@ def fuse(
     if out is not None or asked_for(JSON):
         results = fused_results(components, fused, weights=chosen, normalisation=how, source=source)
     if out is not None:
-        fused.save(out / SCORES_FILE)
-        save_results(out / RESULTS_FILE, results)
+        with written_together(out) as folder:
+            fused.save(folder / SCORES_FILE)
+            save_results(folder / RESULTS_FILE, results)
         answer(f"written: {out}")
     answer(f"took {1000 * (time.perf_counter() - started):.0f} ms")
     if curve is not None:

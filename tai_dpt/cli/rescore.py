@@ -9,6 +9,7 @@ import click
 
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import overwrite_option
+from tai_dpt.io.atomic import written_together
 from tai_dpt.io.console import answer
 from tai_dpt.io.output import check_output_folder
 
@@ -84,7 +85,8 @@ def rescore(
     }
     results = {**after.results, **changed}
     if out is not None:
-        after.table.save(out / SCORES_FILE)
-        save_results(out / RESULTS_FILE, results)
+        with written_together(out) as folder:
+            after.table.save(folder / SCORES_FILE)
+            save_results(folder / RESULTS_FILE, results)
         answer(f"written: {out}")
     return results

@@ -102,7 +102,7 @@ def sweep(
         backbones=backbones or (),
     )
     root = _data_root(dataset, data)
-    launcher = shlex.split(train) if train else [sys.executable, "-m", "tai_dpt", "train"]
+    launcher = [sys.executable, "-m", "tai_dpt", "train"] if train is None else _words(train)
     plan = _only(PLANS[name](recipe), only)
     _check_extra(extra, plan)
     index, count = slurm_task(os.environ)
@@ -261,12 +261,28 @@ def _recipe(dataset_config: Path) -> str:
     return USUAL_RECIPE
 
 
+def _words(train: str) -> list[str]:
+    try:
+        found = shlex.split(train)
+    except ValueError as error:
+        raise InputError(f"--train {train} is no command line: {error}") from None
+    if not found:
+        raise InputError("--train is empty: give the command that starts a run, or leave it out")
+    return found
+
+
 def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:
     for key in extra[::2]:
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*", key):
             raise InputError(f"'{key}' is neither an option of the sweep nor a KEY of the config")
     if len(extra) % 2:
         raise InputError(f"options come in KEY VALUE pairs; '{extra[-1]}' stands alone")
+    if extra:
+        import tai_dpt.trainers  # noqa: F401  (here: torch comes with it)
+        from tai_dpt.trainers.config import default_config
+        from tai_dpt.trainers.config_files import merge_pairs
+
+        merge_pairs(default_config(), extra)
     own = {"SEED", "OUTPUT_DIR"}.union(*(run.options[::2] for run in plan))
     for key in extra[::2]:
         if key in own:

@@ -133,7 +133,7 @@ def tag(
         say(f"left aside: {found.left_aside}")
     if out is not None:
         # whether what is there may go or be gone on with, the sink says
-        check_output(out, overwrite=True, inputs=[*names, *lists])
+        check_output(out, overwrite=True, inputs=[*names, *lists, *tagger.glob("*")])
     loaded = open_tagger(tagger, view=view, rectify=rectify)
     if threshold is not None and loaded.calibration is None and rectify is not None:
         raise InputError(

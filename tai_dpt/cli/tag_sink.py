@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +22,7 @@ from tai_dpt.cli.tag_output import (
     record,
 )
 from tai_dpt.errors import InputError, Stopped
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.atomic import atomic_write, naming, open_named
 from tai_dpt.io.images import upright_size
 from tai_dpt.io.json_text import json_text
 from tai_dpt.io.lock import Lock, try_lock
@@ -74,9 +75,10 @@ class FileSink:
             if not maker.stat().st_size:
                 maker.unlink()
             raise
-        self.lock.truncate(0)
-        self.lock.write(json.dumps(made_by).encode())
-        self.lock.flush()
+        with naming(maker):
+            self.lock.truncate(0)
+            self.lock.write(json.dumps(made_by).encode())
+            self.lock.flush()
 
     def _take_up(self, out: Path, resume: bool, overwrite: bool) -> None:
         """Find what is done already; complain of what must not be replaced."""
@@ -103,8 +105,8 @@ class FileSink:
     def __enter__(self) -> FileSink:
         self.stream: TextIO = sys.stdout
         if self.out is not None:
-            self.stream = self.part.open(
-                "a", encoding="utf-8", errors="surrogateescape", newline=""
+            self.stream = open_named(
+                self.part, "a", encoding="utf-8", errors="surrogateescape", newline=""
             )
         if self.out is None or self.stream.tell() == 0:
             self.stream.write(header(self.lines))
@@ -128,7 +130,8 @@ class FileSink:
         if self.out is None:
             return
         with self.lock:
-            self.stream.close()
+            with nullcontext() if kind is None else suppress(OSError):
+                self.stream.close()
             if kind is None:
                 self._finish(self.out)
                 return

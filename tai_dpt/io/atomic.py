@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 _LONGEST_NAME = 200  # bytes of the temporary name; systems allow 255
 
@@ -37,6 +39,47 @@ def atomic_write(
         # a full disk names no file, and nobody knows the temporary one
         if isinstance(error, OSError) and error.filename in (None, os.fspath(temporary)):
             error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+@contextmanager
+def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to write files in; all are moved to ``folder`` when the block ends well, or
+    none is. Missing folders are made."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    building = temporary_name(folder / "files")
+    building.mkdir()
+    try:
+        yield building
+        for path in building.iterdir():
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(folder), None
+        raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def open_named(path: Path, mode: str, **kwargs: Any) -> TextIO:
+    """A text file to add lines to, whose errors say which file it is: a full disk names none."""
+    return io.TextIOWrapper(io.BufferedWriter(_Named(path, mode)), **kwargs)
+
+
+class _Named(io.FileIO):
+    def write(self, data: Any) -> int:
+        with naming(os.fsdecode(self.name)):
+            return super().write(data)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an OSError of the block that names no file name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
         raise
 
 

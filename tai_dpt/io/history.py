@@ -14,10 +14,10 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tai_dpt.errors import InputError
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.atomic import atomic_write, open_named
 from tai_dpt.io.reading import parse_json
 
 HISTORY_FILE = "history.jsonl"
@@ -45,7 +45,7 @@ class History:
             stream.writelines(_as_line(line) for line in kept)
         before = kept[-1].get("seconds") if kept else 0.0
         self._start = time.monotonic() - float(before or 0.0)
-        self._stream: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._stream = open_named(path, "a", encoding="utf-8", line_buffering=True)
 
     def write(self, **values: Any) -> None:
         """Add a line; numbers that are not finite become null."""

@@ -25,6 +25,7 @@ _LEAST_ROOM = 1 << 16  # bytes that are tried
 _WAYS_OUT = {
     errno.ENOSPC: "free some room there, or write elsewhere",
     errno.EDQUOT: "free some room there, or write elsewhere",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f), or write elsewhere",
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
     errno.EROFS: "choose a place that can be written",

@@ -52,6 +52,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; a text file is needed")
+        if path.is_block_device() or (path.is_char_device() and not os.isatty(0)):
+            raise InputError(f"{path} is a device; a text file is needed")
         stream = path.open("rb")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from tai_dpt.io.atomic import written_together
 from tai_dpt.reports.drawing import plain_text, save_figure
 from tai_dpt.scoring.cooccurrence import co_occurrence
 
@@ -33,11 +34,10 @@ def draw_corpus(folder: Path, labels: Any, names: Sequence[str]) -> list[Path]:
         FILES[1]: _per_caption(labels.sum(1, dtype=np.int64)),
         FILES[2]: _pairs(pairs[np.ix_(order, order)], chosen),
     }
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / name)
-        save_figure(figure, paths[-1], dpi=130)
-    return paths
+    with written_together(folder) as building:
+        for name, figure in figures.items():
+            save_figure(figure, building / name, dpi=130)
+    return [folder / name for name in figures]
 
 
 def _per_class(counts: NDArray[np.int64], names: Sequence[str], classes: int) -> Figure:

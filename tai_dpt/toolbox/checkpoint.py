@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import random
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import DAMAGED, check_zip
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.output import os_error
 from tai_dpt.io.reading import first_line
 
 BEST = "model-best.pth.tar"
@@ -61,16 +63,16 @@ def save_checkpoint(
     if is_best and BEST not in names:
         names.append(BEST)
     folder = Path(save_dir)
+    content = io.BytesIO()  # not straight to a file: torch makes a RuntimeError of a full disk
     try:
+        torch.save(plain, content)
         for name in names:
             with atomic_write(folder / name) as stream:
-                torch.save(plain, stream)
+                stream.write(content.getbuffer())
         with atomic_write(folder / LATEST, "w", encoding="utf-8") as stream:
             stream.write(f"{names[0]}\n")
     except OSError as error:
-        raise InputError(
-            f"cannot write a checkpoint to {folder} ({error.strerror or error})"
-        ) from error
+        raise InputError(f"cannot write a checkpoint to {os_error(error, at=folder)}") from error
     return [folder / name for name in names]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import open_named
 from tai_dpt.io.console import silence
 
 
@@ -127,6 +128,8 @@ def _open_new(path: Path) -> TextIO:
     names = chain([path.name, dated], (f"{dated}-{i}" for i in count(2)))  # many in one second
     while True:
         try:
-            return path.with_name(next(names)).open("x", encoding="utf-8", buffering=1)
+            return open_named(
+                path.with_name(next(names)), "x", encoding="utf-8", line_buffering=True
+            )
         except FileExistsError:
             continue

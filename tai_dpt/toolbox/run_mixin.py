@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.atomic import naming
 from tai_dpt.io.history import History
 from tai_dpt.toolbox import checkpoint as ckpt
 from tai_dpt.toolbox.meters import AverageMeter, MetricMeter
@@ -226,6 +227,11 @@ class RunMixin(_Loop):
         self.log(f"Initialize tensorboard (log_dir={log_dir})")
         self._writer = SummaryWriter(log_dir=log_dir)
 
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Write a scalar, if a writer is open."""
+        with naming(Path(self.output_dir) / "tensorboard"):
+            super().write_scalar(tag, scalar_value, global_step)
+
     def close_writer(self) -> None:
         """Close the scalar file, if there is one."""
         if self._writer is not None:
@@ -241,12 +247,16 @@ class RunMixin(_Loop):
             raise InputError(f"nothing to resume: the folder {resume} does not exist")
         self.start_epoch = self.resume_model_if_exist(resume or self.cfg.OUTPUT_DIR)
         self.epoch = max(self.start_epoch - 1, 0)  # where no epoch is left to run
+        self.prepare_data()
         if self.cfg.TEST.FINAL_MODEL == "best_test":
             self.log("Note: the final model is selected on TEST data (TEST.FINAL_MODEL best_test)")
         self.init_writer(str(Path(self.output_dir) / "tensorboard"))
         if self.keeps_files:
             self._history = History(self.output_dir, epochs_done=self.start_epoch, source=resume)
         self.time_start = time.time()
+
+    def prepare_data(self) -> None:
+        """Do what need not be done in an epoch; a trainer defines it. Nothing is written yet."""
 
     def run_epoch(self) -> None:
         """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches."""

@@ -44,7 +44,12 @@ class Ended(NamedTuple):
 
 
 def command(
-    arguments: Sequence[object], scratch: Path, *, seconds: float = WAIT, stdin: bytes = b""
+    arguments: Sequence[object],
+    scratch: Path,
+    *,
+    seconds: float = WAIT,
+    stdin: bytes = b"",
+    room: int | None = None,
 ) -> Ended:
     """Run ``tai-dpt ARGUMENTS`` in a child, with a limit on time and memory.
 
@@ -52,6 +57,7 @@ def command(
         scratch: a folder for what it prints.
         seconds: after which it is killed, whatever it does.
         stdin: what it is given there.
+        room: bytes after which every file is full, found out in the midst of the work.
     """
     out, err, given = (scratch / name for name in ("stdout", "stderr", "stdin"))
     given.write_bytes(stdin)
@@ -59,7 +65,7 @@ def command(
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _be_the_command([str(argument) for argument in arguments], given, out, err)
+        _be_the_command([str(argument) for argument in arguments], given, out, err, room)
     deadline = time.monotonic() + seconds
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -77,7 +83,9 @@ def command(
     return Ended(code, *read)
 
 
-def _be_the_command(arguments: list[str], given: Path, out: Path, err: Path) -> None:
+def _be_the_command(
+    arguments: list[str], given: Path, out: Path, err: Path, room: int | None
+) -> None:
     """In the child: become the command; never returns."""
     import resource
     import traceback
@@ -98,6 +106,12 @@ def _be_the_command(arguments: list[str], given: Path, out: Path, err: Path) -> 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for name in ("SIGINT", "SIGTERM"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if room is not None:
+            from tai_dpt.io import output
+
+            output._LEAST_ROOM = 0  # as if the room went after it was looked for
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
         from tai_dpt.cli.exits import exit_code
         from tai_dpt.cli.main import cli
 
