@@ -39,7 +39,7 @@ def stored(images: int, width: int) -> FeatureStore:
         local=[rows],
         global_=[rows[::CELLS].contiguous()],
         embed_dim=width,
-        dtype=torch.float16,
+        precision=PRECISIONS["fp16"],
     )
 
 

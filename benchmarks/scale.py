@@ -1,0 +1,222 @@
+"""(m) What grows with classes and captions, and what does not; features in fewer bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import (
+    BATCH,
+    RN50,
+    TINY,
+    Section,
+    build_learner,
+    command,
+    random_captions,
+    random_labels,
+    seconds,
+    side_by_side,
+)
+from benchmarks.memory import UNIT
+from benchmarks.step import OurTraining
+from tai_dpt.datasets.corpora import parallel
+from tai_dpt.datasets.corpora.cache import load_corpus
+from tai_dpt.datasets.corpora.readers import read_captions
+from tai_dpt.datasets.corpora.sampling import Keep
+from tai_dpt.features import Features
+from tai_dpt.features.precisions import PRECISIONS
+from tai_dpt.io.shipped import shipped_data
+from tai_dpt.labels import NounFilter
+from tai_dpt.labels.class_lists import load_vocabulary
+from tai_dpt.scoring.class_sampling import draw_classes
+from tai_dpt.scoring.losses import ranking_loss
+from tai_dpt.scoring.scores import score
+
+DRAWN = 256  # what the trainer draws of more than 1,000 classes
+PER_CLASS = 1000
+
+
+class SampledTraining(OurTraining):
+    """A step that sees a draw of the classes, as the trainer takes it."""
+
+    def step(self) -> float:
+        named = (self.labels > 0).any(dim=0)
+        draw = draw_classes(named, DRAWN, generator=torch.Generator().manual_seed(0))
+        prompts = self.learner(draw.classes.tolist())
+        scores = score(
+            self.features, prompts["global"], prompts["local"], scale=4.0, sharpness=50.0
+        )
+        labels, weights = self.labels[:, draw.classes], draw.pair_weights
+        loss = ranking_loss(scores.global_, labels, weights=weights)
+        loss = loss + ranking_loss(scores.local, labels, weights=weights)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def measure_step(classes: int, quick: bool) -> dict[str, float]:
+    """A step of so many classes, in turns with one of 80; this process's peak."""
+    size, batch = (TINY, 16) if quick else (RN50, BATCH)
+    backbone = size.backbone()
+    features = backbone.text.encode_packed(random_captions(batch))
+    kind = SampledTraining if classes > 1000 else OurTraining
+    other = kind(build_learner(backbone, classes), features, random_labels(batch, classes))
+    usual = OurTraining(build_learner(backbone, 80), features, random_labels(batch, 80))
+    ours, base = side_by_side([other.step, usual.step], 2 if quick else 4)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    return {"seconds": ours, "of 80": base, "peak": peak}
+
+
+def write_captions(path: Path, count: int) -> None:
+    """Captions made of halves of the shipped world's, no two of a million alike."""
+    found = shipped_data() / "emoji_scenes" / "annotations" / "captions_train.json"
+    halves = [text.split(" ") for text in read_captions(found)]
+    halves = [words for words in halves if len(words) > 3]
+    draw = np.random.default_rng(0)
+    with path.open("w", encoding="utf-8") as stream:
+        for start in range(0, count, 100_000):
+            chosen = draw.integers(len(halves), size=(min(count - start, 100_000), 2))
+            stream.writelines(
+                " ".join([*halves[a][: len(halves[a]) // 2], *halves[b][len(halves[b]) // 2 :]])
+                + f" {start + row}\n"
+                for row, (a, b) in enumerate(chosen)
+            )
+
+
+def measure_corpus(path: str, workers: int) -> dict[str, float]:
+    """Reading, labelling and sampling a caption file: seconds, and the peak over the imports'."""
+    noun_filter = NounFilter(vocabulary=load_vocabulary("coco2014"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    parallel.usable_cores = lambda: workers
+    start = time.perf_counter()
+    corpus = load_corpus([path], noun_filter, keep=Keep(per_class=PER_CLASS))
+    took = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    return {"seconds": took, "peak": peak, "more": peak - before, "kept": len(corpus)}
+
+
+def in_own_process(call: str) -> dict[str, float]:
+    """What a function of this module returns when a process of its own calls it."""
+    code = f"from benchmarks.scale import *; print(json.dumps({call}))"
+    arguments = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{call}: {done.stderr.strip() or 'out of memory'}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def growth(sizes: list[int], values: list[float]) -> str:
+    """The exponent with which values grow from each size to the next."""
+    pairs = zip(pairwise(sizes), pairwise(values), strict=True)
+    return ", ".join(f"{np.log(b / a) / np.log(n / m):.2f}" for (m, n), (a, b) in pairs)
+
+
+def classes_part(section: Section, quick: bool) -> None:
+    counts = [80, 1100] if quick else [80, 1000, 10_000, 40_000]
+    rows, times = [], []
+    for count in counts:
+        found = in_own_process(f"measure_step({count}, {quick})")
+        times.append(found["seconds"])
+        how = f"{DRAWN} drawn" if count > 1000 else "all"
+        rows.append(
+            [
+                f"{count:,}", how, f"{found['seconds']:.3f} s",
+                f"{found['seconds'] / found['of 80']:.2f} ×", found["peak"] / 1e9,
+            ]
+        )  # fmt: skip
+    section.table(["classes", "in a step", "a step", "against 80 classes", "peak, GB"], rows)
+    section.add(
+        f"Growth of a step's time with the classes, as an exponent: {growth(counts, times)}. "
+        "Above 1,000 classes a step sees a draw of 256, see `CLASSES_PER_STEP`."
+    )
+
+
+def captions_part(section: Section, quick: bool) -> None:
+    counts = [2_000, 4_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
+    cores = parallel.usable_cores()
+    rows, times = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "captions.txt"
+        for count in counts:
+            write_captions(path, count)
+            found = in_own_process(f"measure_corpus({str(path)!r}, {cores})")
+            times.append(found["seconds"])
+            alone = ""
+            if 100_000 <= count <= 1_000_000:
+                one = in_own_process(f"measure_corpus({str(path)!r}, 1)")["seconds"]
+                alone = f"{one / found['seconds'] / cores:.0%}"
+            rows.append(
+                [
+                    f"{count:,}", f"{found['seconds']:.1f} s", f"{count / found['seconds']:,.0f}",
+                    alone, f"{found['kept']:,.0f}", found["peak"] / 1e9, found["more"] / 1e9,
+                ]
+            )  # fmt: skip
+    section.table(
+        [
+            "captions", f"time, {cores} cores", "captions/s", "efficiency", "kept", "peak, GB",
+            "over the imports, GB",
+        ],
+        rows,
+    )  # fmt: skip
+    section.add(
+        f"Read from one text file, labelled with COCO's vocabulary and reduced to {PER_CLASS:,} a "
+        f"class. Growth of the time, as exponents: {growth(counts, times)}. *Efficiency*: the time "
+        "of one process, divided by this one's and by the number of cores."
+    )
+
+
+def precisions_part(section: Section, quick: bool) -> None:
+    images, width = (50, 64) if quick else (1000, 1024)
+    torch.manual_seed(0)
+    local = torch.nn.functional.normalize(torch.randn(images * 49, width), dim=1)
+    classes = torch.nn.functional.normalize(torch.randn(80, width), dim=1)
+
+    def scores(rows: torch.Tensor) -> torch.Tensor:
+        own = rows.view(images, 49, width)
+        mask = torch.ones(images, 49, dtype=torch.bool)
+        features = Features(own[:, 0], own, mask)
+        return score(features, classes, classes, scale=4.0, sharpness=40.0).merged
+
+    exact = scores(local)
+    rows: list[list[Any]] = []
+    for precision in PRECISIONS.values():
+        kept = precision.stored(local)
+        reading = min(seconds(lambda p=precision, k=kept: p.read(k, torch.float32)) for _ in "123")
+        error = float((scores(precision.read(kept, torch.float32)) - exact).abs().max())
+        rows.append(
+            [
+                precision.name, kept.numel() * kept.element_size() / images / 1e3,
+                f"{error:.1e}", f"{float(exact.std()):.2f}", f"{1e3 * reading:.0f} ms",
+            ]
+        )  # fmt: skip
+    section.table(
+        ["stored as", "kB an image", "score off by", "scores' deviation", "reading 1,000 images"],
+        rows,
+    )
+    section.add(f"Random features of {images:,} images, 49 places, {width} numbers each.")
+
+
+@command("m", "Scale")
+def main(section: Section, quick: bool) -> None:
+    """Steps of up to 40,000 classes, corpora of up to ten million captions, stored precisions."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    classes_part(section, quick)
+    captions_part(section, quick)
+    precisions_part(section, quick)
+
+
+if __name__ == "__main__":
+    main()
