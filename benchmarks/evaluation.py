@@ -25,6 +25,7 @@ from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
 from tai_dpt.datasets.images import image_batches
 from tai_dpt.features import FeatureStore
+from tai_dpt.features.precisions import PRECISIONS
 from tai_dpt.scoring.metrics import evaluate
 from tai_dpt.scoring.scores import score
 

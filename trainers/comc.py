@@ -39,7 +39,7 @@ class CoMC(MultiLabelTrainer):
     """
 
     default_options: ClassVar = {
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
         "NOISE": 0.1,  # deviation of what is added to caption features
         "MARGIN": 1.0,  # of the ranking loss
         "TOWARDS_TEXT": 0.3,  # weight of the texts that an image resembles

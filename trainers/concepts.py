@@ -25,7 +25,7 @@ class Concepts(UntrainedTrainer):
     """
 
     default_options: ClassVar = {
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
         "SCALE": 4.0,  # κ
         "SHARPNESS_IMAGE": 40.0,  # β on images
         "CONTEXT_GUIDED": False,

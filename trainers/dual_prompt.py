@@ -29,7 +29,7 @@ class DualPrompt(UntrainedTrainer):
     """
 
     default_options: ClassVar = {
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
         "TEMPLATE": "a photo of a {}.",
         "COMPANIONS": 2,  # at most so many beside a class
         "FREQUENCY": 0.05,  # least P(companion | class) in the captions

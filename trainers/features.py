@@ -18,6 +18,7 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.backbones import FIRST_DENSE, Backbone, load_backbone
+from tai_dpt.backbones.precision import AUTO, PRECISIONS, choose_precision
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
 from tai_dpt.datasets.augment import ViewReader, augmentation_identity, train_transform
@@ -34,10 +35,18 @@ from tai_dpt.io.shipped import backbone_file
 from tai_dpt.trainers.config_files import DENSE_OF_OLD
 from tai_dpt.trainers.tokens import cached_tokens
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ON_BAD_IMAGE = ("error", "skip")
 
 Report = Callable[[str], None]
+
+
+def settle_precision(cfg: CfgNode, device: torch.device) -> None:
+    """Put what ``PREC auto`` means on ``device`` into ``cfg``: records say what is really run."""
+    options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
+    if options.get("PREC") == AUTO:
+        cfg.defrost()
+        options.PREC = choose_precision(AUTO, device)
+        cfg.freeze()
 
 
 def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> Backbone:
@@ -47,8 +56,6 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     Raises:
         InputError: it cannot be loaded, or has no such ``DENSE`` option.
     """
-    if precision not in _DTYPES:
-        raise unknown("precision (PREC)", precision, _DTYPES)
     name = cfg.MODEL.BACKBONE.NAME
     in_root = Path(cfg.DATASET.ROOT).expanduser() / name
     if name and not Path(name).expanduser().exists() and in_root.is_file():
@@ -58,7 +65,7 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     backbone = load_backbone(
         backbone_file(name),
         device=device,
-        dtype=_DTYPES[precision],
+        dtype=PRECISIONS[choose_precision(precision, device)],
         dense=None if of_old else dense or None,
     )
     if of_old and backbone.dense is not None:

@@ -31,6 +31,7 @@ from tai_dpt.trainers.features import (
     backbone_from_config,
     image_store,
     readable_images,
+    settle_precision,
 )
 from tai_dpt.trainers.output_folder import check_training
 from tai_dpt.trainers.parallel_trainer import ParallelTrainer
@@ -70,6 +71,7 @@ class MultiLabelTrainer(ParallelTrainer):
             device: as for ``choose_device``; the CPU where ``cfg.USE_CUDA`` is off.
         """
         self._given_dataset, self._asked_device = dataset, device
+        settle_precision(cfg, self._choose_device(cfg))
         super().__init__(cfg)
         if not isinstance(self.evaluator, MultiLabelEvaluator):
             raise InputError(
@@ -159,7 +161,7 @@ class MultiLabelTrainer(ParallelTrainer):
         return dataset
 
     def build_data_loader(self) -> None:
-        self.device = self._choose_device()
+        self.device = self._choose_device(self.cfg)
         dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
@@ -188,9 +190,9 @@ class MultiLabelTrainer(ParallelTrainer):
             self.images["test"], read_once=self.cfg.TEST.FINAL_MODEL != "best_test"
         )
 
-    def _choose_device(self) -> torch.device:
+    def _choose_device(self, cfg: CfgNode) -> torch.device:
         """The same on both toolboxes; stock Dassl's own choice knows CUDA and the CPU alone."""
-        chosen = choose_device(self._asked_device if self.cfg.USE_CUDA else "cpu")
+        chosen = choose_device(self._asked_device if cfg.USE_CUDA else "cpu")
         # several processes talk by gloo where there is no CUDA, and it knows the CPU alone
         alone = distributed.world() == 1
         return chosen if alone or chosen.type == "cuda" else torch.device("cpu")

@@ -26,7 +26,7 @@ class PIAA(UntrainedTrainer):
     """Zero-shot CLIP labels patches; the surest make a classifier. No label is read."""
 
     default_options: ClassVar = {
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
         "TEMPLATE": IMAGENET,
         "SETTING": "coco2014",  # the constants published for it: voc2007, coco2014 or nuswide
         "POOL": "train",  # whose images, without their labels, the classifier learns from

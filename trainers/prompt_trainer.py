@@ -40,7 +40,7 @@ PROMPT_OPTIONS: dict[str, Any] = {
     "CLASS_TOKEN_POSITION": "end",  # end, middle or front
     "CLASSES_PER_STEP": 0,  # classes that a step sees; 0: all of up to 1,000, 256 of more
     "CONCEPTS": False,  # in a test, add the scores of the captions' concepts
-    "PREC": "fp32",  # the frozen towers: fp32, bf16 or fp16; scores and loss are always fp32
+    "PREC": "fp32",  # the frozen towers: fp32, bf16, fp16 or auto; the rest is fp32
 }
 
 

@@ -19,6 +19,7 @@ from yacs.config import CfgNode
 import tai_dpt.datasets
 import tai_dpt.trainers  # noqa: F401  (registers the trainers)
 from tai_dpt import distributed
+from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.toolbox import (
     TOOLBOX,
@@ -30,6 +31,7 @@ from tai_dpt.toolbox import (
 )
 from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs, read_file
+from tai_dpt.trainers.features import settle_precision
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import (
@@ -126,6 +128,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         node[leaf] = value
     merge_pairs(cfg, pairs)
     check_options(cfg)
+    settle_precision(cfg, choose_device("auto" if cfg.USE_CUDA else "cpu"))
     cfg.freeze()
     return cfg
 

@@ -38,7 +38,7 @@ class SPARC(UntrainedTrainer):
     """
 
     default_options: ClassVar = {
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
         "TEMPLATE": IMAGENET,
         "PAIRS": "captions",  # those with P(B | A) > FREQUENCY in the captions, or all
         "FREQUENCY": 0.05,

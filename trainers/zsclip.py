@@ -24,7 +24,7 @@ class ZSCLIP(UntrainedTrainer):
 
     default_options: ClassVar = {
         "TEMPLATE": "a photo of a {}.",  # or "imagenet": the mean of the 80 published with CLIP
-        "PREC": "fp32",  # fp32, bf16 or fp16
+        "PREC": "fp32",  # fp32, bf16, fp16 or auto
     }
     position_embedding = True
 

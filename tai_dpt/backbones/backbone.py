@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tai_dpt.backbones.building import build_clip
 from tai_dpt.backbones.download import NAMES, download
 from tai_dpt.backbones.open_clip_models import load_open_clip
+from tai_dpt.backbones.precision import PRECISIONS
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.towers import Towers, towers_of
 from tai_dpt.backbones.transformers_models import load_transformers
@@ -31,7 +32,6 @@ _LIBRARIES = {
     "hf-hub": load_open_clip,
     "transformers": load_transformers,
 }
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # oneDNN keeps a compiled product of every shape it has met, 1,024 of them unless told otherwise:
 # captions come in so many shapes that bf16 would hold gigabytes of those.
@@ -70,8 +70,9 @@ class Backbone:
             dense: see the attribute ``dense``; None is the tower's best.
             preprocessing: OpenAI's, at the size that the weights' shapes tell, where left out.
         """
-        if dtype not in _DTYPES:
-            raise InputError(f"CLIP runs in {', '.join(map(str, _DTYPES))}, not in {dtype}")
+        if dtype not in PRECISIONS.values():
+            names = ", ".join(map(str, PRECISIONS.values()))
+            raise InputError(f"CLIP runs in {names}, not in {dtype}")
         os.environ.setdefault(*_COMPILED_PRODUCTS)  # read when the first product is computed
         towers = model if isinstance(model, Towers) else towers_of(model)
         self.name = name

@@ -15,6 +15,7 @@ import torch
 from yacs.config import CfgNode
 
 from tai_dpt.backbones import has_name
+from tai_dpt.backbones.precision import AUTO
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.device import choose_device
@@ -31,6 +32,7 @@ from tai_dpt.trainers.comc import CoMC
 from tai_dpt.trainers.concepts import Concepts
 from tai_dpt.trainers.config import extend_cfg
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
+from tai_dpt.trainers.features import backbone_from_config
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.run_record import plain_config
@@ -251,6 +253,8 @@ class Tagger(PromptTagger):
 
 def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectification) -> Tagger:
     cfg, options, backbone = trainer.cfg, trainer.options, trainer.backbone
+    if backbone.dtype != torch.float32:  # what is calibrated is what a loaded tagger computes
+        backbone = backbone_from_config(cfg, trainer.device, "fp32")
     corpus, held_out = trainer.dataset.corpus, trainer.held_out
     learned = trainer.learned()
     assert learned is not None  # guided concepts were refused
@@ -320,6 +324,7 @@ def _configuration(
     cfg = get_cfg_default()
     extend_cfg(cfg)
     recipe = _RECIPE | (_HEAD_RECIPE if method == "comc" else {})
+    recipe |= {f"TRAINER.{_METHODS[method].trainer.upper()}.PREC": AUTO}
     merge_pairs(cfg, [part for pair in recipe.items() for part in pair])
     cfg.OPTIM.MAX_EPOCH = _AUTO_EPOCHS
     if config is not None:

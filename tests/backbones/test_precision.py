@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tai_dpt.backbones import load_backbone
+from tai_dpt.backbones import load_backbone, precision
+from tai_dpt.backbones.precision import choose_precision
 from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import score
@@ -82,22 +86,61 @@ def test_tiny_gradients_survive_half_precision(half, golden_inputs):
 def test_training_in_bf16_ends_where_fp32_ends(tmp_path):
     world = worlds.write_world(tmp_path / "world")
     contexts = {}
-    for precision in ("fp32", "bf16"):
+    for name in ("fp32", "bf16"):
         argv = worlds.arguments(
             world,
             "TaIDPT",
-            tmp_path / precision,
+            tmp_path / name,
             *("TRAINER.TAIDPT.N_CTX", 4, "OPTIM.LR", 0.001, "OPTIM.MAX_EPOCH", 2),
-            *("TRAINER.TAIDPT.PREC", precision),
+            *("TRAINER.TAIDPT.PREC", name),
         )
         trainer = run(setup_cfg(build_parser().parse_args(argv)))
-        contexts[precision] = trainer.model.ctx_local.detach()
-        assert contexts[precision].dtype == torch.float32
-        assert trainer.backbone.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+        contexts[name] = trainer.model.ctx_local.detach()
+        assert contexts[name].dtype == torch.float32
+        assert trainer.backbone.dtype == (torch.bfloat16 if name == "bf16" else torch.float32)
     start = untrained_local_context()
     moved = contexts["fp32"] - start
     off = (contexts["bf16"] - contexts["fp32"]).norm()
     assert off < 0.25 * moved.norm()  # 0.17; these weights are random, so paths part quickly
+
+
+@pytest.mark.parametrize(
+    ("bf16", "chosen"), [(0.25, "bf16"), (0.9, "fp32"), (1.0, "fp32"), (1.6, "fp32")]
+)
+def test_auto_takes_what_this_processor_is_fast_at(monkeypatch, bf16, chosen):
+    monkeypatch.setattr(precision, "_product", {"fp32": 1.0, "bf16": bf16, "fp16": 4.0}.get)
+    assert choose_precision("auto", torch.device("cpu")) == chosen
+    assert choose_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_on_cuda_asks_the_card(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert choose_precision("auto", torch.device("cuda")) == ("bf16" if native else "fp32")
+
+
+def test_one_that_is_slow_here_is_said_with_figures(monkeypatch):
+    monkeypatch.setattr(precision, "_product", {"fp32": 0.002, "bf16": 0.001, "fp16": 0.008}.get)
+    with pytest.warns(UserWarning, match=r"fp16 is slow .* 8\.0 ms, in fp32 2\.0 ms"):
+        assert choose_precision("fp16", torch.device("cpu")) == "fp16"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+def test_a_product_takes_time():
+    assert 0 < precision._product("fp32") < 5
+
+
+def test_records_say_what_auto_was(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "_product", {"fp32": 1.0, "bf16": 0.5}.get)
+    world = worlds.write_world(tmp_path / "world")
+    options = ("TRAINER.ZSCLIP.PREC", "auto")
+    argv = worlds.arguments(world, "ZSCLIP", tmp_path / "run", *options)
+    trainer = run(setup_cfg(build_parser().parse_args(argv)))
+    assert trainer.backbone.dtype == torch.bfloat16
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["config"]["TRAINER"]["ZSCLIP"]["PREC"] == "bf16"
 
 
 def untrained_local_context() -> torch.Tensor:

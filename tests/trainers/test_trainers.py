@@ -139,7 +139,7 @@ BAD = [
     (["--backbone", "RN5"], "RN50"),
     (["TRAINER.TAIDPT.CLASS_TOKEN_POSITION", "centre"], "valid: end, middle, front"),
     (["TRAINER.TAIDPT.N_CTX", "0"], "at least 1"),
-    (["TRAINER.TAIDPT.PREC", "fp8"], "valid: fp32, bf16, fp16"),
+    (["TRAINER.TAIDPT.PREC", "fp8"], "valid: auto, fp32, bf16, fp16"),
     (["TEST.PREDICTION", "both"], "valid: merged, global, local"),
     (["TEST.FINAL_MODEL", "best"], "last_step"),
     (["FEATURES.CACHE", "ram"], "memory"),
