@@ -24,6 +24,7 @@ EXPECTED = {
     "images": "encoder alone",
     "startup": "from tai_dpt import Tagger",
     "methods": "1,000 images, s",
+    "scale": "over the imports",
 }
 
 
