@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's tour: learn by reading, tag images, see why, all on emoji_scenes. Every image
-# in the README is made by a command here.
+# The README's tour: learn by reading, tag images, see why, all on emoji_scenes. Every picture
+# in the README is drawn by a command here.
 #   OUT=output/tour   where everything goes
 #   EPOCHS=1          of both trainings: a quick walk, with worse tags
 source "$(dirname "$0")/env.sh"
@@ -22,7 +22,7 @@ run tag "$OUT/tagger" $world/images/test --format csv --out "$OUT/tags.csv" --ov
 
 # figure 4: where in an image; figure 3: which words
 run explain "$OUT/tagger" $world/images/test/400001.webp $world/images/test/400004.webp \
-    --class dog --class car --class horse --class cow --out "$OUT/where.png"
+    --class truck --class dog --class cow --class horse --out "$OUT/where.png"
 run explain "$OUT/tagger" --text "two dogs chase a red car near a giraffe" \
     --class dog --class car --class giraffe --class horse --out "$OUT/words.png"
 run explain "$OUT/tagger" $world/images/test/400001.webp --text "a man rides a horse" \

@@ -91,9 +91,7 @@ class Desk:
         caption = " ".join(content.decode("utf-8", "replace").split())
         if not caption:
             raise InputError("the caption is empty; write a sentence")
-        read = explain_caption(self.tagger, caption, asked.get("class", ()))
-        low, high = (round(limit, 3) for limit in read.limits)
-        return {**shaded_words(read), "low": low, "high": high}
+        return shaded_words(explain_caption(self.tagger, caption, asked.get("class", ())))
 
     def correct(self, asked: Asked, content: bytes) -> dict[str, Any]:
         """Keep what is ``present`` in an image, and what is ``absent`` where not ``all`` is."""

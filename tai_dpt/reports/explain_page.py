@@ -25,7 +25,7 @@ def _image(item: ImageExplanation) -> dict[str, Any]:
         drawn = embedded(item.overlaid(index), f"heat map of {name} over {item.name}")
         panels.append({"image": drawn, "caption": item.title(index)})
     low, high = item.limits
-    return {"name": item.name, "panels": panels, "low": f"{low:.3f}", "high": f"{high:.3f}"}
+    return {"name": item.name, "panels": panels, "low": f"{low:.2f}", "high": f"{high:.2f}"}
 
 
 def shaded_words(item: CaptionExplanation) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def shaded_words(item: CaptionExplanation) -> dict[str, Any]:
         words = []
         for word, values in zip(item.words, item.values, strict=True):
             color, ink = shade(values[column], *item.limits)
-            value = f"{values[column]:.3f}"
+            value = f"{values[column]:.2f}"
             words.append({"text": word, "color": color, "ink": ink, "value": value})
-        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.3f}"})
-    return {"text": " ".join(item.words), "classes": classes}
+        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.2f}"})
+    low, high = (f"{limit:.2f}" for limit in item.limits)
+    return {"text": " ".join(item.words), "classes": classes, "low": low, "high": high}

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -42,7 +43,8 @@ class ImageExplanation:
 
     def title(self, index: int) -> str:
         probability = self.probabilities[index]
-        return self.classes[index] + ("" if np.isnan(probability) else f" {probability:.2f}")
+        shown = "" if np.isnan(probability) else f": probability {probability:.2f}"
+        return self.classes[index] + shown
 
     def shown_image(self) -> Image.Image:
         """The image at the size of an explanation."""
@@ -98,22 +100,30 @@ def overlay(image: Image.Image, heat: NDArray[np.floating], low: float, high: fl
     return Image.fromarray((np.clip(mixed, 0, 1) * 255).round().astype(np.uint8))
 
 
+_WIDTH = 9.6  # of a sheet, in inches
+_ROW = 0.3  # of a caption's table
+_CHARACTER = 0.092  # width of a character in it
+_GAP = 0.06  # between its cells
+_NAMES = 1.5  # room for the class names
+_WHOLE = "whole caption"
+_SOFT = "#555555"
+
+
 @plain_text()
 def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanation]) -> Figure:
-    """All explanations on one sheet: a row an image, a block a caption."""
-    width = 9.6
+    """All explanations on one sheet: a row an image, a table a caption."""
     heights: list[float] = []
     for image in images:
         panels = len(image.classes) + 1
         w, h = image.image.size
-        heights.append(min(max(width / panels * h / w, 0.8), 4.2) + 0.7)
-    heights += [_caption_lines(c, width) * 0.34 + 0.55 for c in captions]
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+        heights.append(min(max(_WIDTH / panels * h / w, 0.8), 4.2) + 0.95)
+    heights += [_caption_height(caption) for caption in captions]
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for row, image in zip(rows, images, strict=False):
         _draw_image(row, image)
     for row, caption in zip(rows[len(images) :], captions, strict=True):
-        _draw_caption(row, caption, width)
+        _draw_caption(row, caption)
     return figure
 
 
@@ -123,71 +133,105 @@ def _draw_image(row: Any, explanation: ImageExplanation) -> None:
     for axis in panels:
         axis.set_axis_off()
     panels[0].imshow(explanation.shown_image())
+    panels[0].set_title("the image\n", fontsize=9)
     for index, axis in enumerate(panels[1:]):
         axis.imshow(explanation.overlaid(index))
-        axis.set_title(explanation.title(index), fontsize=10)
+        axis.set_title(explanation.title(index).replace(": ", "\n"), fontsize=9)
     low, high = explanation.limits
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, high), COLORMAP)
-    bar = row.colorbar(scale, ax=panels[-1], fraction=0.06, pad=0.03)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("similarity", fontsize=7)
+    axis = row.add_axes((0.36, 0.03, 0.28, 0.04))
+    row.supxlabel(" ", fontsize=12)  # room for the scale
+    _draw_scale(axis, heat_ramp(), low, high, "similarity of a place to the class")
 
 
-_CHARACTER = 0.108  # width of a character of the shaded words, in inches
+def _draw_scale(axis: Any, ramp: Image.Image, low: float, high: float, name: str) -> None:
+    """The legend of a colour: its name, and a ramp between what its ends stand for."""
+    axis.imshow(ramp, aspect="auto")
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set_edgecolor("#bbbbbb")
+    ends = (f"{name}   {low:.2f} ", "right", -0.01), (f" {high:.2f}", "left", 1.01)
+    for text, side, x in ends:
+        axis.text(
+            x, 0.5, text, fontsize=8, ha=side, va="center", color=_SOFT, transform=axis.transAxes
+        )
 
 
-def _wrapped(explanation: CaptionExplanation, width: float) -> list[list[int]]:
-    """Indices of the words of each line."""
-    room = (width - 1.9) / _CHARACTER
-    lines: list[list[int]] = [[]]
-    used = 0.0
-    for index, word in enumerate(explanation.words):
-        needed = len(word) + 1.2
-        if used + needed > room and lines[-1]:
+def heat_ramp() -> Image.Image:
+    """The colours of a heat map over middle gray, from the lowest value to the highest."""
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    return overlay(Image.new("RGB", (256, 8), (128, 128, 128)), ramp, 0.0, 1.0)
+
+
+def _shade_ramp() -> Image.Image:
+    colors = [matplotlib.colors.to_rgb(shade(x, 0.0, 1.0)[0]) for x in np.linspace(0, 1, 256)]
+    return Image.fromarray((np.array([colors]) * 255).round().astype(np.uint8))
+
+
+def _lines(explanation: CaptionExplanation) -> list[list[tuple[str, float, float]]]:
+    """The columns of a caption's table, line by line: what is above it, its place, its width."""
+    lines: list[list[tuple[str, float, float]]] = [[]]
+    x = _NAMES
+    for word in (*explanation.words, _WHOLE):
+        width = max(len(word) + 1, 5) * _CHARACTER
+        if x + width > _WIDTH and lines[-1]:
             lines.append([])
-            used = 0.0
-        lines[-1].append(index)
-        used += needed
+            x = _NAMES
+        lines[-1].append((word, x, width))
+        x += width + _GAP
     return lines
 
 
-def _caption_lines(explanation: CaptionExplanation, width: float) -> int:
-    return len(_wrapped(explanation, width)) * len(explanation.classes)
+def _caption_height(explanation: CaptionExplanation) -> float:
+    return (len(_lines(explanation)) * (len(explanation.classes) + 1.5) + 2.2) * _ROW
 
 
-def _draw_caption(row: Any, explanation: CaptionExplanation, width: float) -> None:
-    axis = row.subplots()
-    lines = _wrapped(explanation, width)
-    axis.set_xlim(0, width)
-    axis.set_ylim(len(lines) * len(explanation.classes), 0)
+def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
+    """A table: a column a word, a row a class, the similarity in each shaded cell."""
+    height = _caption_height(explanation)
+    axis = row.add_axes((0, 0, 1, 1))
+    axis.set_xlim(0, _WIDTH)
+    axis.set_ylim(height, 0)
     axis.set_axis_off()
-    axis.set_title(
-        "how much each word speaks for each class; CLIP reads from left to right, so what follows "
-        "a word knows of it",
-        fontsize=8,
-        loc="left",
-        color="#555555",
-    )
-    y = 0.5
-    for column, name in enumerate(explanation.classes):
-        axis.text(0, y, name, fontsize=10, va="center", weight="bold")
-        for line in lines:
-            x = 1.7
-            for index in line:
-                color, ink = shade(explanation.values[index, column], *explanation.limits)
-                word = explanation.words[index]
-                axis.text(
-                    x,
-                    y,
-                    word,
-                    fontsize=11,
-                    family="monospace",
-                    va="center",
-                    color=ink,
-                    bbox={"boxstyle": "round,pad=0.18", "facecolor": color, "edgecolor": "none"},
+    cells = np.concatenate([explanation.values, explanation.whole[None]])  # (W + 1, k)
+    title = "how much each word speaks for each class (CLIP reads from left to right: a word knows"
+    title += " those before it)"
+    axis.text(0.08, 0.5 * _ROW, title, fontsize=9, va="center", color=_SOFT)
+    y, column = 1.6 * _ROW, 0
+    for line in _lines(explanation):
+        for place, name in enumerate(("", *explanation.classes)):
+            middle = y + place * _ROW
+            axis.text(0.08, middle, _cut(name), fontsize=10, va="center", weight="bold")
+        for offset, (word, x, width) in enumerate(line):
+            whole = word == _WHOLE and column + offset == len(explanation.words)
+            axis.text(
+                x + width / 2,
+                y,
+                word,
+                fontsize=9 if whole else 10,
+                ha="center",
+                va="center",
+                style="italic" if whole else "normal",
+            )
+            for place, value in enumerate(cells[column + offset], start=1):
+                color, ink = shade(value, *explanation.limits)
+                top = y + (place - 0.5) * _ROW + 0.02
+                axis.add_patch(
+                    Rectangle((x, top), width, _ROW - 0.04, facecolor=color, edgecolor="#dddddd")
                 )
-                x += (len(word) + 1.2) * _CHARACTER
-            y += 1
+                axis.text(
+                    *(x + width / 2, y + place * _ROW, f"{value:.2f}"),
+                    **{"fontsize": 9, "ha": "center", "va": "center", "color": ink},
+                )
+        column += len(line)
+        y += (len(explanation.classes) + 1.5) * _ROW
+    low, high = explanation.limits
+    legend = row.add_axes((0.36, 0.18 / height, 0.28, 0.12 / height))
+    _draw_scale(legend, _shade_ramp(), low, high, "similarity of a word to the class")
+
+
+def _cut(name: str) -> str:
+    most = int((_NAMES - 0.1) / _CHARACTER)
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def shade(value: float, low: float, high: float) -> tuple[str, str]:

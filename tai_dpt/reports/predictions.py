@@ -16,12 +16,15 @@ from tai_dpt.reports.heatmaps import overlay
 from tai_dpt.scoring.scores import heat_map
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 
-RIGHT, WRONG = "#1a7f37", "#b3261e"
+IN_IT, NOT_IN_IT = "#1a1a1a", "#767676"
 
 
 @plain_text()
 def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) -> None:
-    """Test scenes with ground truth, the highest predictions and one class's heat map.
+    """Test scenes with the classes that score highest and one class's heat map.
+
+    Scores rank, and a rank is no decision: that a class is in the scene or not is said of the
+    scene, not of the model.
 
     Args:
         trainer: an evaluated ``TaIDPT`` trainer.
@@ -46,12 +49,12 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
         top.imshow(image)
         top.set_title("in it: " + ", ".join(names[i] for i in truth), fontsize=8)
         for line, index in enumerate(best):
-            right = index in truth
+            there = index in truth
             words.text(
                 0.02,
                 0.98 - 0.25 * line,
-                f"{'✓' if right else '✗'} {names[index]}  {scores[row, index]:.2f}",
-                color=RIGHT if right else WRONG,
+                f"{scores[row, index]:.2f}  {names[index]} {'●' if there else '○'}",
+                color=IN_IT if there else NOT_IN_IT,
                 transform=words.transAxes,
                 fontsize=9,
                 va="top",
@@ -60,10 +63,14 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
         features = trainer.test_loader.store.batch([row]).to(trainer.device)
         heat = square_map(heat_map(features, embeddings)[0, :, shown])
         bottom.imshow(overlay(image, heat, float(heat.min()), float(heat.max())))
-        bottom.set_title(f"local score: {names[shown]}", fontsize=9)
+        bottom.set_title(f"where it is most like “{names[shown]}”", fontsize=9)
         for axis in (top, words, bottom):
             axis.set_axis_off()
-    figure.suptitle("Prompts learned from captions alone, on images: highest scores", fontsize=12)
+    figure.suptitle(
+        "Highest scores of prompts learned from captions alone, in order (nothing is decided): "
+        "● the class is in the scene, ○ it is not. Bright: the places most like the class",
+        fontsize=11,
+    )
     save_figure(figure, path, dpi=100)
 
 

@@ -221,8 +221,8 @@ async function showWords(event) {
     scale.setAttribute("aria-hidden", "true");
     const legend = make("p", "");
     legend.append(
-      `Similarity of each word to the class: ${read.low.toFixed(2)} `, scale, ` ${read.high.toFixed(2)}. `,
-      "CLIP reads from left to right, so what follows a word knows of it.",
+      `Similarity of a word to the class: ${read.low} `, scale, ` ${read.high}. `,
+      "CLIP reads from left to right, so a word knows those before it.",
     );
     const classes = read.classes.flatMap((each) => {
       const sentence = make("p", "", { className: "sentence" });
