@@ -55,6 +55,8 @@ class DualCoOp(ImageTrainer):
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
+        """DualCoOp's equations 3 and 4: logits of the positive prompts minus those of the negative,
+        gathered over places by the positive ones' softmax."""
         return dual_scores(
             features,
             learned["positive"],
@@ -75,6 +77,7 @@ class DualCoOp(ImageTrainer):
     def loss_parts(
         self, scores: Scores, labels: Tensor, draw: ClassDraw | None
     ) -> dict[str, Tensor]:
+        """DualCoOp's asymmetric loss of the known labels."""
         options = self.options
         loss = asymmetric_loss(
             scores.local,

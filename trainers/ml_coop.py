@@ -37,6 +37,7 @@ class MLCoOp(ImageTrainer):
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
+        """Cosines with the global prompt, and with ``LOCAL`` those of the paper's equation 4."""
         scale = self.options.SCALE
         if not self.options.LOCAL:
             only = global_scores(features.global_, learned["global"], scale=scale)
@@ -58,6 +59,8 @@ class MLCoOp(ImageTrainer):
     def loss_parts(
         self, scores: Scores, labels: Tensor, draw: ClassDraw | None
     ) -> dict[str, Tensor]:
+        """The ranking loss (equation 5) of the known labels."""
+
         def loss(kind: Tensor) -> Tensor:
             # an unknown label is no negative: at -inf it violates no margin
             known = kind.masked_fill(labels == 0, -math.inf)

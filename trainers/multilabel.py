@@ -100,6 +100,11 @@ class MultiLabelTrainer(ParallelTrainer):
         return cfg.TRAINER[cfg.TRAINER.NAME.upper()]
 
     def check_cfg(self, cfg: CfgNode) -> None:
+        """Refuse options that make no run, before anything is loaded; overrides call this first.
+
+        Raises:
+            InputError: says the option and what is valid.
+        """
         super().check_cfg(cfg)
         if cfg.TEST.RECTIFY not in RECTIFICATIONS:
             raise unknown("rectification (TEST.RECTIFY)", cfg.TEST.RECTIFY, RECTIFICATIONS)
@@ -161,6 +166,12 @@ class MultiLabelTrainer(ParallelTrainer):
         return dataset
 
     def build_data_loader(self) -> None:
+        """The toolbox's first step: device, data set, backbone, preprocessing, and the loaders of
+        features (``train_loader_x`` from ``build_train_loader``, ``val_loader``, ``test_loader``).
+
+        Raises:
+            InputError: data or backbone cannot be had, or lack what the trainer needs.
+        """
         self.device = self._choose_device(self.cfg)
         dataset = self.load_dataset()
         self.dataset = dataset
@@ -220,6 +231,11 @@ class MultiLabelTrainer(ParallelTrainer):
         )
 
     def before_train(self) -> None:
+        """Encode what is lacking, so that no image, disk or folder stops the run later.
+
+        Raises:
+            InputError: the output folder holds another run, or features cannot be made or kept.
+        """
         check_training(self.cfg)
         super().before_train()
 
@@ -234,6 +250,7 @@ class MultiLabelTrainer(ParallelTrainer):
             self.train_loader_x.prepare()
 
     def before_epoch(self) -> None:
+        """Tell the loader the epoch: it decides the order of the samples."""
         super().before_epoch()
         if hasattr(self.train_loader_x, "epoch"):
             self.train_loader_x.epoch = self.epoch
@@ -248,9 +265,11 @@ class MultiLabelTrainer(ParallelTrainer):
     # -- testing -------------------------------------------------------------------------------
 
     def parse_batch_test(self, batch: Mapping[str, Any]) -> tuple[AnyFeatures, Tensor]:
+        """Features and labels (B, C) of a loader's batch, as the toolbox asks for them."""
         return batch["features"], batch["label"]
 
     def model_inference(self, features: AnyFeatures) -> Scores:
+        """The scores (B, C) of a batch, with the model as it is now."""
         return self.rectified_scorer()(features)
 
     def model_record(self) -> dict[str, Any]:

@@ -127,6 +127,11 @@ class PromptTrainer(MultiLabelTrainer):
             )
 
     def build_model(self) -> None:
+        """The prompts, started at random, from words or from another run, and their optimiser.
+
+        Raises:
+            InputError: a class name that is too long, or ``INIT_WEIGHTS`` that do not fit.
+        """
         self.model = self._prompt_learner()
         if self.cfg.MODEL.INIT_WEIGHTS:
             self._start_from(self.cfg.MODEL.INIT_WEIGHTS)
@@ -138,6 +143,7 @@ class PromptTrainer(MultiLabelTrainer):
         return adapt_state_dict(self.model, state_dict)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        """A training step: the loss and its parts, by the names the log shows."""
         labels = batch["label"]
         draw = self.draw(labels)
         classes = None
@@ -155,6 +161,7 @@ class PromptTrainer(MultiLabelTrainer):
         return self.logged({"loss": loss, **parts})
 
     def scorer(self) -> Scorer:
+        """Class embeddings are computed once, here; ``CONCEPTS`` adds the captions' own scores."""
         learned = {n: value.detach() for n, value in (self.model() | self.model.numbers()).items()}
         if not self.options.CONCEPTS:
             return lambda features: self.scores(features, learned, training=False)

@@ -45,6 +45,8 @@ class TaIDPT(CaptionTrainer):
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
+        """Equations 3 and 4 of the paper: cosines with the global prompt, and with the local one gathered over
+        words or places by a softmax; ``SCALE`` times each, and their sum."""
         options = self.options
         return score(
             features,
@@ -57,6 +59,7 @@ class TaIDPT(CaptionTrainer):
     def loss_parts(
         self, scores: Scores, labels: Tensor, draw: ClassDraw | None
     ) -> dict[str, Tensor]:
+        """Equation 5 of the paper, of the global scores, and of the local ones."""
         how = {"margin": self.options.MARGIN, "weights": draw.pair_weights if draw else None}
         parts = {"loss_global": ranking_loss(scores.global_, labels, **how)}
         if "local" in self.context_names():
