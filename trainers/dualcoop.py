@@ -55,7 +55,7 @@ class DualCoOp(ImageTrainer):
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
-        """DualCoOp's equations 3 and 4: logits of the positive prompts minus those of the negative,
+        """DualCoOp's equation 4: logits of the positive prompts minus those of the negative,
         gathered over places by the positive ones' softmax."""
         return dual_scores(
             features,

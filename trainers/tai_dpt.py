@@ -45,8 +45,8 @@ class TaIDPT(CaptionTrainer):
     def scores(
         self, features: AnyFeatures, learned: Mapping[str, Tensor], *, training: bool
     ) -> Scores:
-        """Equations 3 and 4 of the paper: cosines with the global prompt, and with the local one gathered over
-        words or places by a softmax; ``SCALE`` times each, and their sum."""
+        """Equations 3 and 4 of the paper: cosines with the global prompt, and with the local one
+        gathered over words or places by a softmax; ``SCALE`` times each, and their sum."""
         options = self.options
         return score(
             features,
