@@ -6,7 +6,7 @@ A top-level installed package called ``datasets`` would overwrite Hugging Face's
 
 import sys
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 # folder in the repository -> package it is installed as
 FOLDERS = {
@@ -20,15 +20,18 @@ FOLDERS = {
 # the maker of the small world is for a checkout; what it made ships
 NOT_SHIPPED = () if "editable_wheel" in sys.argv else ("tai_dpt.emoji_scenes",)
 
+# folders of data count as packages, too: setuptools wants each that it ships named
 packages = []
 for folder, package in FOLDERS.items():
     packages.append(package)
-    packages += [f"{package}.{name}" for name in find_packages(folder)]
+    below = find_namespace_packages(folder, exclude=["*__pycache__*"])
+    packages += [f"{package}.{name}" for name in below]
 packages = [package for package in packages if package not in NOT_SHIPPED]
 
 setup(
     packages=packages,
     package_dir={package: folder for folder, package in FOLDERS.items()},
+    include_package_data=False,  # MANIFEST.in says what a source distribution holds, no more
     package_data={
         "tai_dpt": ["py.typed"],
         "tai_dpt.reports": ["templates/*"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tai_dpt.tagger.fitting import Tagger
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a checkout the folders that setup.py maps into this package stand beside it: whoever starts
 # from there (``python train.py``) sees the same modules as an installation has.

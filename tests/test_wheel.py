@@ -1,4 +1,5 @@
-"""A wheel, installed with no checkout in sight, does what the project is for."""
+"""A release: the source distribution is whole, and a wheel made of it, installed with no checkout
+in sight, does what the project is for."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,7 +18,19 @@ import pytest
 from places import ROOT
 
 SOURCES = ("tai_dpt", "trainers", "datasets", "configs", "data", "LICENSES")
-FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+# what is made in a checkout, and what only its host reads
+NO_SOURCES = (
+    ".git",
+    ".ci",
+    ".venv",
+    "build",
+    "dist",
+    "output",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+)
+NO_SOURCES += (".hypothesis", ".coverage*", "shared")
 LITTLE = ("OPTIM.MAX_EPOCH", "1", "DATASET.CORPUS.MAX_CAPTIONS", "200")
 
 
@@ -33,18 +47,30 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Built from a copy, so that nothing is written into the checkout."""
-    source = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in FILES:
-        shutil.copy(ROOT / name, source / name)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index")
-    built = run(*pip, "--no-build-isolation", "--wheel-dir", "dist", ".", cwd=source)
+def source(tmp_path_factory) -> Path:
+    """A copy, so that nothing is written into the checkout."""
+    source = tmp_path_factory.mktemp("copy") / "source"
+    return Path(shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NO_SOURCES)))
+
+
+@pytest.fixture(scope="module")
+def sdist(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    code = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    built = run(sys.executable, "-c", code, folder, cwd=source)
     assert built.returncode == 0, built.stderr
-    (path,) = (source / "dist").iterdir()
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist) -> Path:
+    """Built from the source distribution, without a warning of what it leaves out."""
+    pip = (sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--no-index")
+    built = run(*pip, "--no-build-isolation", "--wheel-dir", "dist", sdist, cwd=sdist.parent)
+    assert built.returncode == 0, built.stderr
+    assert "is absent from the `packages`" not in built.stdout + built.stderr
+    (path,) = (sdist.parent / "dist").iterdir()
     return path
 
 
@@ -80,6 +106,16 @@ def tai_dpt(python, cache, tmp_path):
         return run(python, "-m", "tai_dpt", *arguments, cwd=tmp_path, **environment)
 
     return command
+
+
+def test_the_source_distribution_holds_every_file(source, sdist):
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    made = {"PKG-INFO", "setup.cfg"}
+    here = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    here = {name for name in here if ".egg-info/" not in name}
+    assert here - names == set()
+    assert {name for name in names - here if ".egg-info/" not in name} == made
 
 
 def test_what_is_in_it(wheel):
