@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tai_dpt.features import FeatureStore, PackedFeatures
+from tai_dpt.features.precisions import PRECISIONS
 from tai_dpt.prompts.learner import PromptEncoder, class_tokens
 from tai_dpt.scoring import scores as scoring
 from tai_dpt.scoring.scores import dual_scores, score
@@ -124,7 +125,7 @@ def test_the_loader_reads_packed_batches():
         local=[features.local],
         global_=None,
         embed_dim=WIDTH,
-        dtype=torch.float32,
+        precision=PRECISIONS["fp32"],
     )
     labels = torch.eye(3, dtype=torch.uint8)
     loader = FeatureLoader(lambda: store, labels, batch_size=2, device=torch.device("cpu"))
