@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from benchmarks.common import (
     BATCH,
+    PAGE,
     RN50,
     TINY,
     Section,
@@ -39,6 +42,7 @@ from tai_dpt.features.precisions import PRECISIONS
 from tai_dpt.io.shipped import shipped_data
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
+from tai_dpt.reports.drawing import save_figure
 from tai_dpt.scoring.class_sampling import draw_classes
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import score
@@ -123,7 +127,32 @@ def growth(sizes: list[int], values: list[float]) -> str:
     return ", ".join(f"{np.log(b / a) / np.log(n / m):.2f}" for (m, n), (a, b) in pairs)
 
 
-def classes_part(section: Section, quick: bool) -> None:
+def draw_growth(path: Path, lines: dict[str, tuple[list[int], list[float]]]) -> None:
+    """A panel for each line: seconds by size, both logarithmic, beside the slope 1 of its first
+    point."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axis, (name, (sizes, times)) in zip(figure.subplots(1, 2), lines.items(), strict=True):
+        axis.loglog(sizes, times, "o-", color="#0b5fa5", label="measured")
+        linear = [times[0] * size / sizes[0] for size in sizes]
+        axis.loglog(sizes, linear, ":", color="#888888", label="in proportion")
+        for size, took in zip(sizes, times, strict=True):
+            axis.annotate(
+                f"{took:.1f} s" if took < 10 else f"{took:.0f} s",
+                (size, took),
+                (0, 6),
+                textcoords="offset points",
+                ha="center",
+            )
+        axis.set(xlabel=name, ylabel="seconds", ylim=(min(times) / 3, max(*times, *linear) * 3))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.margins(x=0.15)
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right")
+    save_figure(figure, path, dpi=130)
+
+
+def classes_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
     counts = [80, 1100] if quick else [80, 1000, 10_000, 40_000]
     rows, times = [], []
     for count in counts:
@@ -141,9 +170,10 @@ def classes_part(section: Section, quick: bool) -> None:
         f"Growth of a step's time with the classes, as an exponent: {growth(counts, times)}. "
         "Above 1,000 classes a step sees a draw of 256, see `CLASSES_PER_STEP`."
     )
+    return counts, times
 
 
-def captions_part(section: Section, quick: bool) -> None:
+def captions_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
     counts = [2_000, 4_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
     cores = parallel.usable_cores()
     rows, times = [], []
@@ -175,6 +205,7 @@ def captions_part(section: Section, quick: bool) -> None:
         f"class. Growth of the time, as exponents: {growth(counts, times)}. *Efficiency*: the time "
         "of one process, divided by this one's and by the number of cores."
     )
+    return counts, times
 
 
 def precisions_part(section: Section, quick: bool) -> None:
@@ -212,9 +243,14 @@ def precisions_part(section: Section, quick: bool) -> None:
 def main(section: Section, quick: bool) -> None:
     """Steps of up to 40,000 classes, corpora of up to ten million captions, stored precisions."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    classes_part(section, quick)
-    captions_part(section, quick)
+    lines = {
+        "classes of a step": classes_part(section, quick),
+        "captions, read and labelled": captions_part(section, quick),
+    }
     precisions_part(section, quick)
+    if section.keep:
+        draw_growth(PAGE.parents[1] / "docs" / "growth.png", lines)
+        section.add("![Growth of time](../docs/growth.png)")
 
 
 if __name__ == "__main__":
