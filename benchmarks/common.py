@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import platform
 import re
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -132,6 +137,33 @@ def side_by_side(functions: Sequence[Callable[[], Any]], rounds: int) -> list[fl
         function()
     times = [[seconds(function) for function in functions] for _ in range(rounds)]
     return [min(column) for column in zip(*times, strict=True)]
+
+
+def peak_bytes() -> int:
+    """The largest size this process has had in memory.
+
+    On Linux not what getrusage says, which begins with the parent's.
+    """
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(text.split("VmHWM:")[1].split()[0]) * 1024
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def in_own_process(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """What a benchmark's function returns when a process of its own calls it."""
+    module = f"benchmarks.{Path(inspect.getfile(function)).stem}"
+    call = f"{function.__name__}(*json.loads(sys.argv[1]))"
+    code = f"import json, sys; from {module} import *; print(json.dumps({call}))"
+    command = [sys.executable, "-W", "ignore", "-c", code, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip() or "out of memory"
+        raise RuntimeError(f"{function.__name__}{arguments}: {said}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def matmul_rate(rows: int, columns: int, inner: int, dtype: torch.dtype) -> Callable[[], Any]:

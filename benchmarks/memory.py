@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
 import sys
 
 import torch
@@ -16,13 +13,13 @@ from benchmarks.common import (
     Section,
     build_learner,
     command,
+    in_own_process,
+    peak_bytes,
     random_captions,
     random_labels,
     seconds,
 )
 from benchmarks.step import OurTraining, plain_of
-
-UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def measure(kind: str, classes: int, quick: bool) -> dict[str, float]:
@@ -40,20 +37,7 @@ def measure(kind: str, classes: int, quick: bool) -> dict[str, float]:
         if classes <= 1000:
             ours.step()  # the first one is slower
         time = seconds(ours.step)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    return {"peak": peak, "seconds": time}
-
-
-def in_own_process(kind: str, classes: int, quick: bool) -> dict[str, float]:
-    code = (
-        f"from benchmarks.memory import *; print(json.dumps(measure({kind!r}, {classes}, {quick})))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{kind}, {classes} classes: {done.stderr.strip() or 'out of memory'}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"peak": peak_bytes(), "seconds": time}
 
 
 @command("f", "Memory")
@@ -70,7 +54,7 @@ def main(section: Section, quick: bool) -> None:
     )
     rows = []
     for kind, count in wanted:
-        found = in_own_process(kind, count, quick)
+        found = measure(kind, count, True) if quick else in_own_process(measure, kind, count, False)
         print(f"{kind}, {count:,} classes: {found['peak'] / 1e9:.2f} GB", file=sys.stderr)
         rows.append([kind, count, found["peak"] / 1e9, found["seconds"]])
     section.table(["", "classes", "peak, GB", "step, s"], rows)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import BATCH, RN50, TINY, Section, command, random_labels, seconds
+from benchmarks.common import (
+    BATCH,
+    RN50,
+    TINY,
+    Section,
+    command,
+    in_own_process,
+    peak_bytes,
+    random_labels,
+    seconds,
+)
 from benchmarks.evaluation import stored
-from benchmarks.memory import UNIT
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.concepts import ContextTable, class_concepts, context_guided_scores
 from tai_dpt.scoring.cooccurrence import RankFusion
@@ -149,18 +154,7 @@ def measure(name: str, quick: bool) -> dict[str, float]:
     if not slow:
         run()  # the first one is slower
     run_time = seconds(run) * 1000 / images
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    return {"making": making, "images": run_time, "peak": peak}
-
-
-def in_own_process(name: str) -> dict[str, float]:
-    code = f"from benchmarks.methods import *; print(json.dumps(measure({name!r}, False)))"
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr.strip() or 'out of memory'}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {"making": making, "images": run_time, "peak": peak_bytes()}
 
 
 @command("k", "The methods after the paper")
@@ -168,7 +162,7 @@ def main(section: Section, quick: bool) -> None:
     """Seconds from stored features, and the peak of the process, Python included."""
     rows = []
     for name in METHODS:
-        found = measure(name, quick) if quick else in_own_process(name)
+        found = measure(name, quick) if quick else in_own_process(measure, name, False)
         rows.append([name, found["making"], found["images"], found["peak"] / 1e9])
     section.table(["method", "making it, s", "1,000 images, s", "peak, GB"], rows)
     section.add(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,12 +22,13 @@ from benchmarks.common import (
     Section,
     build_learner,
     command,
+    in_own_process,
+    peak_bytes,
     random_captions,
     random_labels,
     seconds,
     side_by_side,
 )
-from benchmarks.memory import UNIT
 from benchmarks.step import OurTraining
 from tai_dpt.datasets.corpora import parallel
 from tai_dpt.datasets.corpora.cache import load_corpus
@@ -79,8 +76,7 @@ def measure_step(classes: int, quick: bool) -> dict[str, float]:
     other = kind(build_learner(backbone, classes), features, random_labels(batch, classes))
     usual = OurTraining(build_learner(backbone, 80), features, random_labels(batch, 80))
     ours, base = side_by_side([other.step, usual.step], 2 if quick else 4)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    return {"seconds": ours, "of 80": base, "peak": peak}
+    return {"seconds": ours, "of 80": base, "peak": peak_bytes()}
 
 
 def write_captions(path: Path, count: int) -> None:
@@ -102,23 +98,17 @@ def write_captions(path: Path, count: int) -> None:
 def measure_corpus(path: str, workers: int) -> dict[str, float]:
     """Reading, labelling and sampling a caption file: seconds, and the peak over the imports'."""
     noun_filter = NounFilter(vocabulary=load_vocabulary("coco2014"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
-    parallel.usable_cores = lambda: workers
+    before = peak_bytes()
     start = time.perf_counter()
-    corpus = load_corpus([path], noun_filter, keep=Keep(per_class=PER_CLASS))
+    corpus = load_corpus([path], noun_filter, keep=Keep(per_class=PER_CLASS), workers=workers)
     took = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    peak = peak_bytes()
     return {"seconds": took, "peak": peak, "more": peak - before, "kept": len(corpus)}
 
 
-def in_own_process(call: str) -> dict[str, float]:
-    """What a function of this module returns when a process of its own calls it."""
-    code = f"from benchmarks.scale import *; print(json.dumps({call}))"
-    arguments = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(arguments, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{call}: {done.stderr.strip() or 'out of memory'}")
-    return json.loads(done.stdout.splitlines()[-1])
+def _here(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """In this process: peaks mean nothing, but a trial run is quick."""
+    return function(*arguments)
 
 
 def growth(sizes: list[int], values: list[float]) -> str:
@@ -154,9 +144,10 @@ def draw_growth(path: Path, lines: dict[str, tuple[list[int], list[float]]]) -> 
 
 def classes_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
     counts = [80, 1100] if quick else [80, 1000, 10_000, 40_000]
+    own = _here if quick else in_own_process
     rows, times = [], []
     for count in counts:
-        found = in_own_process(f"measure_step({count}, {quick})")
+        found = own(measure_step, count, quick)
         times.append(found["seconds"])
         how = f"{DRAWN} drawn" if count > 1000 else "all"
         rows.append(
@@ -176,16 +167,17 @@ def classes_part(section: Section, quick: bool) -> tuple[list[int], list[float]]
 def captions_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
     counts = [2_000, 4_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
     cores = parallel.usable_cores()
+    own = _here if quick else in_own_process
     rows, times = [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "captions.txt"
         for count in counts:
             write_captions(path, count)
-            found = in_own_process(f"measure_corpus({str(path)!r}, {cores})")
+            found = own(measure_corpus, str(path), cores)
             times.append(found["seconds"])
             alone = ""
             if 100_000 <= count <= 1_000_000:
-                one = in_own_process(f"measure_corpus({str(path)!r}, 1)")["seconds"]
+                one = own(measure_corpus, str(path), 1)["seconds"]
                 alone = f"{one / found['seconds'] / cores:.0%}"
             rows.append(
                 [
@@ -242,7 +234,6 @@ def precisions_part(section: Section, quick: bool) -> None:
 @command("m", "Scale")
 def main(section: Section, quick: bool) -> None:
     """Steps of up to 40,000 classes, corpora of up to ten million captions, stored precisions."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     lines = {
         "classes of a step": classes_part(section, quick),
         "captions, read and labelled": captions_part(section, quick),

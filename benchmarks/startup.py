@@ -16,8 +16,7 @@ from tai_dpt.backbones import load_backbone
 from tai_dpt.tagger.tagger import PromptTagger
 
 _CLIP = Path(__file__).parents[1] / "data/emoji_scenes/clip.safetensors"
-# of this process alone: what getrusage says begins with the parent's
-_PEAK = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+_PEAK = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"  # in kB
 
 
 def _began(*words: str) -> tuple[float, str]:

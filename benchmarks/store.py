@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from benchmarks.common import (
 from tai_dpt.features import FeatureStore
 from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.packed import PackedFeatures
-from tai_dpt.features.shard_files import BareFile
+from tai_dpt.features.shard_files import BareFile, SafetensorsFile
 from tai_dpt.features.shards import ShardFolder
 
 
@@ -53,8 +52,8 @@ def bare_copy(store: FeatureStore, folder: Path) -> FeatureStore:
     for shard in range(shards.layout.shard_count):
         local, _ = shards.map(shard)
         path = folder / f"bare-{shard}.bin"
-        record = {"rows": [len(local), 0], "embed_dim": store.embed_dim, "precision": "fp16"}
-        path.write_bytes(json.dumps(record).encode().ljust(4096) + local.numpy().tobytes())
+        record = SafetensorsFile(shards.shard_path(shard)).record().model_dump_json()
+        path.write_bytes(record.encode().ljust(4096) + local.numpy().tobytes())
         mapped.append(BareFile(path).rows()[0])
     return FeatureStore(
         lengths=store.lengths,

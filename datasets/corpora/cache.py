@@ -53,6 +53,7 @@ def load_corpus(
     cache_folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
     keep: Keep = _ALL,
+    workers: int | None = None,
 ) -> LabelledCorpus:
     """Read caption files (see ``read_captions``) and label them (see ``label_corpus``).
 
@@ -96,7 +97,7 @@ def load_corpus(
             yield from stream_captions(path, notes=notes, **options)
 
     corpus = label_corpus(
-        captions(), noun_filter, tokenizer=tokenizer, progress=progress, keep=keep
+        captions(), noun_filter, tokenizer=tokenizer, progress=progress, keep=keep, workers=workers
     )
     for note in notes:
         warnings.warn(note, stacklevel=2)

@@ -117,6 +117,7 @@ def label_corpus(
     tokenizer: Tokenizer = CLIPS_OWN,
     progress: bool = False,
     keep: Keep = _ALL,
+    workers: int | None = None,
 ) -> LabelledCorpus:
     """Label captions (see ``read_labels``) and drop those that name no class.
 
@@ -131,7 +132,7 @@ def label_corpus(
     kept = keep.collector(len(names))
     count = 0
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
-    for caption, found in labelled(shown, noun_filter, tokenizer):
+    for caption, found in labelled(shown, noun_filter, tokenizer, workers=workers):
         count += 1
         if found:
             kept.add(caption, found)
