@@ -34,7 +34,7 @@ def shortened(command: str, folder: Path) -> str:
     if "scripts/quickstart.sh" in command or "tai-dpt demo" in command:
         command = re.sub(r" --seed \d", "", command)
         return f"{command} --epochs 1 --out {folder}"
-    if re.search(r"scripts/(table|figure|beyond|zero_shot)", command):
+    if re.search(r"scripts/(table|figure|beyond|zero_shot)|tai-dpt reproduce", command):
         return f"{command} --dry-run".replace("/path/to/datasets", str(folder))
     return command
 
