@@ -35,7 +35,8 @@ def shortened(command: str, folder: Path) -> str:
         command = re.sub(r" --seed \d", "", command)
         return f"{command} --epochs 1 --out {folder}"
     if re.search(r"scripts/(table|figure|beyond|zero_shot)|tai-dpt reproduce", command):
-        return f"{command} --dry-run".replace("/path/to/datasets", str(folder))
+        place = re.compile(r"/path/to/datasets|(?<=--root )DATA\b")
+        return place.sub(str(folder), f"{command} --dry-run")
     return command
 
 
