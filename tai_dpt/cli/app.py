@@ -11,7 +11,7 @@ import click
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import tagger_argument, tagger_options
 from tai_dpt.errors import Stopped
-from tai_dpt.io.console import answer, say
+from tai_dpt.io.console import JSON, answer, asked_for, say
 from tai_dpt.io.output import check_output_folder
 
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -51,8 +51,8 @@ def app(tagger: Path, labels: Path, port: int, host: str, open_tagger: Any) -> d
     with PageServer(Desk(loaded, corrections), host=host, port=port) as server:
         if host not in _HERE:
             say(f"warning: --host {host} lets every computer that reaches this one use the page")
-        answer(server.url)
-        say("open this address in a browser; Ctrl-C ends it")
+        tell = say if asked_for(JSON) else answer  # the document comes at the end
+        tell(f"open {server.url} in a browser; Ctrl-C ends it")
         try:
             server.serve_forever()
         except Stopped as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import threading
@@ -63,6 +64,17 @@ def test_the_page_loads_its_own_files_alone(server) -> None:
         assert name in page and ask(server, f"/{name}")[0] == 200
         assert "http" + "://" not in ask(server, f"/{name}")[1]
     assert ask(server, "/tagger")[1]["classes"] == server.desk.tagger.classes_.tolist()
+
+
+def test_what_is_decided_is_up_to_the_calibration(tagger, tmp_path, monkeypatch) -> None:
+    corrections = Corrections(tmp_path, tagger.vocabulary)
+    own = dataclasses.replace(tagger.calibration, thresholds=(0.1, 0.2, 0.3))
+    for calibration, slider, box in ((None, 0, 0), (own, 1, 1), (tagger.calibration, 1, 0)):
+        monkeypatch.setattr(tagger, "calibration", calibration)
+        with PageServer(Desk(tagger, corrections), host="127.0.0.1", port=0) as server:
+            page = server.files["/"][1].decode()
+        assert (page.count('id="threshold"'), page.count('id="own"')) == (slider, box)
+        assert ("decides nothing" in page) == (calibration is None)
 
 
 def test_labels_are_the_taggers_probabilities(server, tmp_path) -> None:
