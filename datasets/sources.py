@@ -65,6 +65,11 @@ class Origin(Record):
     advice: str
     files: tuple[SourceFile, ...] = ()
 
+    def to_do(self, name: str, root: Path) -> str:
+        """How to have it below ``root``; ``name`` is the data set's."""
+        itself = f" ('tai-dpt get-data {name} --root {root}' does so)" if self.files else ""
+        return self.advice.format(root=root) + itself
+
 
 def read_sources(path: Path | None = None) -> Mapping[str, Origin]:
     """The origins of data sets by name; those of ``path`` count before those that ship.

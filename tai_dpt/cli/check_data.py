@@ -73,7 +73,7 @@ def check_data(
         found = {name: [p for p in parts if not p.training] for name, parts in found.items()}
     sources = read_sources()
     to_do = {
-        name: sources[name].advice.format(root=root)
+        name: sources[name].to_do(name, root)
         for name, parts in found.items()
         if not all(part.complete for part in parts)
     }
@@ -122,7 +122,6 @@ def _print(found: dict[str, list[Part]], to_do: dict[str, str]) -> None:
     if to_do:
         answer("\nWhat to do (DATASETS.md shows the folders):")
         answer("\n".join(f"  {name}: {advice}" for name, advice in to_do.items()))
-        answer("'tai-dpt get-data' does so itself, as far as publishers host them.")
 
 
 def _number(value: int | None) -> str:

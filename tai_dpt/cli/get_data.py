@@ -79,6 +79,10 @@ def get_data(
     from tai_dpt.datasets.inventory import CHECKS
     from tai_dpt.datasets.sources import read_sources
 
+    if root.exists() and not root.is_dir():
+        raise InputError(f"--root {root} is no folder")
+    if mirror is not None and "://" in mirror and not mirror.startswith(("http://", "https://")):
+        raise InputError(f"--mirror {mirror}: give an address of http or https, or a folder")
     origins = read_sources(sources)
     for name in datasets:
         if name not in CHECKS:

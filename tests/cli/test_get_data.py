@@ -184,7 +184,20 @@ def test_what_only_a_form_gives_is_told(tmp_path):
     done = get("nuswide", "flickr30k", "--root", tmp_path)
     assert done.exit_code == 1
     assert "nuswide: only on request; the image list" in done.stderr
-    assert "fill in the form" in done.stdout
+    assert "fill in the form" in done.stdout and "does so" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mirror", "ftp://mirror"), "give an address of http or https, or a folder"),
+        (("--mirror", "no-such-folder"), "has no file VOCtrainval_06-Nov-2007.tar"),
+        (("--root", __file__), "is no folder"),
+    ],
+)
+def test_places_that_are_none(tmp_path, arguments, message):
+    root = () if "--root" in arguments else ("--root", tmp_path)
+    assert message in str(get("voc2007", *root, *arguments).exception)
 
 
 def test_an_unknown_name_and_a_bad_file_of_sources(tmp_path):
