@@ -51,18 +51,10 @@ def setup(*, cuda: bool) -> None:
             file=sys.stderr,
         )
         return
+    _, size = launched()
     cuda = cuda and torch.cuda.is_available()
     if cuda:
-        local = whole_number(os.environ, "LOCAL_RANK", 0)
-        if local >= torch.cuda.device_count():
-            raise InputError(
-                f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} "
-                "GPUs: lower torchrun's --nproc_per_node, or set USE_CUDA False"
-            )
-        torch.cuda.set_device(local)
-    size, own = (whole_number(os.environ, name, 0) for name in ("WORLD_SIZE", "RANK"))
-    if own >= size:
-        raise InputError(f"RANK is {own} and WORLD_SIZE {size} in the environment: ranks go from 0")
+        take_gpu()
     try:
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
@@ -71,6 +63,39 @@ def setup(*, cuda: bool) -> None:
             f"the {size} processes that WORLD_SIZE speaks of cannot meet at {place} "
             f"({str(error).splitlines()[0]}); to train in one process, unset WORLD_SIZE"
         ) from None
+
+
+def launched() -> tuple[int, int]:
+    """Rank and number of the processes that a launcher started, joined or not; else (0, 1).
+
+    Raises:
+        InputError: a variable is no number, or there is no such rank.
+    """
+    size = whole_number(os.environ, "WORLD_SIZE", 1)
+    if size < 2 or not os.environ.get("RANK", "").strip():
+        return 0, 1
+    own = whole_number(os.environ, "RANK", 0)
+    if own >= size:
+        raise InputError(f"RANK is {own} and WORLD_SIZE {size} in the environment: ranks go from 0")
+    return own, size
+
+
+def take_gpu() -> None:
+    """Make GPU ``LOCAL_RANK`` the one that "cuda" means here, of several processes.
+
+    Raises:
+        InputError: there are fewer GPUs.
+    """
+    if launched() == (0, 1) or not torch.cuda.is_available():
+        return
+    local = whole_number(os.environ, "LOCAL_RANK", 0)
+    if local >= torch.cuda.device_count():
+        raise InputError(
+            f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} GPUs: "
+            "lower torchrun's --nproc_per_node, or compute on the CPU (USE_CUDA False, --device "
+            "cpu)"
+        )
+    torch.cuda.set_device(local)
 
 
 def shutdown() -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from typing import Any
-
 from tai_dpt.datasets.corpora.columns import caption_column
 from tai_dpt.datasets.corpora.records import Bad, Entries, record
-from tai_dpt.errors import InputError
+from tai_dpt.io.parquet import open_parquet
 
 PARQUET = "parquet"
 _ROWS_AT_ONCE = 10_000
@@ -21,21 +17,7 @@ def parquet_entries(name: str, field: str | int) -> Entries:
         InputError: pyarrow is not installed, there is no such file, it is no Parquet file or has
             no such column.
     """
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-        arrow: Any = importlib.import_module("pyarrow")
-    except ImportError:
-        raise InputError(
-            f"{name} is a Parquet file: pip install 'tai-dpt[parquet]' (pyarrow reads them)"
-        ) from None
-    if not Path(name).is_file():
-        raise InputError(f"no such file: {name} (Parquet cannot be read from a pipe)")
-    try:
-        file = parquet.ParquetFile(name)
-    except (arrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot read {name} as Parquet: {reason}; is it whole?") from None
-    with file:
+    with open_parquet(name) as file:
         names = file.schema_arrow.names
         column, image = caption_column(name, names, field)
         wanted = [names[column]] + ([names[image]] if image >= 0 else [])

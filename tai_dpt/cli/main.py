@@ -29,6 +29,11 @@ COMMANDS = {
     ),
     "fit": ("tai_dpt.cli.fit", "fit", "Learn to recognise classes of your own, from text."),
     "tag": ("tai_dpt.cli.tag", "tag", "Say which classes are in each image."),
+    "merge-tags": (
+        "tai_dpt.cli.merge_tags",
+        "merge_tags",
+        "Join the parts that tag --shard wrote.",
+    ),
     "explain": (
         "tai_dpt.cli.explain",
         "explain",

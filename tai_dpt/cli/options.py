@@ -71,9 +71,11 @@ def load_tagger(
     """
     import dataclasses
 
-    from tai_dpt import Tagger  # here, so that --help does not wait for torch
+    from tai_dpt import Tagger, distributed  # here, so that --help does not wait for torch
     from tai_dpt.scoring.rectification import check_rectification
 
+    if device != "cpu":
+        distributed.take_gpu()
     tagger = Tagger.load(folder, device=device, backbone=backbone)
     if rectify is not None and rectify != tagger.scoring.rectify:
         check_rectification(rectify, classes=len(tagger.classes_), option="--rectify")

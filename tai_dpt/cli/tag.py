@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from tai_dpt import distributed
 from tai_dpt.cli.command import Ended, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
 from tai_dpt.cli.tag_files import WHOLE, check_packages
 from tai_dpt.cli.tag_output import FORMATS, Tag, record
-from tai_dpt.cli.tag_sink import FileSink, Sidecars
+from tai_dpt.cli.tag_sink import FileSink, Sidecars, part_of
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import JSON, asked_for, bar, say, shown
-from tai_dpt.io.image_files import find_images
+from tai_dpt.io.image_files import Shard, find_images
 from tai_dpt.io.output import check_output
+from tai_dpt.io.tar_images import TarImage
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.scores import Rectification
@@ -32,16 +35,26 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 _ENDINGS |= {".parquet": "parquet", ".txt": "table"}
 
 
+def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if number >= count:
+        raise click.BadParameter(f"'{text}'; write 0/4, 1/4, 2/4 and 3/4 for four parts")
+    return Shard(number, count)
+
+
 @command()
 @tagger_argument
-@click.argument("images", type=FILE, nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
+@click.argument("images", type=FILE, nargs=-1, metavar="IMAGE|FOLDER|TAR|PATTERN...")
 @click.option(
     "--list",
     "lists",
     multiple=True,
     type=FILE,
     metavar="FILE",
-    help="A text file of paths, one a line; - for standard input.",
+    help="Paths, one a line, or Parquet with a column of them; - for standard input.",
 )
 @click.option("--top", type=click.IntRange(1), help="At most so many classes an image.")
 @click.option(
@@ -63,6 +76,13 @@ _ENDINGS |= {".parquet": "parquet", ".txt": "table"}
     type=click.Choice(("full", "stem")),
     help="How sidecars are called: photo.jpg.xmp, or photo.xmp.  [default: full]",
 )
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Tag part I of N, from 0, into tags-I-of-N.csv of --out tags.csv; 'merge-tags' joins "
+    "them.  [default: the rank and number of torchrun's processes]",
+)
 @click.option("--resume", is_flag=True, help="Go on with --out where it was interrupted.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
 @view_option("What of an image CLIP sees, this time.  [default: as the tagger has it]")
@@ -79,6 +99,7 @@ def tag(
     format_: str | None,
     out: Path | None,
     xmp_name: str | None,
+    shard: Shard | None,
     resume: bool,
     overwrite: bool,
     view: str | None,
@@ -97,12 +118,16 @@ def tag(
       tai-dpt tag my-tagger archive/ --format csv --out tags.csv --resume
       tai-dpt tag my-tagger archive/ --format coco --out predictions.json
       tai-dpt tag my-tagger archive/ --format xmp
+      tai-dpt tag my-tagger 'photos-{000..999}.tar' --out tags.csv --shard 0/4
       find . -name '*.jpg' | tai-dpt tag my-tagger --list - --format jsonl
 
     The probabilities are those of the tagger's calibration ('tai-dpt calibrate' improves it).
     CLIP sees the middle square of an image; --view whole shows it all of it, squeezed.
     Scores of another --rectify than the tagger's have no probabilities.
     --format jsonl writes a line an image as it goes, --json one document when all is done.
+
+    A tar's images are read where they lie, as photos-000.tar/name.jpg; whole tars go
+    to a --shard where there are enough of them.
 
     xmp writes keywords beside each image, for photo managers; a sidecar that is there is
     never touched. coco gives each tag a box around its whole image (FiftyOne, CVAT).
@@ -127,7 +152,11 @@ def tag(
     check_packages(format_)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
-    found = find_images(images, lists=lists)
+    launched = shard is None and distributed.launched() != (0, 1)
+    shard = shard or Shard(*distributed.launched())
+    if shard.count > 1:
+        out = _part(out, shard, format_, launched=launched)
+    found = find_images(images, lists=lists, shard=shard)
     names = found.paths
     if found.left_aside:
         say(f"left aside: {found.left_aside}")
@@ -150,9 +179,15 @@ def tag(
             "--format": format_,
         },
     }
+    if shard.count > 1:
+        made_by |= {"--shard": str(shard), "images": found.whole}
     width = min(max((len(shown(name)) for name in names), default=0), _WIDEST_NAME)
     sink: Sidecars | FileSink
     if format_ == "xmp":
+        if tars := sorted({name.tar for name in names if isinstance(name, TarImage)}):
+            raise InputError(
+                f"--format xmp writes beside the images: there is no place in {tars[0]}"
+            )
         sink = Sidecars(names, by_stem=xmp_name == "stem")
     else:
         sink = FileSink(
@@ -198,7 +233,8 @@ def tag(
         facts["written"] = sink.written
     elif out is not None:
         say(f"{out}: {len(names) - len(errors):,} images")
-    return Ended(records if as_json else facts, SOME_UNREADABLE if errors else 0)
+    # any other code than 0 makes torchrun end the processes that still have work
+    return Ended(records if as_json else facts, SOME_UNREADABLE if errors and not launched else 0)
 
 
 def _tags(
@@ -223,6 +259,17 @@ def _tags(
                 if decided[row, c]
             ],
         )
+
+
+def _part(out: Path | None, shard: Shard, format_: str, *, launched: bool) -> Path | None:
+    """The file of a part."""
+    if out is None:
+        if launched and format_ != "xmp":
+            raise InputError(f"{shard.count} processes would share one output: add --out")
+        return None
+    if format_ == "table":
+        raise InputError("a table cannot be merged: with several parts take csv, jsonl or parquet")
+    return part_of(out, shard)
 
 
 def _format_of(out: Path | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
+from tai_dpt.io.parquet import pyarrow
 from tai_dpt.io.reading import OpenRecord, checked, read_json
 
 Records = Callable[[], Iterable[dict[str, Any]]]  # the images, as often as they are asked for
@@ -39,21 +39,14 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def check_packages(format_: str) -> None:
     """Complain, before any work, of a package that a format needs."""
     if format_ == "parquet":
-        _pyarrow()
+        pyarrow()
 
 
 # -- Parquet: a row a tag, and an empty one for an image without any -------------------------------
 
 
-def _pyarrow(module: str = "pyarrow") -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise InputError("Parquet needs pyarrow: pip install 'tai-dpt[parquet]'") from None
-
-
 def _write_parquet(records: Records, stream: IO[bytes], _: Sequence[str]) -> None:
-    pa = _pyarrow()
+    pa = pyarrow()
     numbers = [(name, pa.float32()) for name in ("probability", "score")]
     schema = pa.schema([("image", pa.string()), ("class", pa.string()), *numbers])
     rows = (
@@ -61,14 +54,14 @@ def _write_parquet(records: Records, stream: IO[bytes], _: Sequence[str]) -> Non
         for record in records()
         for label in record["labels"] or [{}]
     )
-    with _pyarrow("pyarrow.parquet").ParquetWriter(stream, schema) as writer:
+    with pyarrow("pyarrow.parquet").ParquetWriter(stream, schema) as writer:
         while some := list(itertools.islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(some, schema=schema))
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        table = _pyarrow("pyarrow.parquet").read_table(path)
+        table = pyarrow("pyarrow.parquet").read_table(path)
         rows = table.select(["image", "class", "probability", "score"]).to_pylist()
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own are ValueErrors
         problem = str(error).splitlines()[0]
@@ -139,8 +132,17 @@ def _write_coco(records: Records, stream: IO[bytes], classes: Sequence[str]) -> 
     stream.write(b"}\n")
 
 
+def _coco(path: Path) -> _Coco:
+    return checked(_Coco, read_json(path), where=f"{path}: no COCO file of tags")
+
+
+def coco_classes(path: Path) -> list[str]:
+    """The classes that a file can speak of."""
+    return [category.name for category in _coco(path).categories]
+
+
 def _read_coco(path: Path) -> Iterator[dict[str, Any]]:
-    content = checked(_Coco, read_json(path), where=f"{path}: no COCO file of tags")
+    content = _coco(path)
     names = {category.id: category.name for category in content.categories}
     labels: dict[int, list[dict[str, Any]]] = {}
     for tag in content.annotations:

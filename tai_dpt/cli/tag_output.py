@@ -15,7 +15,7 @@ from tai_dpt.io.reading import parse_json
 from tai_dpt.io.spreadsheets import as_given, csv_lines
 
 FORMATS = ("table", "jsonl", "csv", "parquet", "coco", "xmp")
-_CSV_HEADER = ("image", "class", "probability", "score")
+CSV_HEADER = ("image", "class", "probability", "score")
 
 
 class Tag(NamedTuple):
@@ -59,7 +59,7 @@ def lines_for_error(format: str, image: str, error: str) -> str:
 
 def header(format: str) -> str:
     """What a file of the format begins with."""
-    return csv_lines([_CSV_HEADER]) if format == "csv" else ""
+    return csv_lines([CSV_HEADER]) if format == "csv" else ""
 
 
 def finished_images(path: Path, format: str) -> set[str]:
@@ -95,12 +95,12 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
         rows = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise InputError(f"{path} is no CSV of tags ({error}); start afresh") from None
-    if not rows or tuple(rows[0]) != _CSV_HEADER or any(len(row) != 4 for row in rows):
+    if not rows or tuple(rows[0]) != CSV_HEADER or any(len(row) != 4 for row in rows):
         raise InputError(f"{path} is no CSV of tags (its first line is {shorten(text)!r})")
     rows = [[as_given(cell) for cell in row] for row in rows[1:]]
     last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
     rows = [row for row in rows if row[0] != last]
-    return {row[0] for row in rows}, csv_lines([_CSV_HEADER, *rows])
+    return {row[0] for row in rows}, csv_lines([CSV_HEADER, *rows])
 
 
 def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:

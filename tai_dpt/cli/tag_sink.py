@@ -23,6 +23,7 @@ from tai_dpt.cli.tag_output import (
 )
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import atomic_write, naming, open_named
+from tai_dpt.io.image_files import Shard
 from tai_dpt.io.images import upright_size
 from tai_dpt.io.json_text import json_text
 from tai_dpt.io.lock import Lock, try_lock
@@ -60,7 +61,7 @@ class FileSink:
             return
         self.part = out.with_name(f"{out.name}.part")
         out.parent.mkdir(parents=True, exist_ok=True)
-        maker = out.with_name(f".{out.name}.made-by.json")
+        maker = maker_of(out)
         self.lock = maker.open("a+b")
         try:
             if try_lock(self.lock) is Lock.TAKEN:
@@ -193,6 +194,16 @@ class Sidecars:
             error.hint = "the same command goes on with the images that have no sidecar"
 
 
+def part_of(out: Path, shard: Shard) -> Path:
+    """The file of one part of ``out``: ``tags-0-of-4.csv`` of ``tags.csv``."""
+    return out.with_name(f"{out.stem}-{shard.number}-of-{shard.count}{out.suffix}")
+
+
+def maker_of(out: Path) -> Path:
+    """The file that says what made ``out``, and is locked while that is written."""
+    return out.with_name(f".{out.name}.made-by.json")
+
+
 def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
     """Complain if another tagger or other options wrote what is there."""
     if not maker.stat().st_size:  # version 0.1 left no word
@@ -201,7 +212,9 @@ def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
     for name, value in made_by.items():
         there = before.get(name) if isinstance(before, dict) else None
         if there != value:
-            what = "another tagger" if name == "tagger.json" else f"{name} {there}"
+            what = {"tagger.json": "another tagger", "images": "other images"}.get(
+                name, f"{name} {there}"
+            )
             raise InputError(
                 f"{out} was written with {what}: --resume goes on with the same only; choose "
                 "another --out, or add --overwrite to start anew"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import glob
+import hashlib
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_formats import image_endings
+from tai_dpt.io.parquet import open_parquet
+from tai_dpt.io.tar_images import TarImage, images_in_tar, is_tar
 
 #: in place of a list's file: standard input
 STDIN = "-"
@@ -35,8 +39,12 @@ _ADVICE = {
     **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), _RAW),
     **dict.fromkeys((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"), _VIDEO),
     **dict.fromkeys((".ai", ".emf", ".eps", ".pdf", ".ps", ".svg", ".wmf"), _DRAWING),
-    **dict.fromkeys((".7z", ".gz", ".rar", ".tar", ".tgz", ".zip"), "unpack it"),
+    **dict.fromkeys((".7z", ".gz", ".rar", ".tgz", ".zip"), "unpack it"),
+    ".tar": "name it itself, or a pattern such as '*.tar'",
 }
+# of a Parquet file, where several columns hold text
+_PATHS = ("path", "image", "image_path", "file_name", "filename", "filepath", "file")
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _KINDS_SHOWN = 8
 
 
@@ -78,22 +86,53 @@ class LeftAside:
 
 @dataclass
 class FoundImages:
-    """The images that a search found, and what it left aside."""
+    """The images that a search found, and what it left aside.
+
+    Args:
+        paths: of a shard, its own.
+        whole: what was parted into shards: a digest of its names.
+    """
 
     paths: list[str]
     left_aside: LeftAside
+    whole: str = ""
+
+    @property
+    def files(self) -> Iterator[str]:
+        """What is read: a tar file in place of each image in it."""
+        return (path.tar if isinstance(path, TarImage) else path for path in self.paths)
 
 
-def find_images(named: Sequence[str], *, lists: Iterable[str] = ()) -> FoundImages:
-    """Files, folders (searched with all that is in them) and patterns as files, each once.
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` parts of something; they are numbered from 0."""
+
+    number: int = 0
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def of(self, items: Sequence[str]) -> Sequence[str]:
+        """Its run of the items: the parts one after another are all of them, in their order."""
+        first, end = (len(items) * n // self.count for n in (self.number, self.number + 1))
+        return items[first:end]
+
+
+def find_images(
+    named: Sequence[str], *, lists: Iterable[str] = (), shard: Shard | None = None
+) -> FoundImages:
+    """Files, folders (searched with all that is in them), tars and patterns as images, each once.
 
     Args:
-        named: in the order they come out; a folder's files are sorted. A file that is named
-            itself is taken whatever it is called.
-        lists: text files with a path a line, or ``-``, taken after ``named``.
+        named: in the order they come out; a folder's files are sorted, a tar's as they lie in it.
+            A file that is named itself is taken whatever it is called.
+        lists: text files with a path a line, ``-``, or Parquet files; taken after ``named``.
+        shard: take this part alone. Where there are tars for all parts, each gets whole ones and
+            opens no other.
 
     Raises:
-        InputError: nothing is called that, or nothing in it looks like an image.
+        InputError: nothing is called that, nothing in it looks like an image, or a tar is damaged.
     """
     found: dict[str, None] = {}
     left_aside = LeftAside()
@@ -109,7 +148,18 @@ def find_images(named: Sequence[str], *, lists: Iterable[str] = ()) -> FoundImag
             found.update(dict.fromkeys(_files(path, left_aside)))
     if not found:
         raise InputError("no images named; give files, folders or patterns such as '*.jpg'")
-    return FoundImages(list(found), left_aside)
+    shard = shard or Shard()
+    units = list(found)
+    by_tar = sum(map(is_tar, units)) >= shard.count
+    if not by_tar:
+        units = _unpacked(units, left_aside)
+    whole = hashlib.sha256("\0".join(units).encode(errors="surrogateescape")).hexdigest()
+    units = list(shard.of(units))
+    if by_tar:
+        units = _unpacked(units, left_aside)
+    if not units and shard.count == 1:
+        raise InputError(f"no images in {first_few(found, 3)}; left aside: {left_aside}")
+    return FoundImages(units, left_aside, whole)
 
 
 def images_below(folder: str | os.PathLike[str]) -> FoundImages:
@@ -159,11 +209,15 @@ def listed_paths(source: str | os.PathLike[str]) -> list[str]:
     ends are kept where a file is called so.
 
     Args:
-        source: a file, or ``-`` for standard input.
+        source: a file, or ``-`` for standard input. Of a Parquet file the column of paths is
+            taken.
 
     Raises:
-        InputError: there is no such file, or it is UTF-16.
+        InputError: there is no such file, it is UTF-16, or Parquet in which no column can be told
+            to be of paths.
     """
+    if os.fspath(source).lower().endswith(".parquet"):
+        return _paths_of_parquet(os.fspath(source))
     content = _content(source).removeprefix(codecs.BOM_UTF8)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{source} is UTF-16; save the list as UTF-8")
@@ -190,6 +244,11 @@ def _expanded(name: str) -> Iterator[str]:
     path = os.path.expanduser(name)
     if os.path.lexists(path):
         yield path
+    elif numbers := _RANGE.search(path):
+        first, last = numbers.groups()
+        for number in range(int(first), int(last) + 1):
+            inside = f"{path[: numbers.start()]}{number:0{len(first)}}{path[numbers.end() :]}"
+            yield from _expanded(inside)
     elif glob.has_magic(path):
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
@@ -199,6 +258,14 @@ def _expanded(name: str) -> Iterator[str]:
         raise InputError(f"no such file or folder: '{name}'")
 
 
+def _unpacked(paths: list[str], left_aside: LeftAside) -> list[str]:
+    """The paths, and the images in a tar in its place."""
+    images: list[str] = []
+    for path in paths:
+        images += images_in_tar(path, left_aside.files) if is_tar(path) else [path]
+    return images
+
+
 def _files(path: str, left_aside: LeftAside) -> list[str]:
     """A file itself, or the images below a folder."""
     if not os.path.isdir(path):
@@ -206,6 +273,20 @@ def _files(path: str, left_aside: LeftAside) -> list[str]:
     inside = images_below(path)
     left_aside.add(inside.left_aside)
     return [os.path.join(path, name) for name in inside.paths]
+
+
+def _paths_of_parquet(name: str) -> list[str]:
+    with open_parquet(name) as file:
+        texts = [f.name for f in file.schema_arrow if str(f.type) in ("string", "large_string")]
+        column = next((t for p in _PATHS for t in texts if t.lower() == p), None)
+        column = texts[0] if len(texts) == 1 else column
+        if column is None:
+            raise InputError(
+                f"{name}: which column holds the paths? call it 'path'; columns of text: "
+                f"{first_few(texts) or '(none)'}"
+            )
+        batches = file.iter_batches(columns=[column])
+        return [path for batch in batches for path in batch[column].to_pylist() if path]
 
 
 def _content(source: str | os.PathLike[str]) -> bytes:

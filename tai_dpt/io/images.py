@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_formats import readable_formats
+from tai_dpt.io.tar_images import TarImage
 
 #: what ``as_image`` takes for one image
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
@@ -79,7 +80,7 @@ def read_image(
     instruments give, run from their lowest to their highest. A very large image is shrunk.
 
     Args:
-        source: the file, or its content.
+        source: the file, also one in a tar, or its content.
         name: what messages call it; the file's path where left out.
         glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
@@ -90,6 +91,7 @@ def read_image(
     path, content = ("", source) if isinstance(source, bytes) else (source, None)
     name = name or os.fspath(path)
     try:
+        content = source.read() if isinstance(source, TarImage) else content
         mode = os.stat(path).st_mode if content is None else stat.S_IFREG
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise InputError(f"{name}: a pipe or a device, not an image file")
@@ -125,7 +127,7 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     with _pixel_limit, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = _opened(path)
+            image = _opened(io.BytesIO(path.read()) if isinstance(path, TarImage) else path)
         except ValueError:  # a PNG that Pillow refuses, see ``read_image``
             return read_image(path).size
         with image, suppress(*_DAMAGED_EXIF):

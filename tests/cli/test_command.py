@@ -103,6 +103,7 @@ CALLS = {
         "calibration",
     ),
     "tag": ("DESK/tagger DESK/a.png --backbone emoji_scenes", ""),
+    "merge-tags": ("DESK/tags.csv", "parts"),
     "app": ("DESK/tagger --backbone emoji_scenes --port 0 --labels OUT", "url"),
     "explain": ("DESK/tagger DESK/a.png --backbone emoji_scenes", "images"),
     "calibrate": ("DESK/tagger --captions DESK/captions.txt --backbone emoji_scenes", "slope"),
@@ -131,6 +132,9 @@ def desk(tmp_path: Path) -> Path:
         shutil.copytree(TESTS / "reference/v0.1" / name, tmp_path / name)
     results = json.loads((tmp_path / "run/results.json").read_text())
     (tmp_path / "run/results.json").write_text(json.dumps({**results, "images": 40}))
+    (tmp_path / "tags-0-of-1.csv").write_text("image,class,probability,score\n")
+    made_by = json.dumps({"--format": "csv", "--shard": "0/1"})
+    (tmp_path / ".tags-0-of-1.csv.made-by.json").write_text(made_by)
     (tmp_path / "classes.txt").write_text("dog\ncar\n")
     (tmp_path / "captions.txt").write_text("a dog\na car\nnothing\n" * 20)
     photo(tmp_path / "a.png")
