@@ -193,6 +193,7 @@ def _see_to_data(
 def _held_to(
     targets: Targets, what: str, benchmark: str, folders: Sequence[Path], *, seeds: int, code: int
 ) -> Ended:
+    from tai_dpt.reports.published import benchmark_of
     from tai_dpt.reports.runs import find_runs, group_runs
     from tai_dpt.reports.tables import TABLES
     from tai_dpt.reports.verdicts import render_verdicts, verdicts
@@ -203,6 +204,12 @@ def _held_to(
     held_to = "recorded" if benchmark == SHIPPED else "paper"
     answer(f"\n{benchmark}, {what}: ours against the {held_to} figures\n")
     answer(render_verdicts(found, held_to=held_to))
+    remarks: list[str] = []
+    if benchmark != SHIPPED and benchmark_of(benchmark, groups, remarks) is None:
+        code = NOT_WITHIN  # whatever the figures say
+    for remark in remarks:
+        answer(f"\n{remark}")
     facts: dict[str, Any] = {"benchmark": benchmark, "what": what, "held_to": held_to}
+    facts["remarks"] = remarks
     facts["cells"] = [verdict.facts() for verdict in found]
     return Ended(facts, code or (0 if all(v.within for v in found) else NOT_WITHIN))

@@ -37,7 +37,7 @@ def benchmark_name(dataset: str) -> str | None:
     return next((name for name, entry in entries if dataset in entry["names"]), None)
 
 
-def _benchmark(dataset: str, groups: Sequence[Group], remarks: list[str]) -> str | None:
+def benchmark_of(dataset: str, groups: Sequence[Group], remarks: list[str]) -> str | None:
     """The paper's benchmark that a data set is, if its runs were on the paper's test images."""
     name = benchmark_name(dataset)
     if name is None:
@@ -63,7 +63,7 @@ def same_benchmarks(
     are set beneath those of the same backbone alone."""
     ran_on = {(g.first.dataset, file_name(g.first.backbone)) for g in groups}
     return [
-        _benchmark(dataset, groups, remarks) if (dataset, file_name(backbone)) in ran_on else None
+        benchmark_of(dataset, groups, remarks) if (dataset, file_name(backbone)) in ran_on else None
         for dataset in datasets
     ]
 
