@@ -23,7 +23,9 @@ def _image(item: ImageExplanation) -> dict[str, Any]:
     panels = [{"image": embedded(item.shown_image(), item.name), "caption": "the image"}]
     for index, name in enumerate(item.classes):
         drawn = embedded(item.overlaid(index), f"heat map of {name} over {item.name}")
-        panels.append({"image": drawn, "caption": item.title(index)})
+        panels.append(
+            {"image": drawn, "caption": ": ".join(filter(None, (name, item.probability(index))))}
+        )
     low, high = item.limits
     return {"name": item.name, "panels": panels, "low": f"{low:.2f}", "high": f"{high:.2f}"}
 

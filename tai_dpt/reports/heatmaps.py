@@ -41,10 +41,10 @@ class ImageExplanation:
         """The ends of the shared colour scale."""
         return float(np.median(self.heat)), float(self.heat.max())
 
-    def title(self, index: int) -> str:
-        probability = self.probabilities[index]
-        shown = "" if np.isnan(probability) else f": probability {probability:.2f}"
-        return self.classes[index] + shown
+    def probability(self, index: int) -> str:
+        """A class's, with its name; nothing where it is unknown."""
+        value = self.probabilities[index]
+        return "" if np.isnan(value) else f"probability {value:.2f}"
 
     def shown_image(self) -> Image.Image:
         """The image at the size of an explanation."""
@@ -136,7 +136,9 @@ def _draw_image(row: Any, explanation: ImageExplanation) -> None:
     panels[0].set_title("the image\n", fontsize=9)
     for index, axis in enumerate(panels[1:]):
         axis.imshow(explanation.overlaid(index))
-        axis.set_title(explanation.title(index).replace(": ", "\n"), fontsize=9)
+        axis.set_title(
+            f"{explanation.classes[index]}\n{explanation.probability(index)}", fontsize=9
+        )
     low, high = explanation.limits
     axis = row.add_axes((0.36, 0.03, 0.28, 0.04))
     row.supxlabel(" ", fontsize=12)  # room for the scale

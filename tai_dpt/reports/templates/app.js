@@ -99,7 +99,6 @@ class Card {
     where.setAttribute("aria-pressed", this.drawnClass === name);
     where.addEventListener("click", () => this.heat(name, where));
     const shown = make("span", value === null ? "" : value.toFixed(2), { className: "number" });
-    shown.title = tagger.calibrated ? "probability" : "score";
     const marks = make("span", "", { className: "marks" });
     marks.setAttribute("role", "group");
     marks.setAttribute("aria-label", `Is ${name} in the photo?`);
@@ -171,8 +170,10 @@ class Card {
     field.focus();
   }
 
+  // what was decided is taken for right; where nothing is, a rank speaks for nothing
   agree() {
-    for (const [name] of this.parted()[0]) if (!this.marks.has(name)) this.marks.set(name, true);
+    const there = tagger.calibrated;
+    for (const [name] of this.parted()[0]) if (!this.marks.has(name)) this.marks.set(name, there);
     this.draw();
   }
 
