@@ -11,7 +11,7 @@ import numpy as np
 from tai_dpt.app.corrections import Corrections
 from tai_dpt.errors import InputError
 from tai_dpt.io.images import read_image
-from tai_dpt.reports.explain_page import shaded_words
+from tai_dpt.reports.explain_page import legend, shaded_words
 from tai_dpt.reports.explaining import explain_caption, explain_image
 from tai_dpt.reports.heatmaps import for_show
 from tai_dpt.reports.page import embedded
@@ -80,9 +80,7 @@ class Desk:
         name = _name(asked)
         image = read_image(content, name=name)
         shown = explain_image(self.tagger, image, asked.get("class", ()), name=name, shifts=_SHIFTS)
-        low, high = shown.limits
-        drawn = embedded(shown.overlaid(0), name).source
-        return {"image": drawn, "low": round(low, 3), "high": round(high, 3)}
+        return {"image": embedded(shown.overlaid(0), name).source, **legend(shown)}
 
     def words(self, asked: Asked, content: bytes) -> dict[str, Any]:
         """The words of a caption, for the classes asked for or the likeliest."""

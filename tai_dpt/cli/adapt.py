@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
+from tai_dpt.cli.options import (
+    include_backbone_option,
+    overwrite_option,
+    tagger_argument,
+    tagger_options,
+    view_option,
+)
 from tai_dpt.errors import InputError, Stopped, first_few
 from tai_dpt.io.console import answer, bar, say, shown
 from tai_dpt.io.image_files import find_images
@@ -30,6 +36,8 @@ from tai_dpt.io.image_files import find_images
 @click.option("--batch-size", type=click.IntRange(1), default=64)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
 @overwrite_option
+@include_backbone_option
+@view_option("What of an image CLIP sees from now on.  [default: as the tagger has it]")
 @tagger_options
 def adapt(
     tagger: Path,
@@ -40,6 +48,8 @@ def adapt(
     batch_size: int,
     workers: int,
     overwrite: bool,
+    include_backbone: bool | None,
+    view: str | None,
     open_tagger: Any,
 ) -> dict[str, Any]:
     """Adapt a tagger to unlabelled photos of the kind it will see.
@@ -70,7 +80,8 @@ def adapt(
             f"{unfinished} is what an interrupted run left; add --resume to go on with it, or "
             "--overwrite"
         )
-    loaded = open_tagger(tagger)
+    loaded = open_tagger(tagger, view=view)
+    tagger_folder.includes_backbone(loaded.backbone.name, loaded.backbone_file, include_backbone)
     with bar(desc="looking", unit=" images") as progress:
 
         def show(done: int, total: int) -> None:
@@ -90,7 +101,7 @@ def adapt(
         except Stopped as stop:
             stop.hint = f"the same command with --resume goes on with {unfinished}"
             raise
-    result.tagger.save(out, overwrite=overwrite)
+    result.tagger.save(out, overwrite=overwrite, include_backbone=include_backbone)
     unfinished.unlink(missing_ok=True)
     for error in result.errors:
         say(f"left out: {shown(error)}")

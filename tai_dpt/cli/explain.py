@@ -53,9 +53,10 @@ def explain(
       tai-dpt explain my-tagger a.jpg b.jpg --class dog --out why.html
       tai-dpt explain my-tagger --text "two dogs chase a red car" --class dog
 
-    A heat map shows the similarity of every place of the image to the class, on one scale for
-    all panels of an image; the number beside a class is its probability. In a caption each word
-    is shaded by its similarity. Captions without --out are shown as a table.
+    A heat map shows what the tagger finds of the class at every place of the image: similarity,
+    the logit of a linear head (comc) or the log-probability of an adapted tagger; on one scale
+    for all panels of an image. The number beside a class is its probability. In a caption each
+    word is shaded likewise. Captions without --out are shown as a table.
     """
     if not images and not captions:
         raise InputError("give an image, or a caption with --text")
@@ -102,15 +103,21 @@ def _write(out: Path, images: list[ImageExplanation], captions: list[CaptionExpl
 
 
 def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation]) -> dict[str, Any]:
+    from tai_dpt.reports.heatmaps import decimals
+
+    def rounded(item: ImageExplanation | CaptionExplanation, values: np.ndarray) -> Any:
+        return np.round(values.astype(float), decimals(*item.limits) + 3).tolist()
+
     return {
         "images": [
             {
                 "image": item.name,
+                "unit": item.unit,
                 "classes": [
                     {
                         "class": name,
                         "probability": round(float(p), 4),
-                        "heat": np.round(heat.astype(float), 4).tolist(),
+                        "heat": rounded(item, heat),
                     }
                     for name, p, heat in zip(
                         item.classes, item.probabilities, item.heat, strict=True
@@ -123,8 +130,9 @@ def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation])
             {
                 "words": list(item.words),
                 "classes": list(item.classes),
-                "similarity": np.round(item.values.astype(float), 4).tolist(),
-                "whole": np.round(item.whole.astype(float), 4).tolist(),
+                "unit": item.unit,
+                "similarity": rounded(item, item.values),
+                "whole": rounded(item, item.whole),
             }
             for item in captions
         ],
@@ -132,6 +140,9 @@ def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation])
 
 
 def _table(caption: CaptionExplanation) -> str:
+    from tai_dpt.reports.heatmaps import decimals
+
+    digits = f".{decimals(*caption.limits)}f"
     rows = [[w, *map(float, v)] for w, v in zip(caption.words, caption.values, strict=True)]
     rows.append(["(whole caption)", *map(float, caption.whole)])
-    return tabulate(rows, ["word", *caption.classes], floatfmt=".3f", tablefmt="simple") + "\n"
+    return tabulate(rows, ["word", *caption.classes], floatfmt=digits, tablefmt="simple") + "\n"

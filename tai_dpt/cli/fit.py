@@ -11,11 +11,16 @@ from tabulate import tabulate
 
 from tai_dpt.cli.command import command
 from tai_dpt.cli.names import BACKBONE, CLASSES
-from tai_dpt.cli.options import RECTIFICATIONS, device_option, view_option
+from tai_dpt.cli.options import (
+    RECTIFICATIONS,
+    device_option,
+    include_backbone_option,
+    view_option,
+)
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.output import os_error
-from tai_dpt.io.shipped import SHIPPED
+from tai_dpt.io.shipped import SHIPPED, backbone_file
 
 
 @command()
@@ -63,13 +68,7 @@ from tai_dpt.io.shipped import SHIPPED
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1)
 @click.option("--overwrite", is_flag=True, help="Replace a tagger that is there.")
-@click.option(
-    "--include-backbone/--no-backbone",
-    "include_backbone",
-    default=None,
-    show_default="included unless published",
-    help="Whether the folder contains the backbone's weights.",
-)
+@include_backbone_option
 @view_option("What of an image CLIP sees.  [default: as the recipe has it]")
 @device_option
 @click.argument("options", nargs=-1, metavar="[KEY VALUE]...")
@@ -105,6 +104,7 @@ def fit(
     words people use for your kind of images, make a better tagger. KEY VALUE pairs set options
     of the configuration, as they do for train.py.
     """
+    from tai_dpt.backbones import has_name
     from tai_dpt.tagger import folder as tagger_folder
     from tai_dpt.tagger.fitting import Progress, Tagger
 
@@ -112,6 +112,8 @@ def fit(
     if epochs and method == "concepts":
         raise InputError("--epochs: --method concepts trains nothing, leave it out")
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
+    name = backbone_file(backbone)
+    tagger_folder.includes_backbone(name, None if has_name(name) else name, include_backbone)
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
     if not captions:
         say(

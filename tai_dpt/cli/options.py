@@ -39,6 +39,15 @@ rectify_option = click.option(
 )
 
 
+include_backbone_option = click.option(
+    "--include-backbone/--no-backbone",
+    "include_backbone",
+    default=None,
+    show_default="included unless published",
+    help="Whether the folder contains the backbone's weights.",
+)
+
+
 def view_option(help: str) -> Callable[[Any], Any]:
     """``--view``: how much of an image is seen."""
     return click.option("--view", type=click.Choice(("center", "whole")), help=help)

@@ -36,7 +36,7 @@ def lines_for(format: str, image: str, tags: list[Tag], *, width: int = 0) -> st
         said = "  ".join(f"{tag.name} {_short(tag)}" for tag in tags) or "–"
         return f"{shown(image):<{width}}  {said}\n"
     if format == "csv":
-        rows = [(image, t.name, _round(t.probability), _round(t.score)) for t in tags]
+        rows = [(image, t.name, _round(t.probability), _significant(t.score)) for t in tags]
         return csv_lines(rows or [(image, "", "", "")])
     return json_text(record(image, tags)) + "\n"
 
@@ -46,7 +46,7 @@ def record(image: str, tags: list[Tag] | None, error: str | None = None) -> dict
     if tags is None:
         return {"image": image, "error": error}
     labels = [
-        {"class": t.name, "probability": _round(t.probability), "score": _round(t.score)}
+        {"class": t.name, "probability": _round(t.probability), "score": _significant(t.score)}
         for t in tags
     ]
     return {"image": image, "labels": labels}
@@ -119,7 +119,12 @@ def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
 
 
 def _short(tag: Tag) -> str:
-    return f"{tag.score:.2f}" if tag.probability is None else f"{tag.probability:.2f}"
+    return f"{tag.score:.3g}" if tag.probability is None else f"{tag.probability:.2f}"
+
+
+def _significant(score: float) -> float:
+    """Six digits, wherever they begin: methods' scores are of 10 or of a thousandth."""
+    return float(f"{score:.6g}")
 
 
 def _round(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, shade
+from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, decimals, shade
 from tai_dpt.reports.page import embedded, render
 
 
@@ -26,19 +26,23 @@ def _image(item: ImageExplanation) -> dict[str, Any]:
         panels.append(
             {"image": drawn, "caption": ": ".join(filter(None, (name, item.probability(index))))}
         )
-    low, high = item.limits
-    return {"name": item.name, "panels": panels, "low": f"{low:.2f}", "high": f"{high:.2f}"}
+    return {"name": item.name, "panels": panels, **legend(item)}
+
+
+def legend(item: ImageExplanation | CaptionExplanation) -> dict[str, str]:
+    """What the colours are: of what, from where to where."""
+    low, high = (f"{limit:.{decimals(*item.limits)}f}" for limit in item.limits)
+    return {"unit": item.unit, "low": low, "high": high}
 
 
 def shaded_words(item: CaptionExplanation) -> dict[str, Any]:
     """A caption for a page: of each class every word with its colours and value."""
-    classes = []
+    classes, digits = [], decimals(*item.limits)
     for column, name in enumerate(item.classes):
         words = []
         for word, values in zip(item.words, item.values, strict=True):
             color, ink = shade(values[column], *item.limits)
-            value = f"{values[column]:.2f}"
+            value = f"{values[column]:.{digits}f}"
             words.append({"text": word, "color": color, "ink": ink, "value": value})
-        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.2f}"})
-    low, high = (f"{limit:.2f}" for limit in item.limits)
-    return {"text": " ".join(item.words), "classes": classes, "low": low, "high": high}
+        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.{digits}f}"})
+    return {"text": " ".join(item.words), "classes": classes, **legend(item)}

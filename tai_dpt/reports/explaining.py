@@ -37,6 +37,7 @@ def explain_image(
         classes=names,
         heat=tagger.heatmap(image, names, shifts=shifts),
         probabilities=values[columns] if tagger.calibration else np.full(len(columns), np.nan),
+        unit=tagger.method.place_value,
     )
 
 
@@ -49,7 +50,7 @@ def explain_caption(
     )
     names = tuple(str(tagger.classes_[c]) for c in columns)
     words, values, whole = tagger.words(caption, names)
-    return CaptionExplanation(tuple(words), names, values, whole)
+    return CaptionExplanation(tuple(words), names, values, whole, tagger.method.place_value)
 
 
 def _best(values: np.ndarray) -> list[int]:

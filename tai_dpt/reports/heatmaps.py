@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,10 @@ class ImageExplanation:
     """Where in an image classes are.
 
     Args:
-        heat: (k, h, w), similarities; all panels share one scale, so that a class that is not
+        heat: (k, h, w), of every place; all panels share one scale, so that a class that is not
             there stays dark: from the median of them, as most places show no class, to the highest.
         probabilities: (k,), NaN where unknown.
+        unit: what the heat is; a method's ``place_value``.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ImageExplanation:
     classes: tuple[str, ...]
     heat: NDArray[np.floating]
     probabilities: NDArray[np.floating]
+    unit: str
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -60,19 +63,30 @@ class CaptionExplanation:
     """Which words of a caption speak for which class.
 
     Args:
-        values: (W, k), similarities of words.
+        values: (W, k), of words.
         whole: (k,), the whole caption's.
+        unit: what the values are, as in ``ImageExplanation``.
     """
 
     words: tuple[str, ...]
     classes: tuple[str, ...]
     values: NDArray[np.floating]
     whole: NDArray[np.floating]
+    unit: str
 
     @property
     def limits(self) -> tuple[float, float]:
         """The ends of the shared shading scale."""
         return float(np.median(self.values)), float(self.values.max())
+
+
+def decimals(low: float, high: float) -> int:
+    """Digits behind the point that tell a tenth of a range; two at least.
+
+    >>> decimals(0.1, 0.8), decimals(-4.167, -4.158)
+    (2, 4)
+    """
+    return max(2, 1 - math.floor(math.log10(high - low))) if high > low else 2
 
 
 def for_show(image: Image.Image) -> Image.Image:
@@ -142,7 +156,7 @@ def _draw_image(row: Any, explanation: ImageExplanation) -> None:
     low, high = explanation.limits
     axis = row.add_axes((0.36, 0.03, 0.28, 0.04))
     row.supxlabel(" ", fontsize=12)  # room for the scale
-    _draw_scale(axis, heat_ramp(), low, high, "similarity of a place to the class")
+    _draw_scale(axis, heat_ramp(), low, high, f"{explanation.unit} of a class at a place")
 
 
 def _draw_scale(axis: Any, ramp: Image.Image, low: float, high: float, name: str) -> None:
@@ -151,7 +165,8 @@ def _draw_scale(axis: Any, ramp: Image.Image, low: float, high: float, name: str
     axis.set(xticks=[], yticks=[])
     for side in axis.spines.values():
         side.set_edgecolor("#bbbbbb")
-    ends = (f"{name}   {low:.2f} ", "right", -0.01), (f" {high:.2f}", "left", 1.01)
+    digits = decimals(low, high)
+    ends = (f"{name}   {low:.{digits}f} ", "right", -0.01), (f" {high:.{digits}f}", "left", 1.01)
     for text, side, x in ends:
         axis.text(
             x, 0.5, text, fontsize=8, ha=side, va="center", color=_SOFT, transform=axis.transAxes
@@ -188,7 +203,7 @@ def _caption_height(explanation: CaptionExplanation) -> float:
 
 
 def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
-    """A table: a column a word, a row a class, the similarity in each shaded cell."""
+    """A table: a column a word, a row a class, the value in each shaded cell."""
     height = _caption_height(explanation)
     axis = row.add_axes((0, 0, 1, 1))
     axis.set_xlim(0, _WIDTH)
@@ -198,7 +213,7 @@ def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
     title = "how much each word speaks for each class (CLIP reads from left to right: a word knows"
     title += " those before it)"
     axis.text(0.08, 0.5 * _ROW, title, fontsize=9, va="center", color=_SOFT)
-    y, column = 1.6 * _ROW, 0
+    y, column, digits = 1.6 * _ROW, 0, decimals(*explanation.limits)
     for line in _lines(explanation):
         for place, name in enumerate(("", *explanation.classes)):
             middle = y + place * _ROW
@@ -221,14 +236,14 @@ def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
                     Rectangle((x, top), width, _ROW - 0.04, facecolor=color, edgecolor="#dddddd")
                 )
                 axis.text(
-                    *(x + width / 2, y + place * _ROW, f"{value:.2f}"),
+                    *(x + width / 2, y + place * _ROW, f"{value:.{digits}f}"),
                     **{"fontsize": 9, "ha": "center", "va": "center", "color": ink},
                 )
         column += len(line)
         y += (len(explanation.classes) + 1.5) * _ROW
     low, high = explanation.limits
     legend = row.add_axes((0.36, 0.18 / height, 0.28, 0.12 / height))
-    _draw_scale(legend, _shade_ramp(), low, high, "similarity of a word to the class")
+    _draw_scale(legend, _shade_ramp(), low, high, f"{explanation.unit} of a class at a word")
 
 
 def _cut(name: str) -> str:

@@ -116,15 +116,15 @@ def _explanation(table: ScoreTable, threshold: float | None, again: ReopenedRun)
         )
     else:
         text = (
-            f"A class is said to be there from a score of {threshold:.2f} on. Right and surest: "
+            f"A class is said to be there from a score of {threshold:.3g} on. Right and surest: "
             "it is there and said to be, the highest scores first. Missed: it is there and not "
             "said to be, the lowest first. False alarm: it is said to be there and is not."
         )
     if again.tagger is None:
         return text
     return text + (
-        " Beside each image: the local score of the class at every place, from the least to the "
-        "most similar place of that image."
+        f" Beside each image: the {again.tagger.method.place_value} of the class at every place, "
+        "from the lowest to the highest of that image."
     )
 
 
@@ -153,4 +153,4 @@ def _shot(
         heat = again.tagger.heatmap(image, name, shifts=2)
         drawn = overlay(small, heat, float(heat.min()), float(heat.max()))
         images.append(embedded(drawn, f"where {name} scores in it", quality=75))
-    return Shot(kind, f"{score:.2f}" + (f" · {truth}" if truth else ""), tuple(images))
+    return Shot(kind, f"{score:.3g}" + (f" · {truth}" if truth else ""), tuple(images))

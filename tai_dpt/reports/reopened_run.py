@@ -11,6 +11,8 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
 
+_OF_CAPTIONS = ("TaIDPT", "Concepts", "CoMC")  # what learns from them
+
 
 @dataclass(frozen=True)
 class ReopenedRun:
@@ -43,7 +45,7 @@ def reopen_run(run: Path, results: dict[str, Any], root: Path | None) -> tuple[R
         if dataset is None:
             dataset = _dataset_of(cfg)
         split = dataset.images(results["split"])
-        learned = results["trainer"] == "TaIDPT" and cfg.DATASET.CORPUS.FILES
+        learned = results["trainer"] in _OF_CAPTIONS and cfg.DATASET.CORPUS.FILES
         corpus = dataset.corpus if learned else None
     except (InputError, OSError) as error:
         return ReopenedRun({}, None, None), f"images and the corpus ({error})"

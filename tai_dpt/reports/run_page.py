@@ -268,7 +268,7 @@ def _corpus(table: ScoreTable, again: ReopenedRun) -> dict[str, Any]:
     per_text = corpus.per_caption_counts
     words = np.array([len(text.split()) for text in corpus.texts])
     facts = {
-        "texts learned from, templates included": f"{len(corpus):,}",
+        "texts, templates included": f"{len(corpus):,}",
         "captions that name no class": f"{corpus.dropped:,}",
         "words of a text": f"{words.mean():.1f} on average, {words.min()} to {words.max()}",
         "classes of a text": f"{per_text.mean():.2f} on average",

@@ -35,6 +35,7 @@ class Prompts:
     """Class embeddings for the whole and for the parts: learned prompts, or captions' concepts."""
 
     shapes: ClassVar[dict[str, tuple[str, ...]]] = {"global": _MATRIX, "local": _MATRIX}
+    place_value: ClassVar[str] = "similarity"  # what ``places`` gives, in words
     name: Literal["tai-dpt", "concepts"] = "tai-dpt"
 
     def scores(
@@ -64,6 +65,7 @@ class Mix:
     """TaI-DPT's scores and those of the captions' concepts, added."""
 
     shapes: ClassVar = {**Prompts.shapes, "concepts": _MATRIX}
+    place_value: ClassVar = Prompts.place_value
     name: Literal["mix"] = "mix"
 
     def scores(
@@ -90,6 +92,7 @@ class Head:
     """CoMC: a linear head over features that are moved towards the texts they resemble."""
 
     shapes: ClassVar = {"head": _MATRIX, "templates": _MATRIX}
+    place_value: ClassVar = "logit of the head"
     name: Literal["comc"] = "comc"
     towards_text: Fraction = 0.3
     text_scale: Scale = 100.0
@@ -116,6 +119,7 @@ class Patches:
     """PIAA: a patch classifier, and the class embeddings that it was made with."""
 
     shapes: ClassVar = {**Prompts.shapes, "weight": _MATRIX, "bias": ("C",)}
+    place_value: ClassVar = "log-probability"
     name: Literal["piaa"] = "piaa"
     setting: SettingName = "coco2014"
 

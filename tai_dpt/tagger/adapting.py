@@ -70,8 +70,8 @@ class Looked:
             about = stream.metadata() or {}
         if about.get("maker") != self.maker:
             raise InputError(
-                f"{self.file} is of another tagger, other images or another --batch-size: go on "
-                "with the same, or add --overwrite to start anew"
+                f"{self.file} is of another tagger, other images, another --view or --batch-size: "
+                "go on with the same, or add --overwrite to start anew"
             )
         self.done, self.images = int(about["done"]), int(about["images"])
         self.errors = {int(k): v for k, v in json.loads(about["errors"]).items()}
@@ -215,7 +215,8 @@ def _calibration(
     if before.calibration is None:
         return None
     chosen = np.linspace(0, len(images) - 1, min(len(images), _TO_CALIBRATE)).round().astype(int)
-    said, scores = [], []
+    nothing = np.zeros((0, len(before.classes_)))
+    said, scores = [nothing > 0], [nothing]
     paths = [images[i] for i in chosen]
     for _, features, _ in before.features(paths, batch_size=batch_size, workers=workers):
         if features is not None:

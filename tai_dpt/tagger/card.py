@@ -19,11 +19,23 @@ _END = "<!-- tai-dpt: end -->"
 _HEAD = """---
 library_name: tai-dpt
 pipeline_tag: image-classification
-tags: [tai-dpt, multi-label-classification, clip, prompt-learning]
+tags: [tai-dpt, multi-label-classification, clip]
 ---
 
 """
 _MOST_CLASSES = 500
+_TAI_DPT = "TaI-DPT ([arXiv 2211.12739](https://arxiv.org/abs/2211.12739))"
+_MADE = {
+    "tai-dpt": f"Its prompts were learned from texts alone, by {_TAI_DPT}.",
+    "concepts": "A class is what CLIP's features of the texts that name it have in common, their "
+    "mean; nothing was trained.",
+    "comc": "A linear head on CLIP's features was learned from texts alone, with noise added to "
+    "them (CoMC, ICML 2024).",
+    "mix": f"Its prompts were learned from texts alone, by {_TAI_DPT}; to their scores those of "
+    "the mean features of the texts that name a class are added.",
+    "piaa": "A classifier of the patches of an image (PIAA, ICML 2026) was made from unlabelled "
+    "images, in which embeddings of the classes that know texts alone pointed at the patches.",
+}
 
 
 def write_card(folder: Path, content: Mapping[str, Any]) -> None:
@@ -46,10 +58,9 @@ def _described(content: Mapping[str, Any]) -> str:
     names = content["class_names"]
     sections = [
         f"# A tagger of {len(names):,} classes",
-        "Says which of its classes are in an image. Its prompts were learned from texts alone, "
-        "without a labelled image, by TaI-DPT ([arXiv 2211.12739]"
-        "(https://arxiv.org/abs/2211.12739)); CLIP, whose weights they are for, stayed as it was, "
-        "with all that it learned from the web.",
+        "Says which of its classes are in an image, without having seen a labelled one. "
+        f"{_MADE[_method(content)]} CLIP itself stayed as it was, with all that it learned from "
+        "the web.",
         f"**Classes:** {_plain(first_few(names, _MOST_CLASSES))}",
         "| | |\n|---|---|\n"
         + "\n".join(f"| {name} | {value} |" for name, value in _facts(content).items()),
@@ -62,6 +73,10 @@ def _described(content: Mapping[str, Any]) -> str:
         'tagger.predict(["photo.jpg"])\n```',
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _method(content: Mapping[str, Any]) -> str:
+    return str(content.get("method", {}).get("name", "tai-dpt"))
 
 
 def _facts(content: Mapping[str, Any]) -> dict[str, str]:
@@ -87,6 +102,11 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
         facts["training"] = (
             f"{recipe['epochs']:,} epochs, {recipe['steps']:,} steps of {recipe['batch_size']:,} "
             f"captions, seed {recipe['seed']}"
+        )
+    if adapted := about.get("adapted"):
+        facts["adapted to"] = (
+            f"{adapted['images']:,} unlabelled images, {sum(adapted['patches']):,} of their "
+            f"patches, with the constants published for {adapted['setting']}"
         )
     seen = content["preprocessing"]
     facts["images"] = f"{seen['size'][0]}×{seen['size'][1]} pixels, {seen['view']}"

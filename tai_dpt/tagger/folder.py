@@ -107,12 +107,7 @@ def save(
     check_free(folder, overwrite=overwrite)
     folder = Path(folder).resolve()  # a link stays one
     published = has_name(tagger.backbone.name) and tagger.backbone_file is None
-    include = not published if include_backbone is None else include_backbone
-    if include and tagger.backbone_file is None:
-        raise InputError(
-            f"the file that the backbone {tagger.backbone.name} came from is not known, so it "
-            "cannot be copied; leave it out (include_backbone=False)"
-        )
+    include = includes_backbone(tagger.backbone.name, tagger.backbone_file, include_backbone)
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = temporary_name(folder)
     building.mkdir()
@@ -157,6 +152,22 @@ def save(
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def includes_backbone(name: str, file: str | os.PathLike[str] | None, asked: bool | None) -> bool:
+    """Whether ``save`` copies a backbone's weights; InputError where it cannot.
+
+    Args:
+        file: that it came from; None for one of the published.
+        asked: see ``PromptTagger.save``.
+    """
+    include = file is not None or not has_name(name) if asked is None else asked
+    if include and file is None:
+        raise InputError(
+            f"the file that the backbone {name} came from is not known, so it cannot be copied; "
+            "leave it out (--no-backbone, include_backbone=False)"
+        )
+    return include
 
 
 def check_free(

@@ -26,8 +26,12 @@ TEX = r"costs $\no{such$ _^"
 def test_dollar_signs_are_no_tex(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     heat = np.arange(4.0).reshape(1, 2, 2)
-    image = ImageExplanation(TEX, Image.new("RGB", (40, 40)), (TEX,), heat, np.array([0.5]))
-    caption = CaptionExplanation((TEX, "dog"), (TEX,), np.array([[0.1], [0.2]]), np.array([0.3]))
+    image = ImageExplanation(
+        TEX, Image.new("RGB", (40, 40)), (TEX,), heat, np.array([0.5]), "similarity"
+    )
+    caption = CaptionExplanation(
+        (TEX, "dog"), (TEX,), np.array([[0.1], [0.2]]), np.array([0.3]), TEX
+    )
     save_figure(draw([image], [caption]), tmp_path / "explain.png", dpi=50)
     draw_corpus(tmp_path, np.eye(2, dtype=np.uint8), [TEX, "dog"])
     row = Row(TEX, (Cell((1.0,)),))

@@ -114,6 +114,20 @@ def test_zero_shot_has_a_page_too(world) -> None:
     assert "<img" in text
 
 
+@pytest.mark.parametrize(
+    ("trainer", "shown"),
+    [("Concepts", "similarity"), ("CoMC", "logit of the head"), ("PIAA", "log-probability")],
+)
+def test_methods_after_the_paper_have_heat_maps(world, tmp_path, trainer, shown) -> None:
+    argv = worlds.arguments(world, trainer, tmp_path / "run", "OPTIM.MAX_EPOCH", 1)
+    assert main(argv) == 0
+    text = report_page(tmp_path / "run", per_class=1)
+    page = Checker(text)
+    assert f"the {shown} of the class at every place" in text and "Left out" not in text
+    assert any((image["alt"] or "").startswith("where dog scores") for image in page.images)
+    assert ("corpus" in page.ids) == (trainer != "PIAA")
+
+
 def test_no_run_is_one_line(tmp_path) -> None:
     code, _, err = run("page", tmp_path)
     assert code == 2

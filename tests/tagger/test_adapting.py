@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,29 @@ def test_what_it_refuses(desk, tmp_path):
     )
     with pytest.raises(InputError, match="tells classes apart, and there is one"):
         adapt(alone, photos(desk))
+
+
+def test_the_view_and_the_backbone_are_the_users_choice(desk, tmp_path):
+    given = ("adapt", desk / "tagger", desk / "photos", "--view", "whole")
+    code, _, err = run(*given, "--out", tmp_path / "new", "--no-backbone")
+    assert code == 0, err
+    assert not (tmp_path / "new/backbone.safetensors").exists()
+    new, old = Tagger.load(tmp_path / "new"), Tagger.load(desk / "tagger")
+    assert (new.preprocessing.view, old.preprocessing.view) == ("whole", "center")
+    assert not torch.equal(
+        new.embeddings["weight"], adapt(old, photos(desk)).tagger.embeddings["weight"]
+    )
+
+
+def test_photos_in_which_nothing_is_found_leave_no_probabilities(desk, tmp_path):
+    tagger = Tagger.load(desk / "tagger")
+    tagger.calibration = replace(tagger.calibration, threshold=1.0, standardised=False, slope=0.0)
+    with pytest.warns(UserWarning, match="found none or all of its classes"):
+        new = adapt(tagger, photos(desk)).tagger
+    assert new.calibration is None and np.isfinite(new.scores(photos(desk))).all()
+    new.save(tmp_path / "new")
+    code, _, err = run("tag", tmp_path / "new", photos(desk)[0], "--threshold", 0.5)
+    assert code == 2 and "never calibrated" in err
 
 
 @pytest.mark.filterwarnings("default:.*few to adapt")

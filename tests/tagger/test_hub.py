@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 
 from tai_dpt import Tagger
 from tai_dpt.errors import InputError
+from tai_dpt.tagger.adapting import adapt
 
-from taggers import CLASSES, new_tagger, photo
+from taggers import CAPTIONS, CLASSES, OPTIONS, new_tagger, photo, weight_file
 
 constants = pytest.importorskip("huggingface_hub.constants")
 TOKEN = "hf_secret"
@@ -131,6 +133,24 @@ def test_a_tagger_goes_to_the_hub_and_comes_back(models, tagger, tmp_path):
     back = Tagger.from_pretrained("me/dogs", device="cpu")
     image = photo(tmp_path / "a.png")
     assert back.predict([image]) == tagger.predict([image])
+
+
+@pytest.mark.filterwarnings("ignore:.*few to adapt", "ignore:the tagger found none")
+@pytest.mark.parametrize("method", ["mix", "comc", "piaa"])
+def test_a_tagger_of_each_method_comes_back(models, tmp_path, method):
+    given = {"classes": CLASSES, "captions": CAPTIONS, "backbone": weight_file(tmp_path)}
+    made = "tai-dpt" if method == "piaa" else method
+    sent = Tagger.from_captions(**given, method=made, options=OPTIONS)
+    image = photo(tmp_path / "a.png")
+    if method == "piaa":
+        sent = adapt(sent, [image]).tagger
+    sent.push_to_hub("me/other", token=TOKEN)
+    back = Tagger.from_pretrained("me/other", device="cpu")
+    assert back.method == sent.method and back.method.name == method
+    np.testing.assert_array_equal(back.scores(image), sent.scores(image))
+    card = models["me/other"]["README.md"].decode()
+    assert ("made from unlabelled images" in card) == (method == "piaa")
+    assert ("| adapted to | 1 unlabelled images, " in card) == (method == "piaa")
 
 
 def test_a_newer_one_is_fetched_and_without_a_network_the_cached(models, tagger, monkeypatch):

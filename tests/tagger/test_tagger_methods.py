@@ -114,6 +114,12 @@ def test_fit_keeps_explains_and_exports_each_method(desk, tmp_path, method, rule
     assert code == 0, err
     code, said, err = run("explain", out, "--text", "a dog beside a car", "--json")
     assert code == 0, err
+    unit = "logit of the head" if method == "comc" else "similarity"
+    assert json.loads(said)["captions"][0]["unit"] == unit
+    card = (out / "README.md").read_text()
+    assert ("prompts were learned" in card) == (method in ("tai-dpt", "mix"))
+    assert ("linear head" in card) == (method == "comc")
+    assert ("nothing was trained" in card) == (method == "concepts")
     assert run("export", out, "--out", tmp_path / "service")[0] == 0
     facts = json.loads((tmp_path / "service/service.json").read_text())["scores"]
     assert facts["method"] == method and ("rectify_merged" in facts) == (rule != "none")
@@ -149,6 +155,9 @@ def test_bad_methods_are_one_line(desk, tmp_path):
         *("--method", "concepts", "--epochs", 3),
     )
     assert code == 2 and "--method concepts trains nothing" in err
+    given = ("fit", "--classes", desk / "classes.txt", "--out", tmp_path / "x")
+    code, _, err = run(*given, "--include-backbone")  # of RN50, before it would be fetched
+    assert code == 2 and "cannot be copied" in err
 
 
 def test_a_method_nobody_knows_in_the_folder_is_refused(desk, tmp_path):

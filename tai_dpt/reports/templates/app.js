@@ -143,7 +143,7 @@ class Card {
       const scale = make("span", "", { className: "scale heat" });
       scale.setAttribute("aria-hidden", "true");
       this.caption.replaceChildren(
-        `where “${name}” is: similarity ${seen.low.toFixed(2)} `, scale, ` ${seen.high.toFixed(2)}`,
+        `where “${name}” is: ${seen.unit} ${seen.low} `, scale, ` ${seen.high}`,
       );
     } catch (error) {
       button.setAttribute("aria-pressed", false);
@@ -222,7 +222,7 @@ async function showWords(event) {
     scale.setAttribute("aria-hidden", "true");
     const legend = make("p", "");
     legend.append(
-      `Similarity of a word to the class: ${read.low} `, scale, ` ${read.high}. `,
+      `For each word the ${read.unit} of the class: ${read.low} `, scale, ` ${read.high}. `,
       "CLIP reads from left to right, so a word knows those before it.",
     );
     const classes = read.classes.flatMap((each) => {
