@@ -92,7 +92,7 @@ class Head:
     """CoMC: a linear head over features that are moved towards the texts they resemble."""
 
     shapes: ClassVar = {"head": _MATRIX, "templates": _MATRIX}
-    place_value: ClassVar = "logit of the head"
+    place_value: ClassVar = "logit"
     name: Literal["comc"] = "comc"
     towards_text: Fraction = 0.3
     text_scale: Scale = 100.0

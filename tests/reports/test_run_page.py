@@ -116,7 +116,7 @@ def test_zero_shot_has_a_page_too(world) -> None:
 
 @pytest.mark.parametrize(
     ("trainer", "shown"),
-    [("Concepts", "similarity"), ("CoMC", "logit of the head"), ("PIAA", "log-probability")],
+    [("Concepts", "similarity"), ("CoMC", "logit"), ("PIAA", "log-probability")],
 )
 def test_methods_after_the_paper_have_heat_maps(world, tmp_path, trainer, shown) -> None:
     argv = worlds.arguments(world, trainer, tmp_path / "run", "OPTIM.MAX_EPOCH", 1)

@@ -114,7 +114,7 @@ def test_fit_keeps_explains_and_exports_each_method(desk, tmp_path, method, rule
     assert code == 0, err
     code, said, err = run("explain", out, "--text", "a dog beside a car", "--json")
     assert code == 0, err
-    unit = "logit of the head" if method == "comc" else "similarity"
+    unit = "logit" if method == "comc" else "similarity"
     assert json.loads(said)["captions"][0]["unit"] == unit
     card = (out / "README.md").read_text()
     assert ("prompts were learned" in card) == (method in ("tai-dpt", "mix"))
