@@ -53,7 +53,7 @@ class Corrections:
         present: Sequence[str],
         absent: Sequence[str] | None,
     ) -> str:
-        """Keep an image and its labels, whole or not at all.
+        """Keep an image, then its labels; the label file is the old one or the whole new one.
 
         Args:
             name: what the image's file is called elsewhere.

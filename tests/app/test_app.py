@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import http.client
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import pytest
@@ -135,6 +137,18 @@ def test_a_label_file_of_other_classes_is_not_touched(tagger, tmp_path) -> None:
     with pytest.raises(InputError, match="line 1: unknown class 'zebra'"):
         Corrections(tmp_path, tagger.vocabulary)
     assert (tmp_path / "labels.jsonl").read_text() == text
+
+
+def test_a_full_disk_is_said_and_leaves_the_labels_as_they_were(
+    server, tmp_path, monkeypatch
+) -> None:
+    content = photo(tmp_path / "a.png").read_bytes()
+    ask(server, "/corrections", content, name="a.png", present="dog")
+    labels = (tmp_path / "corrections/labels.jsonl").read_bytes()
+    monkeypatch.setattr("os.fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+    status, answer = ask(server, "/corrections", content, name="a.png", present="car")
+    assert status == 400 and "No space left; free some room" in answer["error"]
+    assert (tmp_path / "corrections/labels.jsonl").read_bytes() == labels
 
 
 GIF_BOMB = (
