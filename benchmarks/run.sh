@@ -9,7 +9,7 @@
 #   d nouns      the noun filter            i store       reading the feature store
 #   e losses     loss and metric             j images     encoding, tagging images
 #   k methods    the methods after the paper  l startup    imports, one photo
-#   m scale      many classes and captions
+#   m scale      many classes and captions    n gpu        on a GPU, where there is one
 #
 # A part goes by its name or its letter. Runs in .venv, which it makes where there is none; PYTHON
 # names another interpreter.
@@ -18,8 +18,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-names=(step job encoding nouns losses memory precision evaluation store images methods startup scale)
-letters=abcdefghijklm
+names=(step job encoding nouns losses memory precision evaluation store images methods startup scale gpu)
+letters=abcdefghijklmn
 quick=()
 labelled=""
 parts=()
@@ -34,7 +34,7 @@ while (($#)); do
         done
         if [[ -z $part ]]; then
             valid=$(printf '%s, ' "${names[@]}")
-            echo "unknown part or option '$1'; valid: ${valid%, } (a … m), --quick, --labelled FILE" >&2
+            echo "unknown part or option '$1'; valid: ${valid%, } (a … n), --quick, --labelled FILE" >&2
             exit 2
         fi
         parts+=("$part")

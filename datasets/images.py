@@ -85,7 +85,7 @@ class _ImageFiles(Dataset[Any]):
             return str(error)
 
 
-class _Pixels:
+class Pixels:
     """Reads a file and transforms it; a class, so that worker processes can be sent it."""
 
     def __init__(self, transform: Transform) -> None:
@@ -103,7 +103,7 @@ def image_batches(
     Raises:
         InputError: an image cannot be read; the message names it.
     """
-    return pixel_batches(paths, _Pixels(transform), batches, workers=workers)
+    return pixel_batches(paths, Pixels(transform), batches, workers=workers)
 
 
 def pixel_batches(
@@ -114,7 +114,7 @@ def pixel_batches(
     workers: int,
 ) -> Iterator[Tensor]:
     """As :func:`image_batches`, of any items whose pixels (3, H, W) ``read`` gives."""
-    for pixels in _read_ahead(items, read, batches, workers):
+    for pixels in read_batches(items, read, batches, workers):
         for one in pixels:
             if isinstance(one, str):
                 raise InputError(f"{one}; DATASET.ON_BAD_IMAGE skip leaves such images out")
@@ -128,7 +128,7 @@ def unreadable_images(paths: Sequence[str], *, workers: int) -> dict[int, str]:
     """
     batches = [list(range(i, min(i + 64, len(paths)))) for i in range(0, len(paths), 64)]
     messages = {}
-    for batch, items in zip(batches, _read_ahead(paths, _probe, batches, workers), strict=True):
+    for batch, items in zip(batches, read_batches(paths, _probe, batches, workers), strict=True):
         messages.update({i: m for i, m in zip(batch, items, strict=True) if isinstance(m, str)})
     return messages
 
@@ -137,9 +137,11 @@ def _probe(path: str) -> None:
     read_image(path, glance=True)
 
 
-def _read_ahead(
+def read_batches(
     items: Sequence[Any], read: Callable[[Any], Any], batches: Sequence[list[int]], workers: int
 ) -> DataLoader[Any]:
+    """What ``read`` gives for the items of each batch in turn, read ahead by ``workers`` processes;
+    the message in place of an item that cannot be read."""
     return DataLoader(
         _ImageFiles(items, read),
         batch_sampler=batches,

@@ -134,13 +134,13 @@ def gather(value: T) -> list[T]:
     return cast("list[T]", values)
 
 
-def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, float]:
-    """``Σ_ranks weight · value`` of each value, as numbers."""
+def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """``Σ_ranks weight · value`` of each value, fp32 without dimensions, where the values are."""
     summed = torch.stack([value.detach().float() for value in values.values()])
     if world() > 1:
         summed *= weight
         dist.all_reduce(summed)
-    return dict(zip(values, summed.tolist(), strict=True))
+    return dict(zip(values, summed, strict=True))
 
 
 def any_of(mask: Tensor) -> Tensor:

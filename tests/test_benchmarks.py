@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from places import ROOT
@@ -25,6 +26,7 @@ EXPECTED = {
     "startup": "from tai_dpt import Tagger",
     "methods": "1,000 images, s",
     "scale": "over the imports",
+    "gpu": "GPU",
 }
 
 
@@ -67,6 +69,12 @@ def test_the_plain_step_is_ours(module):
     assert ours.step() == pytest.approx(plain.step(captions, labels), rel=1e-5)
 
 
+def test_the_gpus_part_works_on_any_device(module):
+    rows = module("gpu").figures(torch.device("cpu"), quick=True)
+    assert [row[0] for row in rows] == ["fp32", "TF32", "bf16", "fp16"]
+    assert all(value > 0 for row in rows for value in row[1:])
+
+
 def call(*words):
     return subprocess.run(
         ["bash", str(ROOT / "benchmarks/run.sh"), *words],
@@ -81,7 +89,7 @@ def test_an_unknown_part_is_refused():
     assert ended.returncode == 2
     assert (
         "valid: step, job, encoding, nouns, losses, memory, precision, evaluation, store, images, "
-        "methods, startup, scale (a … m)" in ended.stderr
+        "methods, startup, scale, gpu (a … n)" in ended.stderr
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
@@ -74,7 +74,7 @@ class CoMC(MultiLabelTrainer):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("linear_head", self.model, self.optim, self.sched)
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         noisy = add_noise(
             batch["features"].global_,
             self.options.NOISE,

@@ -272,7 +272,8 @@ class FeatureLoader:
         return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """``features`` (packed), ``label`` (B, C) and ``index`` (B,) of each batch."""
+        """``features`` (packed), ``label`` (B, C) and ``index`` (B,) of each batch; the latter two
+        on the CPU, where a loss counts its pairs."""
         for piece in self._pieces():
             yield self._batch(piece, self._features(piece.index))
 
@@ -283,7 +284,7 @@ class FeatureLoader:
         self.batch_fraction = piece.fraction
         return {
             "features": features.to(self._device),
-            "label": self._labels(piece.index).to(self._device),
+            "label": self._labels(piece.index),
             "index": piece.index,
         }
 

@@ -63,7 +63,8 @@ class MLCoOp(ImageTrainer):
 
         def loss(kind: Tensor) -> Tensor:
             # an unknown label is no negative: at -inf it violates no margin
-            known = kind.masked_fill(labels == 0, -math.inf)
+            hidden = (labels == 0).to(kind.device, non_blocking=True)
+            known = kind.masked_fill(hidden, -math.inf)
             weights = draw.pair_weights if draw else None
             return ranking_loss(known, labels, margin=self.options.MARGIN, weights=weights)
 

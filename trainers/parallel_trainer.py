@@ -30,8 +30,8 @@ class ParallelTrainer(TrainerX):
         for name in self.get_model_names():
             distributed.sum_gradients(self._models[name].parameters())
 
-    def logged(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Losses as the log shows them: the whole batch's."""
+    def logged(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses as the log shows them: the whole batch's. They stay on the device."""
         return distributed.weighted_sum(values, self.train_loader_x.batch_fraction)
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:

@@ -107,7 +107,7 @@ class PromptTrainer(MultiLabelTrainer):
         if not places or places >= self.num_classes:
             return None
         named = distributed.any_of((labels > 0).any(dim=0))
-        return draw_classes(named, places, generator=self.step_generator("classes")).to(self.device)
+        return draw_classes(named, places, generator=self.step_generator("classes"))
 
     # -- what all of them do ---------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class PromptTrainer(MultiLabelTrainer):
     def adapt_state_dict(self, name: str, state_dict: dict[str, Any]) -> dict[str, Any]:
         return adapt_state_dict(self.model, state_dict)
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """A training step: the loss and its parts, by the names the log shows."""
         labels = batch["label"]
         draw = self.draw(labels)
@@ -208,8 +208,9 @@ class PromptTrainer(MultiLabelTrainer):
         if draw is None or not self.options.CSC:
             yield
             return
-        others = torch.ones(self.num_classes, dtype=torch.bool, device=self.device)
-        others[draw.classes] = False
+        mask = torch.ones(self.num_classes, dtype=torch.bool)
+        mask[draw.classes] = False
+        others = mask.nonzero().flatten().to(self.device, non_blocking=True)
         contexts = [getattr(self.model, f"ctx_{name}") for name in self.model.names]
         kept = [
             (tensor, tensor.detach()[others].clone())

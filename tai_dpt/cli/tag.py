@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 SOME_UNREADABLE = 3  # exit code
 _WIDEST_NAME = 60
+_MANY = 1000  # images for which processes are worth their start
 # of --out, and the format each says
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
 _ENDINGS |= {".parquet": "parquet", ".txt": "table"}
@@ -88,7 +91,12 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
 @view_option("What of an image CLIP sees, this time.  [default: as the tagger has it]")
 @rectify_option
 @click.option("--batch-size", type=click.IntRange(1), default=64)
-@click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=4,
+    help="Threads that read images; where a GPU has many to see, processes.",
+)
 @tagger_options
 def tag(
     tagger: Path,
@@ -210,7 +218,12 @@ def tag(
     records: list[dict[str, Any]] = []
     progress = bar(desc="tagging", unit=" images", total=len(rest))
     with sink, progress:
-        for batch in loaded.stream(rest, batch_size=batch_size, workers=workers):
+        processes = loaded.backbone.device.type == "cuda" and _for_processes(
+            len(rest), at_once=2 * workers * batch_size * math.prod(loaded.preprocessing.size)
+        )
+        for batch in loaded.stream(
+            rest, batch_size=batch_size, workers=workers, processes=processes
+        ):
             tags = dict(_tags(loaded, batch, top, threshold))
             errors |= {rest[index]: error for index, error in batch.errors.items()}
             for index in sorted({*tags, *batch.errors}):
@@ -259,6 +272,20 @@ def _tags(
                 if decided[row, c]
             ],
         )
+
+
+def _for_processes(images: int, *, at_once: int) -> bool:
+    """Whether processes read so many images better than threads.
+
+    They take seconds to start, and hand pixels over in shared memory, of which a container may
+    have little.
+
+    Args:
+        at_once: places of all images that are read ahead; each has 12 bytes.
+    """
+    shared = Path("/dev/shm")
+    room = not shared.is_dir() or shutil.disk_usage(shared).free > 2 * 12 * at_once
+    return images >= _MANY and room
 
 
 def _part(out: Path | None, shard: Shard, format_: str, *, launched: bool) -> Path | None:

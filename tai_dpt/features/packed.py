@@ -20,7 +20,7 @@ class PackedFeatures:
 
     global_: Tensor  # (B, D)
     local: Tensor  # (T, D), T = lengths.sum()
-    lengths: Tensor  # (B,) int64
+    lengths: Tensor  # (B,) int64; of stored ones on the CPU: what is counted there awaits no GPU
 
     def __len__(self) -> int:
         return len(self.global_)
@@ -43,7 +43,7 @@ class PackedFeatures:
     @cached_property
     def mask(self) -> Tensor:
         """Which positions are real once padded to the longest sample, (B, N)."""
-        lengths = self.lengths.to(self.local.device)
+        lengths = self.lengths.to(self.local.device, non_blocking=True)
         return torch.arange(self.longest, device=lengths.device) < lengths[:, None]
 
     def pad(self, rows: Tensor) -> Tensor:
@@ -51,8 +51,8 @@ class PackedFeatures:
         batch, longest = len(self), self.longest
         if len(rows) == batch * longest:
             return rows.view(batch, longest, *rows.shape[1:])
-        firsts = torch.arange(batch, device=rows.device) * longest
-        target = row_numbers(firsts, self.lengths.to(rows.device))
+        firsts = torch.arange(batch, device=self.lengths.device) * longest
+        target = row_numbers(firsts, self.lengths).to(rows.device, non_blocking=True)
         padded = rows.new_zeros(batch * longest, *rows.shape[1:]).index_copy(0, target, rows)
         return padded.view(batch, longest, *rows.shape[1:])
 
@@ -61,9 +61,17 @@ class PackedFeatures:
         return Features(self.global_, self.pad(self.local), self.mask)
 
     def to(self, device: torch.device | str) -> PackedFeatures:
+        """On ``device``, but for the lengths; to CUDA by the way, while the CPU goes on."""
         return PackedFeatures(
-            self.global_.to(device), self.local.to(device), self.lengths.to(device)
+            to_device(self.global_, device), to_device(self.local, device), self.lengths
         )
+
+
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """``values`` on ``device``; from the CPU to CUDA by pinned memory, which is not waited for."""
+    if torch.device(device).type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 AnyFeatures = Features | PackedFeatures

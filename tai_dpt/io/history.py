@@ -47,9 +47,17 @@ class History:
         self._start = time.monotonic() - float(before or 0.0)
         self._stream = open_named(path, "a", encoding="utf-8", line_buffering=True)
 
-    def write(self, **values: Any) -> None:
-        """Add a line; numbers that are not finite become null."""
-        seconds = round(time.monotonic() - self._start, 3)
+    def seconds(self) -> float:
+        """Of training so far, the run it goes on from included."""
+        return round(time.monotonic() - self._start, 3)
+
+    def write(self, *, seconds: float | None = None, **values: Any) -> None:
+        """Add a line; numbers that are not finite become null.
+
+        Args:
+            seconds: of training when it happened; now when None.
+        """
+        seconds = self.seconds() if seconds is None else seconds
         self._stream.write(_as_line({**values, "seconds": seconds}))
 
     def close(self) -> None:

@@ -125,8 +125,9 @@ class _Chunk(nn.Module):
         groups = [(len(list(same)), length) for length, same in groupby(map(len, own))]
         self.layout = RowLayout(len(prefix), tuple(groups))
         places = [len(prefix) + at for row in own for at in range(len(row))]
+        self.source_list = prefix + [source for row in own for source in row]
         tables = {
-            "sources": prefix + [source for row in own for source in row],
+            "sources": self.source_list,
             "positions": [*range(len(prefix)), *places],
             "last_rows": self.layout.last_rows,
             "members": members,
@@ -289,7 +290,7 @@ class PromptEncoder(nn.Module):
         """
         plan = self.whole
         if classes is not None:
-            plan = self._plan(classes).to(self.token_rows.device)
+            plan = self._plan(classes).to(self.token_rows.device, non_blocking=True)
         half = self.token_rows.dtype == torch.float16
         scaling = _GradientScaling()
         embeddings = concatenated(
@@ -327,7 +328,7 @@ class PromptEncoder(nn.Module):
     def _encode_whole(self, text: LibraryText, chunk: _Chunk, x: Tensor) -> Tensor:
         """Class embeddings (K, C_chunk, D) of prompts that share nothing (K, rows, W)."""
         behind = len(chunk.members) * self.n_ctx if self.csc else self.n_ctx
-        ids = [self._row_ids[max(at - behind + self.n_ctx, 0)] for at in chunk.sources.tolist()]
+        ids = [self._row_ids[max(at - behind + self.n_ctx, 0)] for at in chunk.source_list]
         parts, start = [], 0
         for count, length in chunk.layout.groups:
             end = start + count * length

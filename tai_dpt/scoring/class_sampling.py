@@ -16,7 +16,7 @@ _RESERVED = 4  # one in so many
 
 @dataclass(frozen=True)
 class ClassDraw:
-    """The classes of one step.
+    """The classes of one step, on the CPU.
 
     Args:
         classes: (K,), ascending.
@@ -29,11 +29,6 @@ class ClassDraw:
     classes: Tensor
     pair_weights: Tensor
     class_weights: Tensor
-
-    def to(self, device: torch.device | str) -> ClassDraw:
-        return ClassDraw(
-            self.classes.to(device), self.pair_weights.to(device), self.class_weights.to(device)
-        )
 
 
 def draw_classes(named: Tensor, places: int, *, generator: torch.Generator) -> ClassDraw:

@@ -24,7 +24,7 @@ def add_noise(features: Tensor, deviation: float, *, generator: torch.Generator)
     if not deviation:
         return features
     noise = torch.randn(features.shape, generator=generator)
-    return features + deviation * noise.to(features.device, features.dtype)
+    return features + deviation * noise.to(features.device, features.dtype, non_blocking=True)
 
 
 def towards_text(

@@ -24,16 +24,22 @@ def ranking_loss(
 
     Args:
         scores: (B, C).
-        labels: (B, C), positive where > 0.
+        labels: (B, C), positive where > 0; on the CPU or with the scores. Which pairs there are
+            is counted where they are: on the CPU no GPU is waited for.
         margin: ``m``.
         weights: (C,) of each class as the negative of a pair, where the classes are a draw
             (``tai_dpt.scoring.class_sampling``); 1 when None.
     """
     positive = labels > 0
     sample, which = positive.nonzero(as_tuple=True)  # (P,)
+    positive, sample, which = (
+        there.to(scores.device, non_blocking=True) for there in (positive, sample, which)
+    )
     rows = scores.index_select(0, sample)  # (P, C)
     violations = (margin - rows.gather(1, which[:, None]) + rows).relu()
-    counted = ~positive[sample] if weights is None else ~positive[sample] * weights
+    counted = ~positive[sample]
+    if weights is not None:
+        counted = counted * weights.to(scores.device, non_blocking=True)
     return (violations * counted).sum() / len(scores)
 
 
@@ -56,7 +62,7 @@ def asymmetric_loss(
 
     Args:
         logits: (B, C).
-        labels: (B, C); 1 positive, −1 negative, 0 unknown.
+        labels: (B, C); 1 positive, −1 negative, 0 unknown; on any device.
         gamma_negative: focusing exponent γ⁻ of absent classes.
         gamma_positive: focusing exponent γ⁺ of present ones.
         clip: negatives whose probability is below it count nothing.
@@ -64,6 +70,7 @@ def asymmetric_loss(
     """
     probability = logits.sigmoid()
     absence = (1 - probability + clip).clamp(max=1)
+    labels = labels.to(logits.device, non_blocking=True)
     positive, negative = labels > 0, labels < 0
     with torch.no_grad():  # the focusing weights carry no gradient, as published
         focus = torch.where(
@@ -72,5 +79,5 @@ def asymmetric_loss(
     chosen = torch.where(positive, probability, absence).clamp(min=1e-8)
     loss = -focus * chosen.log() * (positive | negative)
     if weights is not None:
-        loss = loss * weights
+        loss = loss * weights.to(loss.device, non_blocking=True)
     return loss.sum() / len(logits)

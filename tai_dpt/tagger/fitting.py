@@ -142,14 +142,10 @@ class _Fitting(MultiLabelTrainer):
         )
         return loader
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
-        summary = dict(super().forward_backward(batch))
-        self.losses.append(summary["loss"])
-        total = self.max_epoch * self.num_batches
-        self.progress.step(
-            self.epoch * self.num_batches + self.batch_idx + 1, total, summary["loss"]
-        )
-        return summary
+    def record_step(self, step: int, losses: Mapping[str, float], **when: Any) -> None:
+        super().record_step(step, losses, **when)
+        self.losses.append(losses["loss"])
+        self.progress.step(step, self.max_epoch * self.num_batches, losses["loss"])
 
 
 class _Prompts(_Fitting, TaIDPT):

@@ -134,7 +134,7 @@ class EpochLoop:
         """The model's input and the ground truth: here image and label."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
-    def forward_backward(self, batch: Any) -> Mapping[str, float]:
+    def forward_backward(self, batch: Any) -> Mapping[str, float | Tensor]:
         """One training step; returns what the log shows, by name. A trainer defines it."""
         raise NotImplementedError
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +43,21 @@ class ModelState:
 
     epoch: int | None = 0  # epochs trained; None: the file does not say
     checkpoint: Path | None = None
+
+
+class _Step(NamedTuple):
+    """A training step whose losses may not have been read."""
+
+    number: int  # from 1, over the whole run
+    shown: Mapping[str, float | Tensor]
+    rate: float  # it was taken with
+    next_rate: float
+    seconds: float | None  # of training when it was done
+
+
+def _waits(values: Iterable[float | Tensor]) -> bool:
+    """Whether to read one of these is to wait for a GPU."""
+    return any(isinstance(value, Tensor) and value.device.type != "cpu" for value in values)
 
 
 class RunMixin(_Loop):
@@ -259,21 +274,32 @@ class RunMixin(_Loop):
         """Do what need not be done in an epoch; a trainer defines it. Nothing is written yet."""
 
     def run_epoch(self) -> None:
-        """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches."""
+        """One pass over ``train_loader_x``, with a log line every ``TRAIN.PRINT_FREQ`` batches.
+
+        On a GPU the losses are read when they are printed: reading one waits for all that was
+        asked of the GPU, and the next batch would not be prepared meanwhile.
+        """
         self.set_model_mode("train")
         losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
         self.num_batches = len(self.train_loader_x)
         frequency = self.cfg.TRAIN.PRINT_FREQ
+        unread: list[_Step] = []
         end = time.time()
         for batch_idx, batch in enumerate(self.train_loader_x):
             self.batch_idx = batch_idx
             data_time.update(time.time() - end)
             rate = self.get_current_lr()  # a trainer's last step of an epoch moves the schedule
-            values = {n: float(v) for n, v in (self.forward_backward(batch) or {}).items()}
-            losses.update(values)
-            batch_time.update(time.time() - end)
+            shown = self.forward_backward(batch) or {}
+            seconds = None if self._history is None else self._history.seconds()
+            unread.append(_Step(self._step, shown, rate, self.get_current_lr(), seconds))
             done = batch_idx + 1
-            if done % frequency == 0 or self.num_batches < frequency:
+            printed = done % frequency == 0 or self.num_batches < frequency
+            if printed or done == self.num_batches or not _waits(shown.values()):
+                for step in unread:
+                    self._read_step(step, losses)
+                unread.clear()
+            batch_time.update(time.time() - end)
+            if printed:
                 left = (self.max_epoch - self.epoch) * self.num_batches - done
                 eta = datetime.timedelta(seconds=int(batch_time.average * left))
                 self.log(
@@ -282,10 +308,6 @@ class RunMixin(_Loop):
                     f"data {data_time.value:.3f} ({data_time.average:.3f}) "
                     f"{losses} lr {self.get_current_lr():.4e} eta {eta}"
                 )
-            self._record_step(values, rate)
-            for name, meter in losses.meters.items():
-                self.write_scalar(f"train/{name}", meter.average, self._step - 1)
-            self.write_scalar("train/lr", self.get_current_lr(), self._step - 1)
             end = time.time()
 
     @property
@@ -293,24 +315,47 @@ class RunMixin(_Loop):
         """The training step at hand, from 1, counted over the whole run."""
         return self.epoch * self.num_batches + self.batch_idx + 1
 
-    def _record_step(self, losses: Mapping[str, float], rate: float) -> None:
+    def _read_step(self, step: _Step, losses: MetricMeter) -> None:
+        values = {name: float(value) for name, value in step.shown.items()}
+        if _waits(step.shown.values()) and not all(map(math.isfinite, values.values())):
+            raise self._diverged(step.number)
+        losses.update(values)
+        self.record_step(step.number, values, rate=step.rate, seconds=step.seconds)
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.average, step.number - 1)
+        self.write_scalar("train/lr", step.next_rate, step.number - 1)
+
+    def record_step(
+        self, step: int, losses: Mapping[str, float], *, rate: float, seconds: float | None
+    ) -> None:
+        """Called once for every training step, in order, when its losses have been read.
+
+        Args:
+            seconds: of training when the step was done; None where no history is kept.
+        """
         if self._history is not None:
             self._history.write(
+                seconds=seconds,
                 epoch=self.epoch + 1,
                 epochs=self.max_epoch,
-                step=self._step,
+                step=step,
                 steps=self.max_epoch * self.num_batches,
                 **losses,
                 lr=float(rate),
             )
 
     def detect_anomaly(self, loss: Tensor) -> None:
-        """Raise Diverged, which says what to lower, if the loss is infinite or NaN."""
-        if torch.isfinite(loss).all():
-            return
+        """Raise Diverged, which says what to lower, if the loss is infinite or NaN.
+
+        On a GPU that is found out when the losses are read, see ``run_epoch``.
+        """
+        if not _waits([loss]) and not torch.isfinite(loss).all():
+            raise self._diverged(self._step)
+
+    def _diverged(self, step: int) -> Diverged:
         optim = self.cfg.OPTIM
-        raise Diverged(
-            f"training diverged: the loss is infinite or NaN at step {self._step} (epoch "
+        return Diverged(
+            f"training diverged: the loss is infinite or NaN at step {step} (epoch "
             f"{self.epoch + 1} of {self.max_epoch}): lower OPTIM.LR (now {optim.LR:g}) or warm up "
             f"longer (OPTIM.WARMUP_EPOCH, now {max(optim.WARMUP_EPOCH, 0)})"
         )

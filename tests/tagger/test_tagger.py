@@ -114,6 +114,18 @@ def test_wrong_arguments_say_so(tagger, images) -> None:
         tagger.scores(["gone.jpg"])
 
 
+def test_processes_read_what_threads_read(tagger, images, tmp_path) -> None:
+    (tmp_path / "broken.png").write_text("text")
+    paths = [str(images[0]), str(tmp_path / "broken.png"), *map(str, images[1:])]
+    told = []
+    for processes in (False, True):
+        batches = list(tagger.stream(paths, batch_size=2, workers=2, processes=processes))
+        scores = torch.cat([batch.scores.merged for batch in batches])
+        told.append((scores, [batch.indices for batch in batches], [b.errors for b in batches]))
+    assert told[0][0].equal(told[1][0]) and told[0][1:] == told[1][1:]
+    assert told[0][1] == [[0], [2, 3]] and "broken.png" in told[0][2][0][1]
+
+
 def test_awkward_images(tagger, tmp_path) -> None:
     frames = [Image.new("P", (40, 30), i) for i in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
