@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -25,6 +26,24 @@ T = TypeVar("T")
 _PATIENCE = timedelta(days=7)
 # what a launcher says beside WORLD_SIZE
 _MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+# of a message about another process that is gone, from gloo
+_LOST = ("peer", "onnection", "ocket", "imed out")
+
+
+@contextmanager
+def _with_the_others() -> Iterator[None]:
+    """Say in one line that another process is gone, of whatever torch makes of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(w in str(error) for w in _LOST):
+            raise
+        raise ConnectionError(
+            f"another of the {world()} processes has ended, so rank {rank()} ends, too: see what "
+            "that one said; a training that is started again goes on after the last saved epoch"
+        ) from None
 
 
 def setup(*, cuda: bool) -> None:
@@ -119,12 +138,14 @@ def is_main() -> bool:
     return rank() == 0
 
 
+@_with_the_others()
 def barrier() -> None:
     """Return once every rank has come here."""
     if world() > 1:
         dist.barrier()
 
 
+@_with_the_others()
 def gather(value: T) -> list[T]:
     """Every rank's value (a tensor on the CPU, or anything that can be pickled), on every rank."""
     if world() == 1:
@@ -134,6 +155,7 @@ def gather(value: T) -> list[T]:
     return cast("list[T]", values)
 
 
+@_with_the_others()
 def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:
     """``Σ_ranks weight · value`` of each value, fp32 without dimensions, where the values are."""
     summed = torch.stack([value.detach().float() for value in values.values()])
@@ -143,6 +165,7 @@ def weighted_sum(values: Mapping[str, Tensor], weight: float) -> dict[str, Tenso
     return dict(zip(values, summed, strict=True))
 
 
+@_with_the_others()
 def any_of(mask: Tensor) -> Tensor:
     """Where ``mask`` (bool) holds on any rank."""
     if world() == 1:
@@ -152,6 +175,7 @@ def any_of(mask: Tensor) -> Tensor:
     return counts > 0
 
 
+@_with_the_others()
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Add up the parameters' gradients over the ranks; in one message."""
     if world() == 1:
@@ -164,6 +188,7 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
         gradient.copy_(summed.view_as(gradient))
 
 
+@_with_the_others()
 def broadcast(module: nn.Module) -> None:
     """Give every rank the parameters of rank 0."""
     if world() > 1:
@@ -184,6 +209,7 @@ def gather_classes(own: Tensor, counts: list[int]) -> Tensor:
 
 class _GatherClasses(torch.autograd.Function):
     @staticmethod
+    @_with_the_others()
     def forward(ctx: Any, own: Tensor, counts: list[int]) -> Tensor:
         ctx.counts = counts
         padded = own.new_zeros(own.shape[0], max(counts), own.shape[2])
@@ -195,6 +221,7 @@ class _GatherClasses(torch.autograd.Function):
         )
 
     @staticmethod
+    @_with_the_others()
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         summed = gradients[0].contiguous().clone()
         dist.all_reduce(summed)

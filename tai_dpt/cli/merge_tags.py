@@ -42,7 +42,8 @@ def merge_tags(out: Path, overwrite: bool) -> dict[str, Any]:
       tai-dpt merge-tags tags.csv     # of tags-0-of-4.csv … tags-3-of-4.csv
 
     All parts must be there, finished, of the same images, tagger and options. The parts
-    stay; OUT is what one run would have written, and 'tag --resume' goes on with it.
+    stay; OUT is what one run would have written (but for a score's last digit, which
+    depends on the batch), and 'tag --resume' goes on with it.
     """
     check_output(out, overwrite=overwrite)
     parts = _parts(out)

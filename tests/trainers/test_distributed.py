@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,42 @@ def test_bad_input_ends_all_processes(world, tmp_path):
     ended = torchrun(2, command_line(world, tmp_path / "out", "TaIDTP"))
     assert ended.returncode != 0
     assert "did you mean 'TaIDPT'" in ended.stderr
+
+
+DIES = """
+import os, signal
+from tai_dpt import distributed
+from tai_dpt.cli.exits import exit_code
+
+distributed.setup(cuda=False)
+distributed.barrier()
+if distributed.rank() == 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+os._exit(exit_code("train.py", distributed.barrier))
+"""
+
+
+def test_a_process_that_dies_ends_the_others_with_one_line():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", DIES],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **meeting, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    )
+    _, said = first.communicate(timeout=100)
+    assert second.wait(timeout=10) == -signal.SIGKILL
+    assert first.returncode == 1
+    (line,) = [line for line in said.splitlines() if line.startswith("train.py: ")]
+    assert "another of the 2 processes has ended, so rank 0 ends, too" in line
+    assert "Traceback" not in said
+    second.communicate()
 
 
 def test_alone_nothing_is_done():
