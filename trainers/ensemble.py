@@ -73,6 +73,8 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         "IMAGE_RECTIFY": "none",
     }
 
+    starts_from_weights = True  # the runs that it makes do
+
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
         options = cfg.TRAINER.TAIDPTENSEMBLE

@@ -49,6 +49,7 @@ class MultiLabelTrainer(ParallelTrainer):
     default_options: ClassVar[Mapping[str, Any]]
     position_embedding = False  # of a ResNet's attention pool
     needs_places = False  # whether it makes no sense where places in an image have no features
+    starts_from_weights = False  # whether it heeds MODEL.INIT_WEIGHTS
 
     cfg: CfgNode
     dataset: MultiLabelDataset
@@ -108,6 +109,11 @@ class MultiLabelTrainer(ParallelTrainer):
         super().check_cfg(cfg)
         if cfg.TEST.RECTIFY not in RECTIFICATIONS:
             raise unknown("rectification (TEST.RECTIFY)", cfg.TEST.RECTIFY, RECTIFICATIONS)
+        if cfg.MODEL.INIT_WEIGHTS and not self.starts_from_weights:
+            raise InputError(
+                f"MODEL.INIT_WEIGHTS are those of prompts, and {cfg.TRAINER.NAME} learns none: "
+                "leave it out"
+            )
 
     def scorer(self) -> Scorer:
         """The function that scores features with the model as it is now."""

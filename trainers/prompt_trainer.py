@@ -57,6 +57,7 @@ class PromptTrainer(MultiLabelTrainer):
 
     default_options = PROMPT_OPTIONS
     model: PromptLearner
+    starts_from_weights = True
 
     # -- what a method defines -------------------------------------------------------------------
 

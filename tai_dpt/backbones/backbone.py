@@ -238,7 +238,7 @@ def _towers(
     else:
         path = Path(given).expanduser()
         name = path.stem
-        if not path.exists() and not _looks_like_path(given):
+        if not given or (not path.exists() and not _looks_like_path(given)):
             raise InputError(f"{unknown('backbone', given, NAMES)}, {_ELSEWHERE}")
     model = build_clip(read_state_dict(path, sha256=sha256), source=str(path))
     return towers_of(model, owned=True), name

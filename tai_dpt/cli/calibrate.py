@@ -218,6 +218,7 @@ def _on_captions(
     from tai_dpt.labels import NounFilter
     from tai_dpt.scoring.calibration import Calibration, calibrate_on_captions
 
+    tagger.need_words_known()
     if not paths:
         kept = tagger.provenance.get("calibration_on_captions")
         if kept is None:

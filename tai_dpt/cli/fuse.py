@@ -109,7 +109,7 @@ def fuse(
         [name, each.prediction, _figure(each.mAP), f"{w:.3g}", each.name]
         for name, each, w in zip(names, components, chosen, strict=True)
     ]
-    told = f"λ = {chosen[1]:g}, {how}" if len(runs) == 2 else f"{source} weights, {how}"
+    told = f"λ = {chosen[1]:g}, {how}" if len(runs) == 2 else f"{how}, weights: {source}"
     rows.append(["fused", "merged", _figure(mean_average_precision(per_class)), "", told])
     headers = ["", "prediction", "mAP", "weight", "scores"]
     answer(tabulate(rows, headers, disable_numparse=True))
@@ -178,6 +178,13 @@ def _weights(
 
     count = len(components)
     if weights == "learned":
+        for run, labelled in zip(components, learn_on, strict=True):
+            theirs, ours = labelled.results.get("trainer"), run.results.get("trainer")
+            if None not in (theirs, ours) and theirs != ours:
+                raise InputError(
+                    f"--learn-on {labelled.name} is of {theirs} and stands where {run.name} does, "
+                    f"which is of {ours}: give them in the order of the runs"
+                )
         first, *others = learn_on
         evaluated = set(components[0].table.ids)
         seen = [image for image in first.table.ids if image in evaluated]

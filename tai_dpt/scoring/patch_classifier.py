@@ -23,6 +23,7 @@ _FIRST_SHARPNESS = 60.0
 _KEPT_PER_CLASS = 512
 PATCH_TEMPERATURE = 500.0
 _LOCAL_WEIGHT = 0.9
+_LEAST_SPREAD = 1e-12  # below it is rounding
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,26 @@ class PatchClassifier:
 
     @classmethod
     def of(cls, surest: SurestPatches, *, setting: PatchSetting) -> PatchClassifier:
-        """Learn from the patches that were kept, then again from those it is sure of."""
+        """Learn from the patches that were kept, then again from those it is sure of.
+
+        Where those are one of each class, they say nothing of how patches differ, and what was
+        learned first stays.
+
+        Raises:
+            InputError: the kept ones are no more than that.
+        """
         features, classes, weights = surest.kept()
         embeddings = surest.embeddings
         first = _estimate(features, classes, weights, embeddings)
+        if first is None:
+            raise InputError(
+                "no two patches of the images differ and show the same class, so there is no "
+                "telling patches apart: give more images"
+            )
         logits = setting.refine_sharpness * first.logits(features)
         confidence, again = logits.softmax(dim=1).max(dim=1)
         sure = _above_own_class(confidence, again, len(embeddings))
-        return _estimate(features[sure], again[sure], confidence[sure], embeddings)
+        return _estimate(features[sure], again[sure], confidence[sure], embeddings) or first
 
     def logits(self, features: Tensor) -> Tensor:
         """(…, C) from patches (…, D)."""
@@ -200,12 +213,12 @@ def _above_own_class(confidence: Tensor, classes: Tensor, count: int) -> Tensor:
 
 def _estimate(
     features: Tensor, classes: Tensor, weights: Tensor, fallback: Tensor
-) -> PatchClassifier:
+) -> PatchClassifier | None:
     """The classifier of patches (K, D), their classes and weights.
 
     ``μ_c`` is the weighted mean, ``t_c`` where class c has no patch; ``Σ`` the covariance of what
     is left; ``Σ⁻¹ ≈ D · pinv((n − 1) Σ + tr(Σ) I)``; ``W_c = Σ⁻¹ μ_c``,
-    ``b_c = −log C − ½ μ_cᵀ Σ⁻¹ μ_c``.
+    ``b_c = −log C − ½ μ_cᵀ Σ⁻¹ μ_c``. None where the patches are the means: ``Σ`` is zero.
     """
     count, width = fallback.shape
     x, w = features.double(), weights.double()
@@ -214,6 +227,8 @@ def _estimate(
     means = torch.where(mass[:, None] > 0, sums / mass.clamp(min=1e-12)[:, None], fallback.double())
     centred = x - means[classes]
     scatter = centred.T @ centred  # (n − 1) Σ
+    if scatter.trace() < _LEAST_SPREAD:
+        return None
     trace = scatter.trace() / max(len(x) - 1, 1)
     inverse = width * torch.linalg.pinv(
         scatter + trace * torch.eye(width, dtype=torch.float64), hermitian=True

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from tai_dpt.errors import InputError
 from tai_dpt.io.shipped import config_path
 from tai_dpt.sweeps.runs import Recipe, Run
 
@@ -30,6 +31,12 @@ def beyond(recipe: Recipe) -> list[Run]:
 def _on_backbone(recipe: Recipe, stem: str) -> list[Run]:
     first = recipe.seeds[0]
     learned = [recipe.run("TaIDPT", stem, "default", seed) for seed in recipe.seeds]
+    taken = learned[0].config
+    if recipe.backbones and taken not in (stem, f"{stem}_{recipe.recipe}"):
+        raise InputError(
+            f"--backbones {stem}: runs on {recipe.dataset} take the config {taken} alone; leave "
+            "it out"
+        )
     backbone = _backbone("TaIDPT", learned[0].config)
 
     def run(trainer: str, seed: int = first, name: str = "", *options: str) -> Run:

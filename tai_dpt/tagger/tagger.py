@@ -288,7 +288,7 @@ class PromptTagger:
         self, captions: Sequence[str], *, kind: str = "merged"
     ) -> NDArray[np.float32]:
         """Class scores (n, C) of captions, as in training."""
-        self._need_words_known()
+        self.need_words_known()
         if kind not in KINDS:
             raise unknown("kind of score", kind, KINDS)
         tokens = self.backbone.tokenize(captions)
@@ -307,7 +307,8 @@ class PromptTagger:
             )
         return self.calibration
 
-    def _need_words_known(self) -> None:
+    def need_words_known(self) -> None:
+        """Raise InputError where captions say nothing to the method."""
         if isinstance(self.method, Patches):
             raise InputError(
                 "this tagger was adapted to images (PIAA) and knows no words: for captions take "
@@ -386,7 +387,7 @@ class PromptTagger:
         """
         columns = self.class_indices(classes)
         self.backbone.need_words("to explain a caption needs")
-        self._need_words_known()
+        self.need_words_known()
         (tokens,) = self.backbone.tokenize([caption])
         features = self.backbone.encode_texts([tokens])
         values = self.method.places(features, self.embeddings, columns)[0].cpu().numpy()  # (N, k)

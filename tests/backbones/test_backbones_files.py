@@ -111,6 +111,7 @@ def refused(path, message: str, **options) -> None:
 
 
 def test_an_unknown_name_lists_the_valid_ones():
+    refused("", "unknown backbone ''; valid: RN50, ")
     refused("RN500", r"unknown backbone 'RN500'; did you mean 'RN50'\? valid: RN50, .*or a path")
     refused("ViT-B/8", r"unknown backbone 'ViT-B/8'; did you mean 'ViT-B/\d+'\?")
     assert "ViT-L/14@336px" in backbone_names()

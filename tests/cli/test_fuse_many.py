@@ -71,6 +71,12 @@ def test_weights_are_learned_on_other_images(tmp_path):
     result = call("fuse", *test, "--weights", "learned", *same)
     assert isinstance(result.exception, InputError)
     assert "is among those that are fused" in str(result.exception)
+    trainers = ["TaIDPT", "CoMC", "PIAA", "CoMC", "TaIDPT", "PIAA"]
+    for folder, trainer in zip([*test, *val], trainers, strict=True):
+        save_results(folder / "results.json", {"trainer": trainer, "config": {}})
+    result = call("fuse", *test, "--weights", "learned", *learn)
+    assert isinstance(result.exception, InputError)
+    assert "is of CoMC and stands where" in str(result.exception)
 
 
 def test_learned_weights_are_no_worse_than_equal_ones():

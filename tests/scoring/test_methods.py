@@ -295,6 +295,17 @@ def test_a_sharp_second_look_still_makes_a_classifier() -> None:
     assert PatchClassifier.fit(texts, [patches], setting=sharp).weight.norm(dim=1).min() > 0
 
 
+def test_patches_that_are_one_of_a_class_do_not_say_how_they_differ() -> None:
+    texts = torch.eye(3)
+    sides = F.normalize(texts + torch.tensor([0.0, 0.1, 0.3]), dim=1)
+    blurred = patch_setting("coco2014")  # sure of one patch of each class: what came first stays
+    found = PatchClassifier.fit(texts, [torch.cat([texts, sides])], setting=blurred)
+    assert found.weight.norm(dim=1).min() > 0
+    assert found.logits(texts).argmax(dim=1).tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match="no two patches of the images differ"):
+        PatchClassifier.fit(texts, [texts.repeat(4, 1)], setting=blurred)
+
+
 def test_the_published_settings_by_name() -> None:
     assert patch_setting("coco2014") == PatchSetting(0.01, 400.0, 80.0)
     with pytest.raises(InputError, match="valid: voc2007, coco2014, nuswide"):

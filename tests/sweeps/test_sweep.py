@@ -269,6 +269,9 @@ def test_beyond_makes_what_chance_does_not_touch_once_and_a_backbone_is_an_optio
         PLANS["beyond"](replace(asked, backbones=("vit_b61",)))
     with pytest.raises(InputError, match="unknown config of TaIDPT ''; valid: "):
         PLANS["beyond"](replace(asked, backbones=("",)))
+    small = replace(asked, dataset="emoji_scenes", recipe="emoji_scenes", backbones=("rn50",))
+    with pytest.raises(InputError, match="runs on emoji_scenes take the config emoji_scenes alone"):
+        PLANS["beyond"](small)
 
 
 def test_what_is_derived_is_refused_as_an_option_of_all_runs(start: Callable[..., Result]) -> None:

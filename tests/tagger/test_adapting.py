@@ -70,8 +70,9 @@ def test_probabilities_follow_what_was_said_before_and_words_are_refused(desk, t
         assert after.calibration.source == SOURCES[3]
         assert after.calibration.positives == tuple(said.sum(0))
     assert "calibration_on_captions" not in after.provenance
-    code, _, err = run("explain", tmp_path / "new", "--text", "a dog")
-    assert code == 2 and "knows no words" in err
+    for asked in (("explain", "--text", "a dog"), ("calibrate", "--images", desk / "photos")):
+        code, _, err = run(asked[0], tmp_path / "new", *asked[1:])
+        assert code == 2 and "knows no words" in err
     assert run("tag", tmp_path / "new", desk / "photos/0.png", "--top", 1)[0] == 0
     assert run("export", tmp_path / "new", "--out", tmp_path / "service")[0] == 0
 

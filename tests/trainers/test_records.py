@@ -243,6 +243,12 @@ def test_a_checkpoint_of_the_public_code_is_evaluated_and_started_from(
     assert results(tmp_path / "evaluated")["epoch"] == 20
 
 
+def test_weights_to_start_from_are_of_prompts(world, tmp_path, capsys) -> None:
+    argv = worlds.arguments(world, "CoMC", tmp_path, "MODEL.INIT_WEIGHTS", tmp_path / "run")
+    assert main(argv) == 2
+    assert "those of prompts, and CoMC learns none" in capsys.readouterr().err
+
+
 # -- divergence ----------------------------------------------------------------------------------
 
 
