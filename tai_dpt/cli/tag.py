@@ -164,6 +164,8 @@ def tag(
     shard = shard or Shard(*distributed.launched())
     if shard.count > 1:
         out = _part(out, shard, format_, launched=launched)
+    if launched:
+        say(f"part {shard} of the images, as RANK and WORLD_SIZE in the environment say")
     found = find_images(images, lists=lists, shard=shard)
     names = found.paths
     if found.left_aside:
