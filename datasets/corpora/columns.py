@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tai_dpt.datasets.corpora.records import called
-from tai_dpt.errors import InputError, shorten
+from tai_dpt.errors import InputError, first_few, shorten
 
 _IMAGE_COLUMNS = ("image_id", "image", "image_name", "file_name", "filename")
 
@@ -29,11 +29,11 @@ def caption_column(name: str, header: Sequence[str], field: str | int) -> tuple[
             f"{name}: no column '{field}'; the first line has: {shorten(', '.join(header), 80)} "
             "(give the column's number from 0 where there is no header)"
         )
-    if header.count(key) > 1:
-        at = ", ".join(str(place) for place, cell in enumerate(header) if cell == key)
+    alike = [at for at, cell in enumerate(header) if cell.casefold() == key.casefold()]
+    if header.count(key) > 1 or (key != field and len(alike) > 1):
         raise InputError(
-            f"{name}: {header.count(key)} columns are called '{key}'; say which by its number "
-            f"from 0 ({at})"
+            f"{name}: {len(alike)} columns are called {first_few(header[at] for at in alike)}; say "
+            f"which by its number from 0 ({first_few(alike)})"
         )
     images = [header.index(key) for key in (called(c, header) for c in _IMAGE_COLUMNS) if key]
     return header.index(key), images[0] if images else -1

@@ -45,6 +45,10 @@ def from_object(item: Any, field: str, place: str) -> Iterator[Record | Bad]:
     if key is None:
         yield Bad(place, f"no field '{field}'; it has: {', '.join(item) or 'none'}")
         return
+    alike = [name for name in item if name.casefold() == key.casefold()]
+    if key != field and len(alike) > 1:
+        yield Bad(place, f"fields {' and '.join(map(repr, alike))}: name the one with the caption")
+        return
     captions = texts_of(item[key])
     if captions is None:
         yield Bad(place, f"field '{key}' is {json.dumps(item[key])[:40]}, not text")

@@ -13,6 +13,7 @@ from tai_dpt.io.reading import read_json, read_yaml
 _CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "implied", "stop")
 _PHRASE_KEYS = ("blocked", "modifiers", "verbs")
 _FILE_KEYS = ("language", *_PHRASE_KEYS)
+_YOLO_KEYS = ("nc", "train", "val")  # beside names, of a number and paths
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
@@ -95,6 +96,10 @@ def _of_other_tools(content: Any, path: Path) -> Any:
     """The names as a list where another tool wrote them, else the content as it is."""
     if isinstance(content, dict):
         key = next((k for k in ("names", "id2label", "categories") if k in content), None)
+        if key is None and any(isinstance(content.get(k), str | int) for k in _YOLO_KEYS):
+            raise InputError(
+                f"{path}: looks like YOLO's data.yaml, and has no names; write them there"
+            )
         if key is None:
             return _by_number(content)
         names = _of_other_tools(content[key], path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.text import read_lines
+from tai_dpt.labels.name_tables import NAMES_HEAD, SEPARATOR, TABLES
 
 _NUMBERED = re.compile(r"(\d+)\s*(?:[.):,;]\s*|\s-\s+|\s)(.*\S)")
 _QUOTED = re.compile(
@@ -16,7 +17,8 @@ _QUOTED = re.compile(
 )
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
-_HEADS = re.compile(r"((class|category)[ _]?)?names?|class(es)?|categor(y|ies)", re.IGNORECASE)
+_NUMBERED_AFTER = re.compile(r"(.*[^\W\d].*?)\s*[\s,;:]\s*(\d+)")
+_WITH_SYNONYMS = re.compile(r"[^:]+:(\s.*)?")
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
 
@@ -24,7 +26,7 @@ def class_lines(path: Path) -> list[str]:
     r"""The names in a text file, one a line.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
-    quoted, bulleted or numbered (from 0 or 1, or rising over five lines), the quotes (and the
+    quoted, bulleted or numbered (from 0 or 1, or rising over five lines; at the ends, too), the quotes (and the
     commas after them), the bullets or the numbers are left out, with a warning, and so is a first
     line such as ``name``, the head of a column.
 
@@ -43,16 +45,19 @@ def class_lines(path: Path) -> list[str]:
         for number, line in read_lines(path)
         if (text := line.strip()) and text != "#" and not text.startswith(("# ", "#\t"))
     ]
+    if listed and SEPARATOR.fullmatch(listed[0][1]):
+        del listed[0]
     if not listed:
         raise InputError(f"{path}: no class names in it; write one name a line")
-    if len(listed) > 2 and _HEADS.fullmatch(listed[0][1]):
+    is_column = len(listed) > (1 if path.suffix.lower() in TABLES else 2)
+    if is_column and NAMES_HEAD.fullmatch(listed[0][1]):
         warnings.warn(
             f"{path}: the first line, {listed[0][1]!r}, is read as the head of a column and no "
             "class; if it is one, put it elsewhere",
             stacklevel=4,
         )
         del listed[0]
-    for read in (_unbulleted, _unquoted, _unnumbered):
+    for read in (_unbulleted, _unquoted, _unnumbered, _unnumbered_after):
         found = read(listed)
         if found is not None:
             listed, what = found
@@ -68,6 +73,11 @@ def class_lines(path: Path) -> list[str]:
         )
     for number, text in listed:
         _check(path, number, text, alone=len(listed) == 1)
+    if len(listed) > 1 and all(_WITH_SYNONYMS.fullmatch(text) for _, text in listed):
+        raise InputError(
+            f"{path}, line {listed[0][0]}: {shorten(listed[0][1])!r} looks like a name and its "
+            "synonyms; call the file .yaml and write 'name: [synonym, synonym]' lines"
+        )
     hashes = [text for _, text in listed if text.startswith("#")]
     if hashes:
         warnings.warn(
@@ -124,10 +134,23 @@ def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
         return None
     counted = [int(match[1]) for _, match in matches if match]
     steps = {after - before for before, after in pairwise(counted)}
-    in_order = counted[0] in (0, 1) and steps == {1}
+    in_order = (counted[0] in (0, 1) and steps == {1}) or (counted[0] == 0 and min(steps) > 0)
     if not in_order and (len(listed) < _MANY or min(steps) < 1):
         return None
     return [(number, match[2]) for number, match in matches if match], "numbers"
+
+
+def _unnumbered_after(listed: _Lines) -> tuple[_Lines, str] | None:
+    """Numbers at the ends count up from 0 or 1; of one name ("level 1") they are a part."""
+    matches = [(number, _NUMBERED_AFTER.fullmatch(text)) for number, text in listed]
+    names = [(number, match[1]) for number, match in matches if match]
+    counted = [int(match[2]) for _, match in matches if match]
+    in_order = counted[:1] in ([0], [1]) and counted == list(
+        range(counted[0], counted[0] + len(listed))
+    )
+    if len(listed) < 2 or not in_order or len({name for _, name in names}) < len(listed):
+        return None
+    return names, "the numbers at the ends"
 
 
 def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
@@ -141,6 +164,11 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list in Python or JSON; write one name a line, "
             "or call the file .json"
+        )
+    if re.match(r"(item|entries)\s*:?\s*\{", text):
+        raise InputError(
+            f"{where}{shorten(text)!r} looks like a label map of TensorFlow; write its names, one "
+            "a line"
         )
     if text.startswith(("- ", "names:", "classes:")):
         raise InputError(f"{where}{shorten(text)!r} looks like YAML; call the file .yaml")

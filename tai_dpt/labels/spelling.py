@@ -26,6 +26,7 @@ _ABBREVIATION = re.compile(  # u.s., p.m., u. s.
 )
 _AND = re.compile(r"\s*'n'\s*|\s+'n\s+")  # salt 'n' pepper, rock'n'roll
 _TITLE = re.compile(r"(?<!\w)(st|dr|mr|mrs|ms|mt|jr|sr|ft)\.")
+_INITIAL = re.compile(rf"(?<!\w)({_LETTER})\.(?=\s+\w)")  # t. rex
 _JOINED_BY_HYPHEN = re.compile(r"(?<=\w)\s*-+\s*(?=\w)")
 _DOTTED_I = "i\u0307"  # what case folding makes of the Turkish capital
 _GLOSS = re.compile(r"\s*[(\[{][^()\[\]{}]*[)\]}]\s*")
@@ -51,7 +52,7 @@ def plain(text: str) -> str:
 
     Unicode's composed form (a letter and its accent are one character, full-width letters are
     plain ones), one apostrophe, one hyphen, spaces for underscores, "and" for "&" and "'n'", no
-    dots in abbreviations ("U.S." is "us") and after titles ("St. Bernard").
+    dots in abbreviations ("U.S." is "us"), after titles ("St. Bernard") and initials ("T. rex").
 
     >>> plain("The U.S. Pepper_Mill")
     'the us pepper mill'
@@ -70,6 +71,7 @@ def plain(text: str) -> str:
     if text.find(".", 0, -1) >= 0:
         text = _ABBREVIATION.sub(lambda match: re.sub(r"[.\s]", "", match[0]), text)
         text = _TITLE.sub(r"\1", text)
+        text = _INITIAL.sub(r"\1", text)
     return text
 
 
@@ -196,6 +198,7 @@ def found_within(phrase: str) -> bool:
     return bool(UNBROKEN.search(phrase) or _HANGUL.search(phrase))
 
 
+_SPELT_OUT = re.compile(r"us|uk|usa|[b-df-hj-np-tv-xz]{2,4}")
 _DIGITS_APART = re.compile(r"\d+|[^\d]+")
 _NO_PARTS = word_set(
     "the and but for with from into onto over under that this his her its their our your was were "
@@ -239,10 +242,21 @@ def _otherwise(phrase: str, *, apart: bool) -> Iterator[list[str]]:
         yield [part for part in parts if part != "."]
     if any(character.isdigit() for character in text):
         yield [piece for part in parts for piece in _DIGITS_APART.findall(part)]
+    if (initials := _initials(parts)) != parts:
+        yield initials
     if len(parts) > 1:
         yield ["".join(parts)]
     elif apart and parts[0].isalpha():
         yield from _split(parts[0])
+
+
+def _initials(parts: list[str]) -> list[str]:
+    """Letters that stand alone as a word ("u s flag"), or short words without vowels and "us" as
+    letters ("t v")."""
+    joined = re.sub(r"(?<!\S)(\w) (?=\w(?!\S))", r"\1", " ".join(parts)).split()
+    if joined != parts:
+        return joined
+    return [c for part in parts for c in (part if _SPELT_OUT.fullmatch(part) else [part])]
 
 
 def _split(word: str) -> Iterator[list[str]]:

@@ -17,6 +17,7 @@ from typing import Any
 from tai_dpt.errors import InputError, first_few, shorten, unknown
 from tai_dpt.labels.name_entries import class_fields
 from tai_dpt.labels.name_lines import class_lines, stated_language
+from tai_dpt.labels.name_tables import class_table
 from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
 
 NAME_STYLES = ("paper", "readable")
@@ -201,8 +202,8 @@ class Vocabulary:
         ``.yaml``, ``.yml`` or ``.json``: a list whose items are names or ``{name, synonyms, …}``;
         a mapping from name to synonyms; or a mapping with such a list under ``classes`` beside
         ``language``, ``blocked``, ``modifiers`` and ``verbs``; other tools' lists, as
-        ``class_fields`` reads them. Any other file: one name a line
-        (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped, but
+        ``class_fields`` reads them. Any other file: a table (see ``class_table``) or one name a
+        line (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped, but
         for ``# language: de``.
 
         Args:
@@ -216,8 +217,10 @@ class Vocabulary:
         path = Path(path)
         if path.suffix.lower() in YAML_ENDINGS:
             return cls(**class_fields(path, names), source=str(path))
+        table = class_table(path)
         return cls(
-            tuple(class_lines(path)),
+            tuple(class_lines(path) if table is None else table),
+            () if table is None else tuple(table.values()),
             language=stated_language(path) or ENGLISH,
             source=str(path),
         )

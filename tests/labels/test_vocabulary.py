@@ -1,6 +1,7 @@
 """Vocabularies: the built-in ones, users' files, and what is said about bad ones."""
 
 import json
+import re
 import warnings
 
 import pytest
@@ -83,6 +84,9 @@ def test_name_lists_with_bom_and_crlf(tmp_path):
         ("\u201cdog\u201d\n\u201ccat\u201d,\n".encode(), ("dog", "cat"), "without quotes"),
         ("\u2022 dog\n* t-shirt\n".encode(), ("dog", "t-shirt"), "without bullets"),
         (b"1 - dog\n2 - cat\n", ("dog", "cat"), "without numbers"),
+        (b"0 dog\n2 cat\n", ("dog", "cat"), "without numbers"),
+        (b"dog 0\ncat\t1\n", ("dog", "cat"), "without the numbers at the ends"),
+        (b"level 1\nlevel 2\n", ("level 1", "level 2"), ""),
     ],
 )
 def test_name_lines(tmp_path, recwarn, content, names, said):
@@ -91,6 +95,43 @@ def test_name_lines(tmp_path, recwarn, content, names, said):
     assert Vocabulary.from_file(path).names == names
     assert bool(recwarn) == bool(said)
     assert all(said in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize(
+    ("text", "synonyms"),
+    [
+        ("id,name\n1,dog\n2,cat\n", ("dog",)),
+        ("sep=;\r\nname;synonyms\r\ndog;puppy, hound\r\ncat;\r\n", ("dog", "puppy", "hound")),
+        ("sep=;\ndog\ncat\n", ("dog",)),
+        ('"Index"\t"Class name"\n0\tdog\n\n1\tcat\n', ("dog",)),
+        ('Name,Aliases\ndog,"puppy, hound"\ncat,\n', ("dog", "puppy", "hound")),
+    ],
+)
+def test_tables_of_classes(tmp_path, text, synonyms):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(text.encode())
+    vocabulary = Vocabulary.from_file(path)
+    assert (vocabulary.names, vocabulary.synonyms) == (("dog", "cat"), (synonyms, ("cat",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.csv", "name,label\na,b\n", "'name' and 'label' may both have the names"),
+        ("c.csv", "/m/1,dog\n/m/2,cat\n", "does not say which column has the names"),
+        ("c.csv", "id,name\n1,dog,x\n", "line 2: 3 columns where the head has 2"),
+        ("c.csv", "id,name\n1,\n", "line 2: no name"),
+        ("c.csv", "id,name\n1,dog\n2,dog\n", "line 3: 'dog' stands there already"),
+        ("c.pbtxt", "item {\n  id: 1\n  name: 'dog'\n}\n", "looks like a label map of TensorFlow"),
+        ("c.txt", "dog: puppy\ncat: kitten\n", "looks like a name and its synonyms"),
+        ("c.yaml", "nc: 3\n", "looks like YOLO's data.yaml, and has no names"),
+    ],
+)
+def test_lists_that_are_none(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        Vocabulary.from_file(path)
 
 
 def test_json_is_a_class_list_too(tmp_path):
@@ -164,7 +205,7 @@ def test_yaml_forms(tmp_path, text):
         ("a.txt", "dog;cat\n", "looks like a list of names"),
         ("a.txt", '"dog", "cat"\n', "looks like a list of names"),
         ("a.txt", "cat\ndog # an animal\n", "line 2: 'dog # an animal' looks like a name and"),
-        ("a.csv", "id,name\n0,dog\n1,cat\n", "line 1: 'id,name' looks like the head of a table"),
+        ("a.txt", "pos,what\n0,dog\n1,cat\n", "'pos,what' looks like the head of a table"),
         ("a.txt", "n01440764 tench\n", "begins with a WordNet id"),
         ("a.txt", "dog " * 2_500_000, "more than 200: no name of a class"),
     ],
