@@ -77,7 +77,7 @@ def caption_files(files: Sequence[PathLike]) -> list[Path]:
     """The files, and those that match in place of a pattern, by name.
 
     Raises:
-        InputError: there are none, or one does not exist.
+        InputError: there are none, one does not exist, or is there twice.
     """
     if not files:
         raise InputError("no caption files given")
@@ -91,6 +91,9 @@ def caption_files(files: Sequence[PathLike]) -> list[Path]:
             paths += map(Path, found)
         else:
             raise InputError(f"no caption file matches '{file}'")
+    for at, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:at]}:
+            raise InputError(f"{path} is given twice, by itself or by a pattern: leave one out")
     return paths
 
 

@@ -147,7 +147,7 @@ def tag(
     as_json = asked_for(JSON) and out is None and format_ != "xmp"
     if as_json and format_ is not None:
         raise InputError(f"--json and --format {format_} contradict each other; --out takes both")
-    format_ = format_ or _format_of(out)
+    format_ = _format_of(out, format_)
     if format_ == "xmp" and (out or resume or overwrite):
         raise InputError(
             "--format xmp writes beside the images: leave out --out, --resume and --overwrite; an "
@@ -301,18 +301,22 @@ def _part(out: Path | None, shard: Shard, format_: str, *, launched: bool) -> Pa
     return part_of(out, shard)
 
 
-def _format_of(out: Path | None) -> str:
-    """The format that a file's ending says.
+def _format_of(out: Path | None, asked: str | None) -> str:
+    """The format that was asked for, else the one that a file's ending says.
 
     Raises:
-        InputError: it says none, as .xlsx does.
+        InputError: it says none, as .xlsx does, or another one than was asked for.
     """
     if out is None:
-        return "table"
-    if out.suffix.lower() not in _ENDINGS:
+        return asked or "table"
+    ending = out.suffix.lower()
+    said = _ENDINGS.get(ending)
+    if asked is None and said is None:
         known = ", ".join(_ENDINGS)
         raise InputError(
             f"--out {out}: the ending says no format that can be written; take one of {known}, or "
             f"add --format {'|'.join(FORMATS)}"
         )
-    return _ENDINGS[out.suffix.lower()]
+    if asked and said and asked != said and (asked, ending) != ("coco", ".json"):
+        raise InputError(f"--out {out} is called as {said} is, and --format says {asked}")
+    return asked or said or "table"

@@ -13,7 +13,7 @@ from pydantic import Field
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import shown
 from tai_dpt.io.parquet import pyarrow
-from tai_dpt.io.reading import OpenRecord, checked, read_json
+from tai_dpt.io.reading import Count, Finite, OpenRecord, checked, read_json
 
 Records = Callable[[], Iterable[dict[str, Any]]]  # the images, as often as they are asked for
 
@@ -45,10 +45,12 @@ def check_packages(format_: str) -> None:
 # -- Parquet: a row a tag, and an empty one for an image without any -------------------------------
 
 
+_COLUMNS = {"image": "string", "class": "string", "probability": "float32", "score": "float32"}
+
+
 def _write_parquet(records: Records, stream: IO[bytes], _: Sequence[str]) -> None:
     pa = pyarrow()
-    numbers = [(name, pa.float32()) for name in ("probability", "score")]
-    schema = pa.schema([("image", pa.string()), ("class", pa.string()), *numbers])
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in _COLUMNS.items()])
     rows = (
         {"image": shown(record["image"]), **label}
         for record in records()
@@ -62,7 +64,11 @@ def _write_parquet(records: Records, stream: IO[bytes], _: Sequence[str]) -> Non
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
         table = pyarrow("pyarrow.parquet").read_table(path)
-        rows = table.select(["image", "class", "probability", "score"]).to_pylist()
+        rows = table.select(list(_COLUMNS)).to_pylist()
+        if any(
+            table.schema.field(n).type != pyarrow().type_for_alias(k) for n, k in _COLUMNS.items()
+        ):
+            raise ValueError("its columns have other types")
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own are ValueErrors
         problem = str(error).splitlines()[0]
         raise InputError(f"{path} is no Parquet file of tags ({problem}); start afresh") from None
@@ -76,14 +82,14 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
 class _Annotation(OpenRecord):
     image_id: int
     category_id: int
-    score: float
+    score: Finite
 
 
 class _Image(OpenRecord):
     id: int
     file_name: str
-    width: int
-    height: int
+    width: Count
+    height: Count
 
 
 class _Category(OpenRecord):

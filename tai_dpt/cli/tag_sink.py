@@ -89,6 +89,11 @@ class FileSink:
             self.done = finished_images(self.part, self.lines)
         elif resume and out.exists():
             if self.format in WHOLE:
+                if not os.fstat(self.lock.fileno()).st_size:
+                    raise InputError(
+                        f"{out} was not written by tag ({Path(self.lock.name).name} is missing): "
+                        "choose another --out, or add --overwrite to start anew"
+                    )
                 with atomic_write(self.part, "w", encoding="utf-8") as stream:
                     stream.writelines(f"{json_text(r)}\n" for r in WHOLE[self.format].read(out))
                 self.done = finished_images(self.part, self.lines)
@@ -212,10 +217,11 @@ def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
     for name, value in made_by.items():
         there = before.get(name) if isinstance(before, dict) else None
         if there != value:
-            what = {"tagger.json": "another tagger", "images": "other images"}.get(
-                name, f"{name} {there}"
+            what = {"tagger.json": "with another tagger", "images": "with other images"}.get(
+                name, f"with {name} {there}"
             )
+            what = f"without {name}" if there is None and name in before else what
             raise InputError(
-                f"{out} was written with {what}: --resume goes on with the same only; choose "
+                f"{out} was written {what}: --resume goes on with the same only; choose "
                 "another --out, or add --overwrite to start anew"
             )

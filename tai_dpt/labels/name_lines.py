@@ -26,9 +26,9 @@ def class_lines(path: Path) -> list[str]:
     r"""The names in a text file, one a line.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
-    quoted, bulleted or numbered (from 0 or 1, or rising over five lines; at the ends, too), the quotes (and the
-    commas after them), the bullets or the numbers are left out, with a warning, and so is a first
-    line such as ``name``, the head of a column.
+    quoted, bulleted or numbered (from 0 or 1, or rising over five lines; at the ends, too), the
+    quotes (and the commas after them), the bullets or the numbers are left out, with a warning, and
+    so is a first line such as ``name``, the head of a column.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.

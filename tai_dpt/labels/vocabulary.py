@@ -203,8 +203,8 @@ class Vocabulary:
         a mapping from name to synonyms; or a mapping with such a list under ``classes`` beside
         ``language``, ``blocked``, ``modifiers`` and ``verbs``; other tools' lists, as
         ``class_fields`` reads them. Any other file: a table (see ``class_table``) or one name a
-        line (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped, but
-        for ``# language: de``.
+        line (see ``class_lines``); blank lines and comments, which begin with ``# ``, are skipped,
+        but for ``# language: de``.
 
         Args:
             names: "paper" takes each class's ``name``, "readable" its ``readable`` where given.

@@ -18,6 +18,7 @@ from tai_dpt.backbones import has_name
 from tai_dpt.backbones.precision import AUTO
 from tai_dpt.datasets.captions_only import PlainCaptions
 from tai_dpt.datasets.corpora import LabelledCorpus
+from tai_dpt.datasets.corpora.readers import caption_files
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.shipped import backbone_file
@@ -118,8 +119,8 @@ class _Fitting(MultiLabelTrainer):
         if self.held_out.saturated:
             warnings.warn(
                 "every caption names every class, so captions cannot say what an image without one "
-                "looks like: the prompts stay as they started and there are no probabilities; name "
-                "more classes, or calibrate on labelled images ('tai-dpt calibrate --labelled')",
+                "looks like: no text tells them apart and there are no probabilities; name more "
+                "classes, or calibrate on labelled images ('tai-dpt calibrate --labelled')",
                 stacklevel=2,
             )
         loader = super().build_train_loader()
@@ -234,9 +235,9 @@ class Tagger(PromptTagger):
         texts: list[str] | None = None
         files: list[str] = []
         if isinstance(captions, str | os.PathLike):
-            files = [_caption_file(captions)]
+            files = _caption_files([captions])
         elif captions and all(isinstance(path, os.PathLike) for path in captions):
-            files = [_caption_file(path) for path in captions]
+            files = _caption_files(captions)
         elif captions is not None:
             texts = _texts(captions)
         cfg = _configuration(files, backbone, method, config, options, seed, log_folder or "")
@@ -306,7 +307,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
 
 
 def _configuration(
-    caption_files: Sequence[str],
+    files: Sequence[str],
     backbone: PathLike,
     method: str,
     config: PathLike | None,
@@ -339,7 +340,7 @@ def _configuration(
     cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
     cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
     cfg.MODEL.BACKBONE.NAME = backbone_file(backbone)
-    cfg.DATASET.CORPUS.FILES = list(caption_files)
+    cfg.DATASET.CORPUS.FILES = list(files)
     check_options(cfg)
     cfg.freeze()
     return cfg
@@ -368,8 +369,5 @@ def _texts(captions: Iterable[object]) -> list[str]:
     return list(filter(None, texts))
 
 
-def _caption_file(path: PathLike) -> str:
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise InputError(f"no such caption file: {path}")
-    return str(file)
+def _caption_files(paths: Iterable[Any]) -> list[str]:
+    return [str(path) for path in caption_files([Path(path).expanduser() for path in paths])]

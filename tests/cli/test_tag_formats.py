@@ -195,3 +195,21 @@ def test_exiftool_reads_the_keywords(tmp_path):
 def test_any_name_is_xml(tmp_path):
     (tmp_path / "a.xmp").write_bytes(xmp(WORDS))
     assert keywords(tmp_path / "a.xmp") == [word.replace("\x07", " ") for word in WORDS]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("tags.json", '{"images": [], "categories": []}'), ("tags.parquet", "x")]
+)
+def test_nothing_is_added_to_a_file_of_others(desk, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    arguments = ("tag", desk / "tagger", desk / "photos", "--out", tmp_path / name, "--resume")
+    code, _, err = run(*arguments, "--format", {"tags.json": "coco"}.get(name, "parquet"))
+    assert code == 2 and "was not written by tag" in err
+    assert (tmp_path / name).read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_ending_of_another_format_is_refused(desk, tmp_path):
+    arguments = ("tag", desk / "tagger", desk / "photos", "--format", "coco", "--out")
+    code, _, err = run(*arguments, tmp_path / "tags.parquet")
+    assert code == 2 and "is called as parquet is, and --format says coco" in err
