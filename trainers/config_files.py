@@ -43,6 +43,9 @@ def merge_file(cfg: CfgNode, path: PathLike) -> None:
 
 def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
     """Merge KEY, VALUE, KEY, VALUE, …; text is read as Python where it can be."""
+    flags = [str(word) for word in pairs if str(word).startswith("--")]
+    if flags:
+        raise InputError(f"flags go before the first KEY VALUE pair: {' '.join(flags)}")
     if len(pairs) % 2:
         raise InputError(f"options come in KEY VALUE pairs; {pairs[-1]!r} stands alone")
     settings = {str(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}

@@ -7,6 +7,7 @@ are lines on stderr. A command's function prints for people with ``answer`` (the
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -48,10 +49,10 @@ class Command(click.Command):
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's; complains of an option that takes one value and was given two.
+        """As click's; complains of an option that takes one value and was given two, and of NaN.
 
         Raises:
-            click.UsageError: with the option and how often it was given.
+            click.UsageError: with the option and how often it was given, or its value.
         """
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         for option in () if ctx.resilient_parsing else order:
@@ -62,7 +63,12 @@ class Command(click.Command):
                     "leave out all but one",
                     ctx,
                 )
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                option = next(p for p in self.params if p.name == name)
+                raise click.BadParameter(f"{value} is no number to work with", ctx, option)
+        return rest
 
     def invoke(self, ctx: click.Context) -> None:
         """Run it, and print what it returns where JSON is asked for."""

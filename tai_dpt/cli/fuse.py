@@ -13,7 +13,7 @@ from tai_dpt.cli.command import command
 from tai_dpt.cli.options import RECTIFICATIONS, overwrite_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import written_together
-from tai_dpt.io.console import JSON, answer, asked_for
+from tai_dpt.io.console import JSON, answer, asked_for, shown
 from tai_dpt.io.output import check_output, check_output_folder
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def fuse(
     per_class = average_precisions(fused.merged, fused.labels, ignore=components[0].ignore)
     names = ["text", "image"] if len(runs) == 2 else [str(k + 1) for k in range(len(runs))]
     rows = [
-        [name, each.prediction, _figure(each.mAP), f"{w:.3g}", each.name]
+        [name, each.prediction, _figure(each.mAP), f"{w:.3g}", shown(each.name)]
         for name, each, w in zip(names, components, chosen, strict=True)
     ]
     told = f"λ = {chosen[1]:g}, {how}" if len(runs) == 2 else f"{how}, weights: {source}"

@@ -287,6 +287,14 @@ def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:
     for key in extra[::2]:
         if key in own:
             raise InputError(f"{key} is set by the sweep itself")
+    if extra:
+        from tai_dpt.trainers.config import default_config
+        from tai_dpt.trainers.config_files import merge_pairs
+        from tai_dpt.trainers.option_ranges import check_options
+
+        cfg = default_config()
+        merge_pairs(cfg, extra)
+        check_options(cfg)
 
 
 def _short(path: Path) -> str:

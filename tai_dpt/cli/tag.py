@@ -21,7 +21,7 @@ from tai_dpt.cli.tag_output import FORMATS, Tag, record
 from tai_dpt.cli.tag_sink import FileSink, Sidecars, part_of
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
-from tai_dpt.io.console import JSON, asked_for, bar, say, shown
+from tai_dpt.io.console import JSON, as_text, asked_for, bar, say, shown
 from tai_dpt.io.image_files import Shard, find_images
 from tai_dpt.io.output import check_output
 from tai_dpt.io.tar_images import TarImage
@@ -209,7 +209,8 @@ def tag(
             overwrite=overwrite,
             width=width,
         )
-    rest = [name for name in names if name not in sink.done]
+    # Parquet and COCO have names as text
+    rest = [name for name in names if sink.done.isdisjoint((name, as_text(name)))]
     if sink.done:
         what = "done already" if out else "have a sidecar, which stays as it is"
         say(f"{out or 'xmp'}: {len(names) - len(rest):,} of {len(names):,} {what}")

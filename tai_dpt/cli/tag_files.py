@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 from pydantic import Field
 
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import shown
+from tai_dpt.io.console import as_text
 from tai_dpt.io.parquet import pyarrow
 from tai_dpt.io.reading import Count, Finite, OpenRecord, checked, read_json
 
@@ -52,7 +52,7 @@ def _write_parquet(records: Records, stream: IO[bytes], _: Sequence[str]) -> Non
     pa = pyarrow()
     schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in _COLUMNS.items()])
     rows = (
-        {"image": shown(record["image"]), **label}
+        {"image": as_text(record["image"]), **label}
         for record in records()
         for label in record["labels"] or [{}]
     )
@@ -110,7 +110,7 @@ def _write_coco(records: Records, stream: IO[bytes], classes: Sequence[str]) -> 
     images = (
         {
             "id": number,
-            "file_name": record["image"],
+            "file_name": as_text(record["image"]),
             "width": record["width"],
             "height": record["height"],
         }

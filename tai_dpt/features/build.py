@@ -419,5 +419,5 @@ def _check_limit(name: str, nbytes: int, max_bytes: int | None) -> None:
         raise _NoRoom(
             f"{name}: the store takes {format_bytes(nbytes)}, over the limit of"
             f" {format_bytes(max_bytes)}",
-            'raise the limit, or encode without keeping (cache="off")',
+            "raise the limit (FEATURES.MAX_GB), or encode without keeping (FEATURES.CACHE off)",
         )

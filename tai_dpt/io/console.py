@@ -28,7 +28,7 @@ def one_line_warnings() -> Iterator[None]:
     """Warnings as a line on stderr, without the place in the code that raised them."""
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        say(f"warning: {message}")
+        say(f"warning: {one_line(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -54,9 +54,19 @@ def answer(text: str) -> None:
         click.echo(text)
 
 
-def shown(name: str) -> str:
-    """A file name as it can be printed: bytes that are no text become �."""
+def one_line(text: str) -> str:
+    """A text with blanks for the line breaks that a file's name may bring into it."""
+    return " ".join(text.splitlines())
+
+
+def as_text(name: str) -> str:
+    """A file name without the bytes that are no text, which become �."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def shown(name: str) -> str:
+    """A file name, or a line with one in it, as it can be printed in a line."""
+    return one_line(as_text(name))
 
 
 def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:

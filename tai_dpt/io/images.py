@@ -266,10 +266,10 @@ def _scale(image: Image.Image) -> tuple[float, float]:
     """The lowest and the highest value of a deep image; of 16 bits those that they can hold."""
     if image.mode.startswith("I;16") or image.format == "PNG":
         return 0, 65_535
-    extremes = [
-        (float(values.min()), float(values.max()))
-        for values in (_numbers(image.crop(box)) for box in _strips(image))
-    ]
+    strips = [image.crop(box) for box in _strips(image)]
+    if not any(np.isfinite(np.asarray(strip)).any() for strip in strips):
+        raise ValueError("none of its values is a finite number")
+    extremes = [(float(values.min()), float(values.max())) for values in map(_numbers, strips)]
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 

@@ -44,6 +44,8 @@ def beyond(groups: Sequence[Group], expected: int) -> list[Table]:
         ]
         remarks: list[str] = []
         rows += _published(dataset, mine, columns, remarks)
+        if not rows:
+            continue
         if rows[-1].published:
             remarks.append(_NOT_COMPARED)
         several = len({backbone for backbone, _ in columns}) > 1

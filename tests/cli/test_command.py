@@ -173,3 +173,10 @@ def test_json_is_one_document_and_quiet_is_quiet(name, desk, request, monkeypatc
     assert (code, err) == (1 if name == "check-data" else 0, "")
     document = json.loads(out)
     assert key in document if key else isinstance(document, list)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_an_option_takes_finite_numbers(number):
+    code, _, err = run("rescore", "r", "--rectify", "softmax", "--sharpness", number)
+    assert code == 2
+    assert f"--sharpness': {number} is no number to work with" in err

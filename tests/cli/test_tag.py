@@ -154,6 +154,24 @@ def test_names_that_are_no_text(desk, tmp_path) -> None:
         assert b"caf" in out.read_bytes()
     record = json.loads((tmp_path / "tags.jsonl").read_text())
     assert os.fsencode(record["image"]) == name
+    for out in (tmp_path / "tags.parquet", tmp_path / "coco.json"):
+        coco = ("--format", "coco") if out.name == "coco.json" else ()
+        arguments = ("tag", desk / "tagger", tmp_path, "--top", 1, "--out", out, *coco)
+        assert run(*arguments)[0] == 0
+        code, _, err = run(*arguments, "--resume")
+        assert (code, "1 of 1 done already" in err) == (0, True), err
+
+
+def test_a_name_with_a_line_break_is_told_in_one_line(desk, tmp_path) -> None:
+    (tmp_path / "not\nan image.png").write_text("x")
+    photo(tmp_path / "a\nb.png")
+    code, out, err = run("tag", desk / "tagger", tmp_path, "--top", 1)
+    assert code == 3
+    assert "not an image.png: cannot be read" in err
+    assert len(out.splitlines()) == 1
+    code, _, err = run("adapt", desk / "tagger", tmp_path, "--out", tmp_path / "adapted")
+    assert code == 0, err
+    assert "not an image.png: cannot be read" in err
 
 
 def test_a_closed_pipe_is_no_traceback(desk) -> None:

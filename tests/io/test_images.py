@@ -55,6 +55,12 @@ def test_what_is_no_number_is_black(tmp_path):
     assert (seen[0, 0], seen[1, 1], seen[2, 2]) == (0, 0, 128)
 
 
+def test_an_image_of_infinite_values_alone_is_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), np.inf, np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(InputError, match="none of its values is a finite number"):
+        pixels(tmp_path / "x.tif")
+
+
 def test_16_bit_gray_with_a_transparent_value(tmp_path):
     Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "x.png")
     content = (tmp_path / "x.png").read_bytes()

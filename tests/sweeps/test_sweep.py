@@ -412,6 +412,8 @@ def test_a_data_set_without_a_recipe_says_so(tmp_path: Path) -> None:
         (["OPTIM.LR"], {}, "options come in KEY VALUE pairs; 'OPTIM.LR' stands alone"),
         (["--dryrun"], {}, "'--dryrun' is neither an option of the sweep nor a KEY"),
         (["SEED", "2"], {}, "SEED is set by the sweep itself"),
+        (["OPTIM.FOO", "2"], {}, "unknown config key 'OPTIM.FOO'"),
+        (["OPTIM.LR", "-1"], {}, "OPTIM.LR is -1.0; valid: at least 0"),
         ([], {"SEEDS": "1 two"}, "SEEDS: 'two' is not a seed"),
         (["--seeds", ""], {}, "SEEDS: '' is not a seed"),
         ([], {"DATA": "/no/where"}, "DATA: there is no folder /no/where"),
