@@ -302,8 +302,10 @@ class MultiLabelTrainer(ParallelTrainer):
         split = split or self.cfg.TEST.SPLIT
         loader = self.val_loader if split == "val" else self.test_loader
         if loader is None:
+            shown = self.cfg.DATASET.EVAL_IMAGES == "any_positive"
+            which = " that show a class (DATASET.EVAL_IMAGES any_positive)" if shown else ""
             raise InputError(
-                f"dataset '{self.cfg.DATASET.NAME}' has no {split} images to evaluate on"
+                f"dataset '{self.cfg.DATASET.NAME}' has no {split} images to evaluate on{which}"
             )
         self.set_model_mode("eval")
         scorer = self.rectified_scorer()

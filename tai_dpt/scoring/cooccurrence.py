@@ -62,13 +62,13 @@ def often_includes_prompts(names: Sequence[str], with_them: Sequence[Sequence[in
     """The prompts of DualPrompt (ICLR 2026): what often stands beside a class is said too.
 
     >>> often_includes_prompts(["fork", "knife", "sky"], [[1], [0], []])[::2]
-    ['a photo of a fork that often includes a knife.', 'a photo of a sky.']
+    ['A photo of a fork often includes a knife', 'A photo of a sky']
     """
     prompts = []
     for name, others in zip(names, with_them, strict=True):
         beside = ", ".join(f"a {names[other]}" for other in others)
-        often = f" that often includes {beside}" if beside else ""
-        prompts.append(f"a photo of a {name}{often}.")
+        often = f" often includes {beside}" if beside else ""
+        prompts.append(f"A photo of a {name}{often}")
     return prompts
 
 

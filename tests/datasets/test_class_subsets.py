@@ -113,3 +113,13 @@ def test_a_run_on_the_novel_classes(tmp_path, images):
     assert len(table.class_names) == 16
     wanted = showing if images == "any_positive" else {i["id"] for i in instances["images"]}
     assert {int(i) for i in table.ids} == wanted
+
+
+def test_images_that_show_a_class_where_nothing_is_labelled(tmp_path, capsys):
+    worlds.write_world(tmp_path)
+    argv = worlds.arguments(
+        tmp_path, "ZSCLIP", tmp_path / "o", "DATASET.EVAL_IMAGES", "any_positive"
+    )
+    argv[argv.index("--dataset-config-file") + 1] = str(worlds.write_unlabelled(tmp_path))
+    assert main(argv) == 2
+    assert "no test images to evaluate on that show a class" in capsys.readouterr().err

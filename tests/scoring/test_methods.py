@@ -181,9 +181,9 @@ def test_companions_by_hand() -> None:
     assert companions(frequencies, at_least=0.05, most=1) == [[1], [0], [0]]
     assert pairs_of([[1, 2], [0], [0]]) == [(0, 1), (0, 2)]
     assert often_includes_prompts(["dog", "ball", "sky"], [[1, 2], [], []]) == [
-        "a photo of a dog that often includes a ball, a sky.",
-        "a photo of a ball.",
-        "a photo of a sky.",
+        "A photo of a dog often includes a ball, a sky",
+        "A photo of a ball",
+        "A photo of a sky",
     ]
 
 
