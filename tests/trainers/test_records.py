@@ -194,15 +194,6 @@ def test_flags_that_would_do_nothing_are_refused(world, tmp_path, capsys, flags)
     assert "--model-dir" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("trainer", ["CoMC", "ZSCLIP", "DualPrompt"])
-def test_prompts_to_start_from_are_refused_where_none_are_learned(
-    world, tmp_path, capsys, trainer
-) -> None:
-    options = ("MODEL.INIT_WEIGHTS", tmp_path)
-    assert main(worlds.arguments(world, trainer, tmp_path / "run", *options)) == 2
-    assert f"{trainer} learns none" in capsys.readouterr().err
-
-
 def test_flags_after_the_options_are_one_line(world, tmp_path, capsys) -> None:
     argv = [*worlds.arguments(world, "ZSCLIP", tmp_path / "run"), "--eval-only"]
     assert main(argv) == 2
