@@ -116,6 +116,7 @@ CALLS = {
     "check-data": ("--root DATA voc2007", "to_do"),
     "completion": ("bash", "script"),
     "get-data": ("voc2007 --root OUT --dry-run", "to_fetch"),
+    "reproduce": ("table1 emoji_scenes --dry-run", "table1"),
     "grow-vocabulary": ("voc2007", "classes"),
     "label": ("DESK/captions.txt --classes coco2014", ""),
     "corpus": ("--captions DESK/captions.txt --classes DESK/classes.txt", "learned_from"),
