@@ -20,7 +20,16 @@ CAPTIONS = [
     "nothing to see here",
 ] * 40
 # a few steps: what is learned does not matter here
-OPTIONS = ["OPTIM.MAX_EPOCH", 2, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory"]
+OPTIONS = [
+    "TRAINER.TAIDPT.PREC",
+    "fp32",
+    "OPTIM.MAX_EPOCH",
+    2,
+    "TRAINER.TAIDPT.N_CTX",
+    2,
+    "FEATURES.CACHE",
+    "memory",
+]
 
 
 def weight_file(folder: Path) -> Path:
