@@ -288,7 +288,7 @@ def test_a_german_tagger_is_fitted_calibrated_and_put_to_use_by_commands(multili
         assert code == 0, said
     code, written, said = run_command("tag", tagger, *photos, "--top", 2, "--json")
     assert code == 0, said
-    tagged = [json.loads(line) for line in written.splitlines()]
+    tagged = json.loads(written)
     assert len(tagged) == 4
     named = {label["class"] for line in tagged for label in line["labels"]}
     assert named <= {"Hund", "Auto", "Straße"} and named
