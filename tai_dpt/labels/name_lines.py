@@ -17,7 +17,6 @@ _QUOTED = re.compile(
 )
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
-_NUMBERED_AFTER = re.compile(r"(.*[^\W\d].*?)\s*[\s,;:]\s*(\d+)")
 _WITH_SYNONYMS = re.compile(r"[^:]+:(\s.*)?")
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
@@ -142,15 +141,25 @@ def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
 
 def _unnumbered_after(listed: _Lines) -> tuple[_Lines, str] | None:
     """Numbers at the ends count up from 0 or 1; of one name ("level 1") they are a part."""
-    matches = [(number, _NUMBERED_AFTER.fullmatch(text)) for number, text in listed]
-    names = [(number, match[1]) for number, match in matches if match]
-    counted = [int(match[2]) for _, match in matches if match]
+    matches = [(number, _number_at_end(text)) for number, text in listed]
+    names = [(number, match[0]) for number, match in matches if match]
+    counted = [match[1] for _, match in matches if match]
     in_order = counted[:1] in ([0], [1]) and counted == list(
         range(counted[0], counted[0] + len(listed))
     )
     if len(listed) < 2 or not in_order or len({name for _, name in names}) < len(listed):
         return None
     return names, "the numbers at the ends"
+
+
+def _number_at_end(text: str) -> tuple[str, int] | None:
+    """A name and the number behind it, as in "dog 0" or "dog: 0"; no regular expression, which
+    takes the square of a line's length to find that there is none."""
+    before = text.rstrip("0123456789")
+    name = before.rstrip(" \t,;:")
+    digits = text[len(before) :]
+    named = 0 < len(name) < len(before) and any(map(str.isalpha, name))
+    return (name, int(digits)) if named and 0 < len(digits) < 10 else None
 
 
 def _check(path: Path, number: int, text: str, *, alone: bool) -> None:

@@ -228,17 +228,16 @@ def test_the_view_of_fit_and_calibrate_is_kept(desk, tmp_path) -> None:
     assert Tagger.load(tmp_path / "fitted").preprocessing.view == "whole"
 
 
-def test_a_name_that_is_a_formula_is_text_and_known_again(desk, tmp_path) -> None:
+def test_a_name_that_is_a_formula_is_text_and_known_again(desk, tmp_path, monkeypatch) -> None:
     path, out = tmp_path / "=1+1,x.png", tmp_path / "tags.csv"
     photo(path, seed=1)
     photo(tmp_path / "b.png", seed=2)
     arguments = ("--format", "csv", "--out", out, "--top", 1)
     names = ("=1+1,x.png", "b.png")
-    command = [sys.executable, "-m", "tai_dpt", "tag", str(desk / "tagger"), *names]
-    command += map(str, arguments)
+    monkeypatch.chdir(tmp_path)
     for more in ([], ["--resume"]):
-        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        code, _, said = run("tag", desk / "tagger", *names, *arguments, *more)
+        assert code == 0, said
         rows = list(csv.reader(out.read_text().splitlines()))
         assert [row[0] for row in rows] == ["image", "'=1+1,x.png", "b.png"]
 

@@ -121,6 +121,14 @@ _PARTIAL = _COMMON | {
 # there cutout is no name of its own: it comes with the crop
 _VIEWS = ["random_resized_crop", "cutout", "MLC_Policy", "random_flip", "normalize"]
 PUBLISHED = {
+    "ZSCLIP/rn50": {
+        "DATALOADER.TEST.BATCH_SIZE": 100,
+        "DATALOADER.NUM_WORKERS": 8,
+        "INPUT.SIZE": [],  # the backbone's own
+        "INPUT.TRANSFORMS_TEST": [],
+        "MODEL.BACKBONE.NAME": "RN50",
+        "TRAINER.ZSCLIP.PREC": "fp32",  # there fp16 on CUDA: REPRODUCE.md says so
+    },
     "DualCoOp/rn101_own_loader": {  # of DualCoOp's own COCO loader
         "INPUT.TRANSFORMS": ["cutout", "randaugment", "normalize"],
         "INPUT.CUTOUT_FACTOR": 0.5,
