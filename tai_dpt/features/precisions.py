@@ -23,7 +23,7 @@ class Precision:
         dtype: of the stored numbers.
         scaled: each row is ``round(x / s)`` with ``s = max |x| / 127`` behind it, in half
             precision as two of its bytes. No element is off by more than ``s / 2`` and the
-            rounding of ``s``.
+            rounding of ``s``, which is that of normal numbers for rows of length 1.
     """
 
     name: PrecisionName

@@ -114,7 +114,7 @@ def test_resume_does_not_mix_rules(desk, tmp_path):
     arguments = ("tag", desk / "tagger", desk / "photos/0.png", "--out", tmp_path / "a.csv")
     assert run(*arguments)[0] == 0
     code, _, err = run(*arguments, "--resume", "--rectify", "centre")
-    assert code == 2 and "was written with --rectify None" in err
+    assert code == 2 and "was written without --rectify: --resume goes on with the same only" in err
 
 
 def test_calibrate_keeps_the_rule_it_was_given(desk, mine):
