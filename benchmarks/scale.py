@@ -30,12 +30,12 @@ from benchmarks.common import (
     side_by_side,
 )
 from benchmarks.step import OurTraining
-from tai_dpt.datasets.corpora import parallel
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.readers import read_captions
 from tai_dpt.datasets.corpora.sampling import Keep
 from tai_dpt.features import Features
 from tai_dpt.features.precisions import PRECISIONS
+from tai_dpt.io.cores import usable_cores
 from tai_dpt.io.shipped import shipped_data
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
@@ -166,7 +166,7 @@ def classes_part(section: Section, quick: bool) -> tuple[list[int], list[float]]
 
 def captions_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
     counts = [2_000, 4_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000]
-    cores = parallel.usable_cores()
+    cores = usable_cores()
     own = _here if quick else in_own_process
     rows, times = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -39,8 +39,6 @@ _JOINTS = (" and ", " next to ", " in front of ", " beside ", " with ", " near "
 class PlainCaptions(MultiLabelDataset):
     """Classes and captions, no images."""
 
-    naming_fraction: float  # of the captions, those that name a class; set by ``hold_out``
-
     def __init__(
         self,
         cfg: CfgNode,
@@ -83,16 +81,15 @@ class PlainCaptions(MultiLabelDataset):
         With fewer than ``least`` captions none is taken out: those that are learned from serve.
         """
         corpus = self.corpus
-        captions = len(corpus) - corpus.templates
-        self.naming_fraction = captions / max(captions + corpus.dropped, 1)
-        if captions < least:
-            return corpus.subset(np.arange(captions))
-        draw = np.random.default_rng(max(self.cfg.SEED, 0)).permutation(captions)
-        held = np.sort(draw[: min(round(captions * share), most)])
+        captions = corpus.captions
+        if len(captions) < least:
+            return captions
+        draw = np.random.default_rng(max(self.cfg.SEED, 0)).permutation(len(captions))
+        held = np.sort(draw[: min(round(len(captions) * share), most)])
         keep = np.setdiff1d(np.arange(len(corpus)), held)
         kept = corpus.subset(keep)
         self._corpus = dataclasses.replace(kept, dropped=corpus.dropped)
-        return corpus.subset(held)
+        return captions.subset(held)
 
 
 def written_captions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from yacs.config import CfgNode
 
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.cores import usable_cores
 from tai_dpt.io.images import read_image
 
 TEST_TRANSFORMS = ("resize", "center_crop", "normalize")
@@ -145,12 +145,6 @@ def read_batches(
     return DataLoader(
         _ImageFiles(items, read),
         batch_sampler=batches,
-        num_workers=max(0, min(workers, len(batches) - 1, _usable_cores())),
+        num_workers=max(0, min(workers, len(batches) - 1, usable_cores())),
         collate_fn=list,
     )
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -237,16 +237,20 @@ class MultiLabelTrainer(ParallelTrainer):
         )
 
     def before_train(self) -> None:
-        """Encode what is lacking, so that no image, disk or folder stops the run later.
+        """Refuse an output folder that holds another run, before any work.
 
         Raises:
-            InputError: the output folder holds another run, or features cannot be made or kept.
+            InputError: the output folder holds another run.
         """
         check_training(self.cfg)
         super().before_train()
 
     def prepare_data(self) -> None:
-        """Encode what is lacking of all that will be read."""
+        """Encode what is lacking of all that will be read, so that nothing stops the run later.
+
+        Raises:
+            InputError: an image cannot be read, or features cannot be kept.
+        """
         if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE in ("auto", "disk"):
             # kept: an image or a disk that stops the test stops it now, and not after training
             for loader in (self.val_loader, self.test_loader):

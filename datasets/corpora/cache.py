@@ -29,7 +29,7 @@ from tai_dpt.io.reading import checked, parse_json
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
-_VERSION = 3
+_VERSION = 4
 _ALL = Keep()
 _PARTS = {
     "texts": ArraySpec("iu", ("bytes",)),
@@ -37,6 +37,7 @@ _PARTS = {
     "label_ends": ArraySpec("iu", ("captions",)),
     "label_columns": ArraySpec("iu", ("labels",)),
     "dropped": ArraySpec("iu", ()),
+    "naming_none": ArraySpec("iu", ()),
     "notes": ArraySpec("iu", ("bytes of notes",)),
 }
 
@@ -134,6 +135,7 @@ def _save(path: Path, corpus: LabelledCorpus, notes: Sequence[str]) -> None:
             label_ends=corpus.labels.indptr[1:],
             label_columns=corpus.labels.indices,
             dropped=corpus.dropped,
+            naming_none=corpus.naming_none,
             notes=np.frombuffer(json.dumps(list(notes)).encode(), np.uint8),
         )
 
@@ -152,6 +154,7 @@ def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
         labels = label_matrix(rows, classes)
         said = parse_json(stored["notes"].tobytes().decode(), where=str(path))
         notes = list(checked(tuple[str, ...], said, where=str(path)))
-        return LabelledCorpus(texts, labels, int(stored["dropped"])), notes
+        counts = int(stored["dropped"]), int(stored["naming_none"])
+        return LabelledCorpus(texts, labels, *counts), notes
     except ValueError:  # an InputError among them
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,13 +101,13 @@ def limited(cfg: CfgNode, corpus: LabelledCorpus) -> LabelledCorpus:
 
 def with_templates(corpus: LabelledCorpus, vocabulary: Vocabulary) -> LabelledCorpus:
     """The corpus and, after it, the template texts of every class."""
-    texts, classes = template_texts(vocabulary)
-    from scipy.sparse import vstack
+    from scipy.sparse import vstack  # here: it takes a while
 
+    texts, classes = template_texts(vocabulary)
     labels = label_matrix(([index] for index in classes), len(vocabulary))
-    return LabelledCorpus(
-        [*corpus.texts, *texts],
-        vstack([corpus.labels, labels], format="csr"),
-        corpus.dropped,
+    return replace(
+        corpus,
+        texts=[*corpus.texts, *texts],
+        labels=vstack([corpus.labels, labels], format="csr"),
         templates=len(texts),
     )

@@ -35,12 +35,14 @@ class LabelledCorpus:
         labels: (N, C) uint8, 1 where the caption names the class; kept sparse, for a caption
             names a few of many classes. A dense array is taken, too.
         dropped: captions that name no class, those over a limit, and repeated ones.
+        naming_none: those of the dropped ones that name no class.
         templates: how many of the texts, the last ones, are template texts and no captions.
     """
 
     texts: list[str]
     labels: csr_array
     dropped: int = 0
+    naming_none: int = 0
     templates: int = 0
 
     def __post_init__(self) -> None:
@@ -53,7 +55,13 @@ class LabelledCorpus:
     def captions(self) -> LabelledCorpus:
         """Without the template texts."""
         count = len(self.texts) - self.templates
-        return LabelledCorpus(self.texts[:count], self.labels[:count], self.dropped)
+        return replace(self, texts=self.texts[:count], labels=self.labels[:count], templates=0)
+
+    @property
+    def naming_share(self) -> float:
+        """Of all captions that were read, the share that names a class."""
+        read = len(self.texts) - self.templates + self.dropped
+        return 1 - self.naming_none / max(read, 1)
 
     @property
     def per_class_counts(self) -> NDArray[np.int64]:
@@ -79,14 +87,20 @@ class LabelledCorpus:
     def of_classes(self, columns: Sequence[int]) -> LabelledCorpus:
         """With labels of the classes at ``columns`` alone, and the captions that name one."""
         ours = replace(self, labels=self.labels[:, list(columns)])
-        return ours.subset(np.flatnonzero(ours.per_caption_counts))
+        return ours.naming_a_class()
+
+    def naming_a_class(self) -> LabelledCorpus:
+        """The captions with a label; the others are counted as naming none."""
+        named = self.subset(np.flatnonzero(self.per_caption_counts))
+        return replace(named, naming_none=self.naming_none + len(self) - len(named))
 
     def subset(self, rows: Sequence[int] | NDArray[np.integer]) -> LabelledCorpus:
         """The captions at ``rows``, in that order; the others count as dropped."""
         texts = [self.texts[row] for row in rows]
         templates = int((np.asarray(rows) >= len(self.texts) - self.templates).sum())
         dropped = self.dropped + len(self.texts) - len(texts)
-        return LabelledCorpus(texts, self.labels[np.asarray(rows, np.int64)], dropped, templates)
+        labels = self.labels[np.asarray(rows, np.int64)]
+        return LabelledCorpus(texts, labels, dropped, self.naming_none, templates)
 
 
 def _sparse(labels: Any) -> csr_array:
@@ -130,12 +144,14 @@ def label_corpus(
     vocabulary = noun_filter.vocabulary
     names = vocabulary.names
     kept = keep.collector(len(names))
-    count = 0
+    count = naming_none = 0
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
     for caption, found in labelled(shown, noun_filter, tokenizer, workers=workers):
         count += 1
         if found:
             kept.add(caption, found)
+        else:
+            naming_none += 1
     texts = [text for text, _ in kept]
     if not texts:
         raise InputError(
@@ -144,7 +160,7 @@ def label_corpus(
             "class list is the right one, or give the classes synonyms"
         )
     labels = label_matrix((found for _, found in kept), len(names))
-    corpus = LabelledCorpus(texts, labels, count - len(texts))
+    corpus = LabelledCorpus(texts, labels, count - len(texts), naming_none)
     warn_of_silent_classes(corpus.per_class_counts, vocabulary, tokenizer)
     return corpus
 
@@ -181,7 +197,7 @@ def limit_per_class(corpus: LabelledCorpus, limit: int) -> LabelledCorpus:
     if limit < 1:
         raise InputError(f"the limit of captions per class must be at least 1, got {limit}")
     rarity = np.argsort(np.argsort(corpus.per_class_counts, kind="stable"), kind="stable")
-    corpus = corpus.subset(np.flatnonzero(corpus.per_caption_counts))  # the others have no rarest
+    corpus = corpus.naming_a_class()  # the others have no rarest
     labels = corpus.labels
     filed = np.minimum.reduceat(rarity[labels.indices], labels.indptr[:-1])  # (N,)
     order = np.argsort(filed, kind="stable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -14,6 +13,7 @@ from itertools import islice
 
 from tai_dpt.backbones.tokenizers import Tokenizer
 from tai_dpt.datasets.corpora.reading_labels import read_labels
+from tai_dpt.io.cores import usable_cores
 from tai_dpt.labels import NounFilter
 
 _ALONE = 50_000  # captions that are labelled sooner than processes start
@@ -21,13 +21,6 @@ _AT_ONCE = 4_000  # captions a task
 _AHEAD = 3  # tasks a worker has at most: what is read ahead stays small
 
 _given: tuple[NounFilter, Tokenizer] | None = None  # a worker's, from its parent
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def labelled(

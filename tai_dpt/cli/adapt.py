@@ -108,7 +108,7 @@ def adapt(
     answer(f"{out}: adapted to {result.images:,} images, {sum(result.patches):,} of their patches")
     if result.without:
         answer(
-            f"{len(result.without)} classes were seen in no patch and keep their text classifier: "
+            f"{len(result.without)} classes were seen in no patch; their text embeddings stand in: "
             f"{first_few(result.without, 8)}"
         )
     calibration = result.tagger.calibration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,9 @@ def corpus(
     if index is not None:
         facts["captions_of_class"] = _show_class(used, classes, index, examples)
     if texts is not None:
-        facts["captions_dropped"] = _show_dropped(texts, everything, examples)
+        sampled = everything.dropped > everything.naming_none
+        naming = _without_sampling(cfg, classes, texts) if sampled else everything
+        facts["captions_dropped"] = _show_dropped(texts, naming, examples)
     if out is not None:
         from tai_dpt.reports.corpus_plots import draw_corpus
 
@@ -144,6 +147,16 @@ def _read(
     return everything, limited(cfg, everything)
 
 
+def _without_sampling(cfg: CfgNode, vocabulary: Vocabulary, captions: list[str]) -> LabelledCorpus:
+    """All captions that name a class; what there is to say of them ``_read`` has said."""
+    from tai_dpt.datasets.corpora.from_config import corpus_from_config
+
+    cfg.DATASET.CORPUS.SAMPLE_PER_CLASS = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return corpus_from_config(cfg, vocabulary, captions=captions, report=lambda line: None)
+
+
 def _summary(
     everything: LabelledCorpus, used: LabelledCorpus, vocabulary: Vocabulary
 ) -> Sequence[str]:
@@ -154,8 +167,10 @@ def _summary(
     read = len(everything) + everything.dropped
     lines = [
         f"{read:,} captions read",
-        f"{everything.dropped:,} ({everything.dropped / read:.1%}) name no class: dropped",
+        f"{everything.naming_none:,} ({everything.naming_none / read:.1%}) name no class: dropped",
     ]
+    if repeated := everything.dropped - everything.naming_none:
+        lines.append(f"{repeated:,} are repeated, or not in the random sample: left out")
     if len(used) < len(everything):
         lines.append(f"{len(everything) - len(used):,} are over the config's limits: left out")
     lines.append(f"{len(used):,} are learned from")
@@ -187,10 +202,10 @@ def _facts(
     """What ``_summary`` says, for ``--json``."""
     return {
         "read": len(everything) + everything.dropped,
-        "naming_no_class": everything.dropped,
+        "naming_no_class": everything.naming_none,
         "learned_from": len(used),
-        "classes_per_caption": used.labels.sum(1).mean(),
-        "captions_per_class": dict(zip(vocabulary.names, used.labels.sum(0), strict=True)),
+        "classes_per_caption": used.per_caption_counts.mean(),
+        "captions_per_class": dict(zip(vocabulary.names, used.per_class_counts, strict=True)),
     }
 
 

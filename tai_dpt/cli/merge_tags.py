@@ -37,7 +37,7 @@ _OF_A_PART = ("--shard", "images")  # in what made a part, beside what made the 
 def merge_tags(out: Path, overwrite: bool) -> dict[str, Any]:
     """Join the parts of OUT that 'tag --out OUT --shard I/N' wrote.
 
-    \\b
+    \b
     Example:
       tai-dpt merge-tags tags.csv     # of tags-0-of-4.csv … tags-3-of-4.csv
 

@@ -281,20 +281,15 @@ def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:
         import tai_dpt.trainers  # noqa: F401  (here: torch comes with it)
         from tai_dpt.trainers.config import default_config
         from tai_dpt.trainers.config_files import merge_pairs
-
-        merge_pairs(default_config(), extra)
-    own = {"SEED", "OUTPUT_DIR"}.union(*(run.options[::2] for run in plan))
-    for key in extra[::2]:
-        if key in own:
-            raise InputError(f"{key} is set by the sweep itself")
-    if extra:
-        from tai_dpt.trainers.config import default_config
-        from tai_dpt.trainers.config_files import merge_pairs
         from tai_dpt.trainers.option_ranges import check_options
 
         cfg = default_config()
         merge_pairs(cfg, extra)
         check_options(cfg)
+    own = {"SEED", "OUTPUT_DIR"}.union(*(run.options[::2] for run in plan))
+    for key in extra[::2]:
+        if key in own:
+            raise InputError(f"{key} is set by the sweep itself")
 
 
 def _short(path: Path) -> str:

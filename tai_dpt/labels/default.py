@@ -72,13 +72,7 @@ class DefaultMatcher:
         self._max_tokens = max_tokens
         self._trie: dict[str, Any] = {}
         self._words: set[str] = set()  # the keys in it, of every depth
-        classes_of: dict[str, tuple[int, ...]] = {}  # synonyms first: where lemmas collide they win
-        for lists in (vocabulary.synonyms, vocabulary.grown, vocabulary.implied):
-            for index, phrases in enumerate(lists):
-                for phrase in phrases:
-                    classes_of[phrase] = (*classes_of.get(phrase, ()), index)
-        for phrase in vocabulary.blocked:
-            classes_of.setdefault(phrase, ())
+        classes_of = vocabulary.classes_of_phrases()
         within = {phrase for phrase in classes_of if found_within(phrase)}
         own = {phrase for phrases in vocabulary.synonyms for phrase in phrases}
         matched = [phrase for phrase in classes_of if phrase not in within]

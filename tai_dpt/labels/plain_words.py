@@ -26,13 +26,7 @@ class PlainMatcher:
         """``lemma``: the user's own, from a lower-case word to its base form; None for none."""
         self._lemma = lemma or str
         self._max_tokens = max_tokens
-        classes_of: dict[str, tuple[int, ...]] = {}
-        for lists in (vocabulary.synonyms, vocabulary.grown, vocabulary.implied):
-            for index, phrases in enumerate(lists):
-                for phrase in phrases:
-                    classes_of[phrase] = (*classes_of.get(phrase, ()), index)
-        for phrase in vocabulary.blocked:
-            classes_of.setdefault(phrase, ())
+        classes_of = vocabulary.classes_of_phrases()
         within = {phrase for phrase in classes_of if found_within(phrase)}
         self._within = {plain(phrase): classes_of[phrase] for phrase in within}
         self._unbroken = unbroken_pattern(self._within)

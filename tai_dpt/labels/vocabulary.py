@@ -135,6 +135,21 @@ class Vocabulary:
         values: dict[str, Any] = {name: chosen(getattr(self, name)) for name in _PER_CLASS}
         return replace(self, **values)
 
+    def classes_of_phrases(self) -> dict[str, tuple[int, ...]]:
+        """The classes of every phrase that captions are searched for; none of a blocked one.
+
+        In the order of ``synonyms``, ``grown``, ``implied``, ``blocked``: where a matcher cannot
+        tell two phrases apart, the first wins.
+        """
+        classes_of: dict[str, tuple[int, ...]] = {}
+        for lists in (self.synonyms, self.grown, self.implied):
+            for index, phrases in enumerate(lists):
+                for phrase in phrases:
+                    classes_of[phrase] = (*classes_of.get(phrase, ()), index)
+        for phrase in self.blocked:
+            classes_of.setdefault(phrase, ())
+        return classes_of
+
     def fingerprint(self) -> str:
         """A hash of everything that decides labels: equal vocabularies, equal fingerprints."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}

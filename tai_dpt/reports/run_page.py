@@ -269,7 +269,7 @@ def _corpus(table: ScoreTable, again: ReopenedRun) -> dict[str, Any]:
     words = np.array([len(text.split()) for text in corpus.texts])
     facts = {
         "texts, templates included": f"{len(corpus):,}",
-        "captions that name no class": f"{corpus.dropped:,}",
+        "captions that name no class": f"{corpus.naming_none:,}",
         "words of a text": f"{words.mean():.1f} on average, {words.min()} to {words.max()}",
         "classes of a text": f"{per_text.mean():.2f} on average",
     }

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from tai_dpt.errors import InputError, whole_number
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.cores import usable_cores
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.scoring.metrics import percent
 from tai_dpt.scoring.results import RESULTS_FILE, whole_results
@@ -313,8 +314,7 @@ def _environment(base: Mapping[str, str], *, slot: int, jobs: int) -> dict[str, 
     environment = dict(base)
     if jobs == 1:
         return environment
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // jobs)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // jobs)))
     devices = [d for d in base.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip()]
     if len(devices) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]

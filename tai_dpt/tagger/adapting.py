@@ -103,7 +103,7 @@ class Adapted:
 
     @property
     def without(self) -> list[str]:
-        """Classes of which no patch was seen: they keep their text classifier."""
+        """Classes of which no patch was seen: their text embeddings stand for patches."""
         names = self.tagger.classes_.tolist()
         return [name for name, count in zip(names, self.patches, strict=True) if not count]
 

@@ -276,7 +276,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
                 "written_from_templates": trainer.dataset.written,
                 "learned_from": len(corpus) - (0 if steps else corpus.templates),
                 "held_out": len(held_out),
-                "naming_no_class": corpus.dropped,
+                "naming_no_class": corpus.naming_none,
                 "per_class": corpus.per_class_counts.tolist(),
             },
             "recipe": {
@@ -299,9 +299,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
     tagger.calibration, on_captions = calibrate_on_captions(
         tagger.caption_scores(held_out.texts), held_out.labels.toarray()
     )
-    on_captions = replace(
-        on_captions, cardinality=on_captions.cardinality * trainer.dataset.naming_fraction
-    )
+    on_captions = replace(on_captions, cardinality=on_captions.cardinality * held_out.naming_share)
     tagger.provenance["calibration_on_captions"] = on_captions.as_dict()
     return tagger
 

@@ -77,6 +77,7 @@ def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
     code, out, err = run(*name.split(), "--help")
     assert (code, err) == (0, "")
     assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert "\\b" not in out  # click's mark of text that is not to be wrapped
     if name in {"train", *PLAIN}:
         assert "--json" in out and "--quiet" in out
 

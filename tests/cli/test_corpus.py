@@ -88,6 +88,19 @@ def test_dropped_captions(folder):
     assert "1 captions name no class, such as\n  the blue sky\n" in result.output
 
 
+def test_what_a_sample_leaves_out_is_not_said_to_name_no_class(folder):
+    more = "a cat\n" * 3 + "a dog\n" * 3
+    (folder / "captions.txt").write_text(CAPTIONS + more)
+    for option in ("DROP_DUPLICATES", True), ("SAMPLE_PER_CLASS", 1):
+        words = f"DATASET.CORPUS.{option[0]}", option[1]
+        result = of_folder(folder, "--dropped", *words)
+        assert "12 captions read\n1 (8.3%) name no class: dropped" in result.output
+        used = int(re.search(r"(\d+) are learned from", result.output)[1])
+        assert f"{12 - 1 - used} are repeated, or not in the random sample" in result.output
+        assert "1 captions name no class, such as\n  the blue sky\n" in result.output
+        assert result.stderr.count("have no caption: zebra") == 1
+
+
 def test_limits_of_a_config(folder):
     result = of_folder(folder, "DATASET.CORPUS.PER_CLASS_LIMIT", 1)
     assert "6 captions read" in result.output

@@ -15,16 +15,13 @@ import pytest
 
 from tai_dpt import Tagger
 
-from taggers import CAPTIONS, CLASSES, new_tagger, photo, run
+from taggers import CAPTIONS, CLASSES, photo, run, tagger_and_photos
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("desk")
-    new_tagger(folder).save(folder / "tagger")
-    (folder / "photos" / "more").mkdir(parents=True)
-    for i in range(5):
-        photo(folder / "photos" / f"{i}.png", seed=i)
+    folder = tagger_and_photos(tmp_path_factory.mktemp("desk"), 5)
+    (folder / "photos" / "more").mkdir()
     photo(folder / "photos" / "more" / "5.JPG", seed=5)
     (folder / "photos" / "notes.txt").write_text("no image")
     return folder

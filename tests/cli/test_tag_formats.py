@@ -15,18 +15,14 @@ from tai_dpt.io.images import read_image, upright_size
 from tai_dpt.io.lock import try_lock
 from tai_dpt.io.xmp import xmp
 
-from taggers import CLASSES, new_tagger, photo, run
+from taggers import CLASSES, photo, run, tagger_and_photos
 
 FILES = ("parquet", "coco")
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("desk")
-    new_tagger(folder).save(folder / "tagger")
-    (folder / "photos").mkdir()
-    for i in range(3):
-        photo(folder / "photos" / f"{i}.png", seed=i)
+    folder = tagger_and_photos(tmp_path_factory.mktemp("desk"), 3)
     turned = Image.Exif()
     turned[0x0112] = 6
     photo(folder / "photos" / "turned.jpg", exif=turned)

@@ -12,16 +12,12 @@ import pytest
 
 from tai_dpt.io.lock import try_lock
 
-from taggers import new_tagger, photo, run
+from taggers import run, tagger_and_photos
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("desk")
-    new_tagger(folder).save(folder / "tagger")
-    (folder / "photos").mkdir()
-    for i in range(5):
-        photo(folder / "photos" / f"{i}.png", seed=i)
+    folder = tagger_and_photos(tmp_path_factory.mktemp("desk"), 5)
     (folder / "photos" / "broken.jpg").write_text("text")
     for i in range(2):
         with tarfile.open(folder / f"photos-{i:02}.tar", "w") as tar:

@@ -67,6 +67,7 @@ def test_captions_that_name_none_of_the_classes_are_dropped():
     corpus = LabelledCorpus(["a", "b", "c"], labels, dropped=4)
     some = corpus.of_classes([2, 0])
     assert some.texts == ["a", "c"] and some.dropped == 5
+    assert some.naming_none == 1
     np.testing.assert_array_equal(some.labels.toarray(), [[1, 1], [1, 0]])
 
 

@@ -258,6 +258,7 @@ def test_limit_files_each_caption_under_its_rarest_class():
     assert limited.texts == [str(row) for row in expected]
     assert (limited.labels.toarray() == labels[expected]).all()
     assert limited.dropped == 200 - len(expected)
+    assert limited.naming_none == 0
     with pytest.raises(InputError, match="at least 1"):
         limit_per_class(corpus, 0)
 

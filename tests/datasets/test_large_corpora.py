@@ -107,6 +107,23 @@ def test_repeated_texts_are_kept_once():
     assert sorted(sampled.texts) == sorted(once.texts)
 
 
+@pytest.mark.parametrize("keep", [Keep(per_class=5), Keep(drop_duplicates=True)])
+def test_what_is_left_out_is_not_counted_as_naming_none(keep, tmp_path):
+    captions = [*_captions(300), *_captions(200)]
+    whole = label_corpus(captions, FILTER)
+    assert whole.naming_none == whole.dropped == len(captions) - len(whole) > 0
+    path = tmp_path / "captions.txt"
+    path.write_text("\n".join(captions))
+    for _ in range(2):  # read, and from the cache
+        some = load_corpus([path], FILTER, keep=keep, cache_folder=tmp_path / "cache")
+        assert len(some) + some.dropped == len(captions)
+        assert some.naming_none == whole.naming_none
+        assert some.naming_share == whole.naming_share == len(whole) / len(captions)
+    assert some.subset([0]).naming_share == whole.naming_share
+    ours = whole.of_classes([0])
+    assert ours.naming_none == len(captions) - len(ours)
+
+
 def test_files_are_read_as_they_come(tmp_path):
     path = tmp_path / "captions.txt.gz"
     with gzip.open(path, "wb") as stream:

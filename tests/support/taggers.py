@@ -56,6 +56,15 @@ def photo(path: Path, *, size: tuple[int, int] = (90, 70), seed: int = 0, **opti
     return path
 
 
+def tagger_and_photos(folder: Path, count: int) -> Path:
+    """``folder``, with a new tagger in ``tagger`` and ``count`` images in ``photos``."""
+    new_tagger(folder).save(folder / "tagger")
+    (folder / "photos").mkdir()
+    for i in range(count):
+        photo(folder / "photos" / f"{i}.png", seed=i)
+    return folder
+
+
 def run(*arguments: object, stdin: str | None = None):
     """A command line of ``tai-dpt``, in this process: (exit code, stdout, stderr)."""
     import warnings

@@ -18,19 +18,14 @@ from tai_dpt.scoring.calibration import SOURCES
 from tai_dpt.scoring.patch_classifier import SETTINGS, PatchClassifier
 from tai_dpt.tagger.adapting import adapt
 
-from taggers import CAPTIONS, OPTIONS, new_tagger, photo, run, weight_file
+from taggers import CAPTIONS, OPTIONS, run, tagger_and_photos, weight_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*few to adapt")
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("desk")
-    new_tagger(folder).save(folder / "tagger")
-    (folder / "photos").mkdir()
-    for i in range(10):
-        photo(folder / "photos" / f"{i}.png", seed=i)
-    return folder
+    return tagger_and_photos(tmp_path_factory.mktemp("desk"), 10)
 
 
 def photos(desk) -> list:

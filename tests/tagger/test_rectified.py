@@ -17,7 +17,7 @@ from tai_dpt.scoring.calibration import calibrate_on_captions
 from tai_dpt.scoring.rectification import choose_rectification, rectify
 from tai_dpt.scoring.scores import KINDS, Scoring
 
-from taggers import CAPTIONS, CLASSES, OPTIONS, new_tagger, photo, run, weight_file
+from taggers import CAPTIONS, CLASSES, OPTIONS, run, tagger_and_photos, weight_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:rectifying")
 RULES = ("centre", "standardise", "softmax")
@@ -25,11 +25,7 @@ RULES = ("centre", "standardise", "softmax")
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("desk")
-    new_tagger(folder).save(folder / "tagger")
-    (folder / "photos").mkdir()
-    for i in range(12):
-        photo(folder / "photos" / f"{i}.png", seed=i)
+    folder = tagger_and_photos(tmp_path_factory.mktemp("desk"), 12)
     (folder / "corpus.txt").write_text("\n".join(CAPTIONS))
     return folder
 
