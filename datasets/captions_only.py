@@ -88,7 +88,9 @@ class PlainCaptions(MultiLabelDataset):
         held = np.sort(draw[: min(round(len(captions) * share), most)])
         keep = np.setdiff1d(np.arange(len(corpus)), held)
         kept = corpus.subset(keep)
-        self._corpus = dataclasses.replace(kept, dropped=corpus.dropped)
+        self._corpus = dataclasses.replace(
+            kept, dropped=corpus.dropped, dropped_labels=corpus.dropped_labels
+        )
         return captions.subset(held)
 
 

@@ -50,7 +50,7 @@ class CaptionTrainer(PromptTrainer):
         return caption_loader(self)
 
     def training_cardinality(self) -> float:
-        return float(self.dataset.corpus.per_caption_counts.mean())
+        return self.dataset.corpus.cardinality
 
     def training_features(self, features: AnyFeatures) -> AnyFeatures:
         noise = self.options.NOISE

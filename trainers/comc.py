@@ -60,7 +60,7 @@ class CoMC(MultiLabelTrainer):
         return caption_loader(self)
 
     def training_cardinality(self) -> float:
-        return float(self.dataset.corpus.per_caption_counts.mean())
+        return self.dataset.corpus.cardinality
 
     def build_model(self) -> None:
         names = self.dataset.classnames

@@ -52,7 +52,7 @@ class Concepts(UntrainedTrainer):
             self.table = ContextTable.of(features, seed=max(self.cfg.SEED, 0))
 
     def training_cardinality(self) -> float:
-        return float(self.dataset.corpus.per_caption_counts.mean())
+        return self.dataset.corpus.cardinality
 
     def score_scale(self) -> float:
         return 1.0 if self.options.CONTEXT_GUIDED else self.options.SCALE

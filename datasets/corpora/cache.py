@@ -29,7 +29,7 @@ from tai_dpt.io.reading import checked, parse_json
 from tai_dpt.labels import NounFilter
 
 # raise it whenever the readers may return other captions, or the layout of the cache changes
-_VERSION = 4
+_VERSION = 5
 _ALL = Keep()
 _PARTS = {
     "texts": ArraySpec("iu", ("bytes",)),
@@ -38,6 +38,7 @@ _PARTS = {
     "label_columns": ArraySpec("iu", ("labels",)),
     "dropped": ArraySpec("iu", ()),
     "naming_none": ArraySpec("iu", ()),
+    "dropped_labels": ArraySpec("iu", ("classes",)),
     "notes": ArraySpec("iu", ("bytes of notes",)),
 }
 
@@ -136,6 +137,7 @@ def _save(path: Path, corpus: LabelledCorpus, notes: Sequence[str]) -> None:
             label_columns=corpus.labels.indices,
             dropped=corpus.dropped,
             naming_none=corpus.naming_none,
+            dropped_labels=corpus.dropped_labels,
             notes=np.frombuffer(json.dumps(list(notes)).encode(), np.uint8),
         )
 
@@ -155,6 +157,9 @@ def _load(path: Path, classes: int) -> tuple[LabelledCorpus, list[str]] | None:
         said = parse_json(stored["notes"].tobytes().decode(), where=str(path))
         notes = list(checked(tuple[str, ...], said, where=str(path)))
         counts = int(stored["dropped"]), int(stored["naming_none"])
-        return LabelledCorpus(texts, labels, *counts), notes
+        of_dropped = stored["dropped_labels"]
+        if len(of_dropped) != classes:
+            return None
+        return LabelledCorpus(texts, labels, *counts, dropped_labels=of_dropped), notes
     except ValueError:  # an InputError among them
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class LabelledCorpus:
         dropped: captions that name no class, those over a limit, and repeated ones.
         naming_none: those of the dropped ones that name no class.
         templates: how many of the texts, the last ones, are template texts and no captions.
+        dropped_labels: (C,) how many of the dropped captions name each class; 0 when left out.
     """
 
     texts: list[str]
@@ -44,9 +45,13 @@ class LabelledCorpus:
     dropped: int = 0
     naming_none: int = 0
     templates: int = 0
+    dropped_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _sparse(self.labels))
+        if not len(self.dropped_labels):
+            none = np.zeros(self.labels.shape[1], np.int64)
+            object.__setattr__(self, "dropped_labels", none)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,8 +65,20 @@ class LabelledCorpus:
     @property
     def naming_share(self) -> float:
         """Of all captions that were read, the share that names a class."""
-        read = len(self.texts) - self.templates + self.dropped
-        return 1 - self.naming_none / max(read, 1)
+        return 1 - self.naming_none / max(self._read, 1)
+
+    @property
+    def cardinality(self) -> float:
+        """Classes that a caption names on average, of all that were read and name one.
+
+        Not the mean of the texts: a sample of so many a class holds more captions that name many.
+        """
+        named = self.captions.labels.nnz + self.dropped_labels.sum()
+        return float(named / max(self._read - self.naming_none, 1))
+
+    @property
+    def _read(self) -> int:
+        return len(self.texts) - self.templates + self.dropped
 
     @property
     def per_class_counts(self) -> NDArray[np.int64]:
@@ -86,7 +103,10 @@ class LabelledCorpus:
 
     def of_classes(self, columns: Sequence[int]) -> LabelledCorpus:
         """With labels of the classes at ``columns`` alone, and the captions that name one."""
-        ours = replace(self, labels=self.labels[:, list(columns)])
+        chosen = list(columns)
+        ours = replace(
+            self, labels=self.labels[:, chosen], dropped_labels=self.dropped_labels[chosen]
+        )
         return ours.naming_a_class()
 
     def naming_a_class(self) -> LabelledCorpus:
@@ -98,9 +118,15 @@ class LabelledCorpus:
         """The captions at ``rows``, in that order; the others count as dropped."""
         texts = [self.texts[row] for row in rows]
         templates = int((np.asarray(rows) >= len(self.texts) - self.templates).sum())
-        dropped = self.dropped + len(self.texts) - len(texts)
-        labels = self.labels[np.asarray(rows, np.int64)]
-        return LabelledCorpus(texts, labels, dropped, self.naming_none, templates)
+        result = replace(
+            self,
+            texts=texts,
+            labels=self.labels[np.asarray(rows, np.int64)],
+            dropped=self.dropped + len(self.texts) - len(texts),
+            templates=templates,
+        )
+        left_out = self.captions.per_class_counts - result.captions.per_class_counts
+        return replace(result, dropped_labels=self.dropped_labels + left_out)
 
 
 def _sparse(labels: Any) -> csr_array:
@@ -145,11 +171,13 @@ def label_corpus(
     names = vocabulary.names
     kept = keep.collector(len(names))
     count = naming_none = 0
+    named = np.zeros(len(names), np.int64)
     shown = tqdm(captions, desc="labelling", unit=" captions", disable=not progress)
     for caption, found in labelled(shown, noun_filter, tokenizer, workers=workers):
         count += 1
         if found:
             kept.add(caption, found)
+            named[list(found)] += 1
         else:
             naming_none += 1
     texts = [text for text, _ in kept]
@@ -161,6 +189,7 @@ def label_corpus(
         )
     labels = label_matrix((found for _, found in kept), len(names))
     corpus = LabelledCorpus(texts, labels, count - len(texts), naming_none)
+    corpus = replace(corpus, dropped_labels=named - corpus.per_class_counts)
     warn_of_silent_classes(corpus.per_class_counts, vocabulary, tokenizer)
     return corpus
 

@@ -234,7 +234,7 @@ def _on_captions(
             corpus = load_corpus(paths, noun_filter, tokenizer=tagger.backbone.tokenizer)
         scores = tagger.caption_scores(corpus.texts)
         usable, to_align = calibrate_on_captions(scores, corpus.labels.toarray())
-        cardinality = to_align.cardinality * corpus.naming_share
+        cardinality = corpus.cardinality * corpus.naming_share
         to_align = dataclasses.replace(to_align, cardinality=cardinality)
     if not images:
         return usable

@@ -299,7 +299,8 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
     tagger.calibration, on_captions = calibrate_on_captions(
         tagger.caption_scores(held_out.texts), held_out.labels.toarray()
     )
-    on_captions = replace(on_captions, cardinality=on_captions.cardinality * held_out.naming_share)
+    # of all captions that were read: samples hold more of some classes, and none of no class
+    on_captions = replace(on_captions, cardinality=held_out.cardinality * held_out.naming_share)
     tagger.provenance["calibration_on_captions"] = on_captions.as_dict()
     return tagger
 

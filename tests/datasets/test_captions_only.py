@@ -33,4 +33,6 @@ def test_the_share_that_names_a_class_is_of_all_captions(options):
     dataset = PlainCaptions(cfg, vocabulary=Vocabulary(("dog", "cat")), captions=CAPTIONS)
     held_out = dataset.hold_out()
     assert held_out.naming_share == 300 / 400
+    named = sum(("dog" in text) + ("cat" in text) for text in CAPTIONS)
+    assert held_out.cardinality == dataset.corpus.cardinality == named / 300
     assert held_out.naming_none == dataset.corpus.naming_none == 100

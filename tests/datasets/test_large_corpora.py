@@ -119,7 +119,10 @@ def test_what_is_left_out_is_not_counted_as_naming_none(keep, tmp_path):
         assert len(some) + some.dropped == len(captions)
         assert some.naming_none == whole.naming_none
         assert some.naming_share == whole.naming_share == len(whole) / len(captions)
+        assert some.cardinality == whole.cardinality == whole.per_caption_counts.mean()
     assert some.subset([0]).naming_share == whole.naming_share
+    assert some.subset([0]).cardinality == whole.cardinality
+    assert some.of_classes([0, 1]).dropped_labels.tolist() == some.dropped_labels[:2].tolist()
     ours = whole.of_classes([0])
     assert ours.naming_none == len(captions) - len(ours)
 
