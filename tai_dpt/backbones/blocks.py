@@ -8,6 +8,7 @@ from collections.abc import Iterable, MutableMapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tai_dpt.backbones.linear import linear
 from tai_dpt.errors import unknown
 
 # What comes between the two layers of an MLP: OpenAI's own, and the one of most later models.
@@ -81,7 +82,7 @@ class Block(nn.Module):
     def qkv(self, x: Tensor) -> Tensor:
         """Queries, keys and values (B, L, 3·W), side by side, of hidden states ``x`` (B, L, W)."""
         normed = layer_norm(x, self.ln_1_weight, self.ln_1_bias)
-        return F.linear(normed, self.qkv_weight, self.qkv_bias)
+        return linear(normed, self.qkv_weight, self.qkv_bias)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of every head (B, heads, L, d), of ``x`` (B, L, W)."""
@@ -93,16 +94,16 @@ class Block(nn.Module):
 
     def out(self, attended: Tensor) -> Tensor:
         """The output projection (B, L, W) of what the heads attended to (B, heads, L, d)."""
-        return F.linear(attended.transpose(1, 2).flatten(2), self.out_weight, self.out_bias)
+        return linear(attended.transpose(1, 2).flatten(2), self.out_weight, self.out_bias)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add attention's output (B, L, W), not yet projected, to ``x`` (B, L, W), then the
         MLP's."""
-        x = x + F.linear(attended, self.out_weight, self.out_bias)
+        x = x + linear(attended, self.out_weight, self.out_bias)
         normed = layer_norm(x, self.ln_2_weight, self.ln_2_bias)
-        hidden = F.linear(normed, self.fc_weight, self.fc_bias)
+        hidden = linear(normed, self.fc_weight, self.fc_bias)
         hidden = F.silu(hidden) if self.quick else F.gelu(hidden)
-        return x + F.linear(hidden, self.proj_weight, self.proj_bias)
+        return x + linear(hidden, self.proj_weight, self.proj_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Self-attention over ``x`` (B, L, W), then the MLP."""

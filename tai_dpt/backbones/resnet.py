@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tai_dpt.backbones.blocks import block_prefixes
+from tai_dpt.backbones.linear import linear
 from tai_dpt.backbones.positions import Positions
 from tai_dpt.errors import InputError
 
@@ -170,7 +171,7 @@ class _AttentionPool(nn.Module):
     def forward(self, feature_map: Tensor, *, position_embedding: bool) -> tuple[Tensor, Tensor]:
         """Global (B, D) and local (B, N, D) of the map (B, W, h, w)."""
         cells = feature_map.flatten(2).transpose(1, 2)  # (B, N, W)
-        local = F.linear(cells, self.local_weight, self.local_bias)
+        local = linear(cells, self.local_weight, self.local_bias)
         tokens = torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)  # (B, 1 + N, W)
         if position_embedding:
             tokens = tokens + self.positions(feature_map.shape[-2], feature_map.shape[-1])
@@ -182,7 +183,7 @@ class _AttentionPool(nn.Module):
         One query makes both key and value products small: the query goes through the keys'
         matrix instead of every token, and the values' is applied to what the weights leave.
         """
-        query = F.linear(tokens[:, 0], self.query_weight, self.query_bias)
+        query = linear(tokens[:, 0], self.query_weight, self.query_bias)
         query = query.unflatten(-1, (self.heads, -1))  # (B, heads, d)
         scale = query.shape[-1] ** -0.5
         keys = self.key_weight.unflatten(0, (self.heads, -1))  # (heads, d, W)
@@ -190,7 +191,7 @@ class _AttentionPool(nn.Module):
         weights = (asked @ tokens.transpose(1, 2)).softmax(dim=-1)  # (B, heads, 1 + N)
         values = self.value_weight.unflatten(0, (self.heads, -1))  # (heads, d, W)
         seen = torch.einsum("bhw,hdw->bhd", weights @ tokens, values).flatten(1)
-        return F.linear(seen + self.value_bias, self.output_weight, self.output_bias)
+        return linear(seen + self.value_bias, self.output_weight, self.output_bias)
 
 
 _POOL_KEYS = (

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tai_dpt.backbones.blocks import Block, block_prefixes, layer_norm
+from tai_dpt.backbones.linear import linear
 from tai_dpt.features.packed import PackedFeatures, row_numbers, row_offsets
 from tai_dpt.features.types import Features
 
@@ -112,7 +113,7 @@ class TextEncoder(FrozenText):
     def project(self, x: Tensor) -> Tensor:
         """The joint space's vectors (…, D) of last hidden states (…, W); fp32, not normalised."""
         normed = layer_norm(x, self.ln_final_weight, self.ln_final_bias)
-        return (normed @ self.projection).float()
+        return linear(normed, self.projection.t()).float()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Every position's projected output (B, L, D) of token ids (B, L); fp32.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tai_dpt.backbones.blocks import Block, block_prefixes, layer_norm
+from tai_dpt.backbones.linear import linear
 from tai_dpt.backbones.positions import Positions
 from tai_dpt.errors import InputError, unknown
 
@@ -178,7 +179,8 @@ class DenseViT(nn.Module):
         return self._project(first)[:, 0], self._project(last.out(patches))
 
     def _project(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.ln_post_weight, self.ln_post_bias) @ self.projection
+        normed = layer_norm(x, self.ln_post_weight, self.ln_post_bias)
+        return linear(normed, self.projection.t())
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Class token and patches with their positions (B, 1 + N, W), and the grid's shape."""
