@@ -26,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.clip_package import clip_class
+from tai_dpt.backbones.linear import linear
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
@@ -77,22 +78,28 @@ RN50 = Size(embed_dim=1024, width=512, heads=8, layers=12)
 TINY = Size(embed_dim=64, width=64, heads=1, layers=2)
 
 
-def class_names(count: int) -> list[str]:
-    """VOC's 20 or COCO's 80 names; beyond, COCO's in pairs and threes."""
+def class_names(count: int, *, long: bool = False) -> list[str]:
+    """VOC's 20 or COCO's 80 names, again and again: a step costs by tokens, not by names.
+
+    Args:
+        long: beyond 80 in pairs and threes, of twice the tokens.
+    """
     names = list(load_vocabulary("voc2007" if count == 20 else "coco2014").names)
     base = list(names)
     for extra in range(1, count // len(base) + 2):
         shift, second = extra % len(base), extra // len(base)
         names += [
             " ".join([name, base[(i + shift) % len(base)], *base[second : second + bool(second)]])
+            if long
+            else name
             for i, name in enumerate(base)
         ]
     return names[:count]
 
 
-def build_learner(backbone: Backbone, count: int) -> PromptLearner:
+def build_learner(backbone: Backbone, count: int, *, long: bool = False) -> PromptLearner:
     """TaI-DPT's two prompts of so many classes."""
-    names = class_names(count)
+    names = class_names(count, long=long)
     encoder = PromptEncoder(
         text=backbone.text,
         classes=class_tokens(names, backbone.tokenize),
@@ -167,9 +174,9 @@ def in_own_process(function: Callable[..., dict[str, float]], *arguments: Any) -
 
 
 def matmul_rate(rows: int, columns: int, inner: int, dtype: torch.dtype) -> Callable[[], Any]:
-    """A linear layer of that shape, to be timed."""
+    """A linear layer of that shape, by the library that is fast here, to be timed."""
     x, weight = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
-    return lambda: torch.nn.functional.linear(x, weight)
+    return lambda: linear(x, weight)
 
 
 def linear_layers(size: Size, rows: int, dtype: torch.dtype) -> Callable[[], Any]:

@@ -37,7 +37,7 @@ def _open_clips(backbone: Backbone, config: dict[str, Any]) -> Callable[[Any], A
     return model.encode_image
 
 
-def _photos(folder: Path, count: int, width: int, height: int) -> list[Path]:
+def photos(folder: Path, count: int, width: int, height: int) -> list[Path]:
     """JPEGs of so many pixels, with as much detail as a photo's: a few bytes for ten pixels."""
     rng = np.random.default_rng(0)
     paths = []
@@ -67,7 +67,7 @@ def _tagging(backbone: Backbone, quick: bool, rounds: int) -> list[list[object]]
     table: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for width, height in ((64, 48), (128, 96)) if quick else ((500, 375), (4000, 3000)):
-            paths = _photos(Path(folder), count, width, height)
+            paths = photos(Path(folder), count, width, height)
 
             def tag(paths: list[Path] = paths) -> None:
                 for found in tagger.stream(paths, batch_size=batch):

@@ -30,6 +30,7 @@ from benchmarks.common import (
     side_by_side,
 )
 from benchmarks.step import OurTraining
+from benchmarks.tagging import make_photos, make_tagger, tag
 from tai_dpt.datasets.corpora.cache import load_corpus
 from tai_dpt.datasets.corpora.readers import read_captions
 from tai_dpt.datasets.corpora.sampling import Keep
@@ -67,13 +68,14 @@ class SampledTraining(OurTraining):
         return loss.item()
 
 
-def measure_step(classes: int, quick: bool) -> dict[str, float]:
+def measure_step(classes: int, quick: bool, long: bool) -> dict[str, float]:
     """A step of so many classes, in turns with one of 80; this process's peak."""
     size, batch = (TINY, 16) if quick else (RN50, BATCH)
     backbone = size.backbone()
     features = backbone.text.encode_packed(random_captions(batch))
     kind = SampledTraining if classes > 1000 else OurTraining
-    other = kind(build_learner(backbone, classes), features, random_labels(batch, classes))
+    learner = build_learner(backbone, classes, long=long)
+    other = kind(learner, features, random_labels(batch, classes))
     usual = OurTraining(build_learner(backbone, 80), features, random_labels(batch, 80))
     ours, base = side_by_side([other.step, usual.step], 2 if quick else 4)
     return {"seconds": ours, "of 80": base, "peak": peak_bytes()}
@@ -120,8 +122,9 @@ def growth(sizes: list[int], values: list[float]) -> str:
 def draw_growth(path: Path, lines: dict[str, tuple[list[int], list[float]]]) -> None:
     """A panel for each line: seconds by size, both logarithmic, beside the slope 1 of its first
     point."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for axis, (name, (sizes, times)) in zip(figure.subplots(1, 2), lines.items(), strict=True):
+    figure = Figure(figsize=(4 * len(lines), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(lines))
+    for axis, (name, (sizes, times)) in zip(panels, lines.items(), strict=True):
         axis.loglog(sizes, times, "o-", color="#0b5fa5", label="measured")
         linear = [times[0] * size / sizes[0] for size in sizes]
         axis.loglog(sizes, linear, ":", color="#888888", label="in proportion")
@@ -146,20 +149,24 @@ def classes_part(section: Section, quick: bool) -> tuple[list[int], list[float]]
     counts = [80, 1100] if quick else [80, 1000, 10_000, 40_000]
     own = _here if quick else in_own_process
     rows, times = [], []
-    for count in counts:
-        found = own(measure_step, count, quick)
-        times.append(found["seconds"])
+    for count, long in [*((count, False) for count in counts), (counts[-1], True)]:
+        found = own(measure_step, count, quick, long)
+        if not long:
+            times.append(found["seconds"])
         how = f"{DRAWN} drawn" if count > 1000 else "all"
         rows.append(
             [
-                f"{count:,}", how, f"{found['seconds']:.3f} s",
+                f"{count:,}", "long" if long else "COCO's", how, f"{found['seconds']:.3f} s",
                 f"{found['seconds'] / found['of 80']:.2f} ×", found["peak"] / 1e9,
             ]
         )  # fmt: skip
-    section.table(["classes", "in a step", "a step", "against 80 classes", "peak, GB"], rows)
+    section.table(
+        ["classes", "names", "in a step", "a step", "against 80 classes", "peak, GB"], rows
+    )
     section.add(
         f"Growth of a step's time with the classes, as an exponent: {growth(counts, times)}. "
-        "Above 1,000 classes a step sees a draw of 256, see `CLASSES_PER_STEP`."
+        "Above 1,000 classes a step sees a draw of 256, see `CLASSES_PER_STEP`. Names are COCO's "
+        "again and again, or in pairs and threes: of twice the tokens, and a step costs by tokens."
     )
     return counts, times
 
@@ -196,6 +203,41 @@ def captions_part(section: Section, quick: bool) -> tuple[list[int], list[float]
         f"Read from one text file, labelled with COCO's vocabulary and reduced to {PER_CLASS:,} a "
         f"class. Growth of the time, as exponents: {growth(counts, times)}. *Efficiency*: the time "
         "of one process, divided by this one's and by the number of cores."
+    )
+    return counts, times
+
+
+def photos_part(section: Section, quick: bool) -> tuple[list[int], list[float]]:
+    counts = [4, 8] if quick else [125, 500, 2000]
+    cores = usable_cores()
+    times = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tagger = make_tagger(folder, quick=quick)
+        rows: list[list[Any]] = []
+        for count in counts:
+            images = folder / f"photos-{count}"
+            make_photos(images, count, quick=quick)
+            ways = [(1, cores)] if count < counts[-1] else [(1, cores), (1, 1), (cores, 1)]
+            for processes, threads in ways:
+                took, peaks = tag(tagger, images, processes=processes, threads=threads, here=quick)
+                if threads == cores and processes == 1:
+                    times.append(took)
+                rows.append(
+                    [
+                        f"{count:,}", processes, threads, f"{took:.1f} s", f"{count / took:.1f}",
+                        max(peaks),
+                    ]
+                )  # fmt: skip
+    section.table(
+        ["photos", "processes", "threads each", "time", "photos/s", "peak of one, GB"], rows
+    )
+    alone, together = (float(row[4]) for row in rows[-2:])
+    section.add(
+        "`tai-dpt tag` from start to end, RN50, JPEGs of 500×375. Growth of the time, as "
+        f"exponents: {growth(counts, times)}. {cores} processes of a thread each are "
+        f"{together / alone:.2f} × as fast as one of them; one process of {cores} threads keeps "
+        "the same cores busy."
     )
     return counts, times
 
@@ -237,6 +279,7 @@ def main(section: Section, quick: bool) -> None:
     lines = {
         "classes of a step": classes_part(section, quick),
         "captions, read and labelled": captions_part(section, quick),
+        "photos, tagged": photos_part(section, quick),
     }
     precisions_part(section, quick)
     if section.keep:
