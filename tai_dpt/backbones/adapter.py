@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tai_dpt.backbones.linear import freeze_linear_layers
 from tai_dpt.backbones.text import TOKENS_AT_ONCE, FrozenText, batches_of_like_length
 from tai_dpt.errors import InputError
 from tai_dpt.features import PackedFeatures
@@ -55,6 +56,7 @@ class LibraryText(FrozenText, _Frozen):
         """
         super().__init__()
         self.module = module
+        freeze_linear_layers(module)
         self._run, self._embedding = encode, [embedding]  # a list: not a second submodule
         self.context_length = context_length
         self.pad_id = pad_id
@@ -146,6 +148,7 @@ class LibraryImage(_Frozen):
         """
         super().__init__()
         self.module = module
+        freeze_linear_layers(module)
         self._run, self._after_pool = encode, after_pool
         self._pool = [] if pool is None else [pool]  # a list: not a second submodule
         self.size = size

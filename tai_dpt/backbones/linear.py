@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 _OTHER_MAKERS = ("AuthenticAMD", "HygonGenuine")
 
@@ -37,6 +37,18 @@ def _exporting() -> bool:
     """Whether the call is being recorded, to run on other machines too."""
     traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return traced or torch.compiler.is_compiling()
+
+
+class _FrozenLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def freeze_linear_layers(model: nn.Module) -> None:
+    """Make the linear layers of a library's frozen model such as ``linear``, in place."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:  # a kind of its own may do more
+            layer.__class__ = _FrozenLinear
 
 
 class _OneDNN(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tai_dpt.backbones import linear as module
-from tai_dpt.backbones.linear import linear, mkl_is_slow
+from tai_dpt.backbones.linear import freeze_linear_layers, linear, mkl_is_slow
 
 needs_onednn = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available(),
@@ -60,6 +60,20 @@ def test_rows_that_lie_apart(either):
 def test_other_precisions_are_torchs(either, dtype):
     x, weight = torch.randn(3, 5, dtype=dtype), torch.randn(6, 5, dtype=dtype)
     assert torch.equal(linear(x, weight), F.linear(x, weight))
+
+
+def test_a_librarys_layers_are_frozen_ones(either):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.GELU(), torch.nn.Linear(7, 2))
+    x = torch.randn(3, 5, requires_grad=True)
+    wanted = model(x)
+    (by_x,) = torch.autograd.grad(wanted.sum(), x)
+    state = model.state_dict()
+    freeze_linear_layers(model)
+    found = model(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), x)[0], by_x, rtol=1e-5, atol=1e-6)
+    assert model.state_dict().keys() == state.keys()
 
 
 @needs_onednn
