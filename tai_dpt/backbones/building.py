@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tai_dpt.backbones.clip_package import clip_class
 from tai_dpt.errors import InputError, first_few
@@ -44,7 +45,7 @@ def build_clip(state: Mapping[str, Tensor], *, source: str = "state dict") -> nn
     """
     sizes = clip_sizes(state, source=source)
     # without storage: neither time for random weights nor a draw from the global generator
-    with torch.device("meta"):
+    with torch.device("meta"), _NoValues():
         model = clip_class()(**sizes)
     for module in model.modules():
         if isinstance(getattr(module, "attn_mask", None), Tensor):  # a plain attribute, no buffer
@@ -56,6 +57,24 @@ def build_clip(state: Mapping[str, Tensor], *, source: str = "state dict") -> nn
     model.load_state_dict(state, assign=True)
     frozen: nn.Module = model.requires_grad_(False).eval()
     return frozen
+
+
+class _NoValues(TorchFunctionMode):
+    """Nothing is drawn, filled or scaled: the device "meta" does that in Python code whose import
+    takes as long as torch's."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
+        if in_place or func in (Tensor.div, Tensor.mul):
+            return args[0] if args else named["tensor"]
+        return (torch.empty if func is torch.randn else func)(*args, **named)
 
 
 def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> dict[str, Any]:

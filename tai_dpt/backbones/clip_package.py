@@ -8,44 +8,53 @@ here: the class ``clip.model.CLIP``, the tokenizer, and the table of published f
 
 from __future__ import annotations
 
-import warnings
+import ast
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from tai_dpt.errors import InputError
 
 
+def _spec(name: str) -> ModuleSpec:
+    """Where ``clip.<name>`` lies; nothing is imported.
+
+    Raises:
+        InputError: there is no such module; it says what to install.
+    """
+    package = find_spec("clip")
+    if package is None:
+        raise InputError("the package 'clip' is not installed: pip install clip-anytorch")
+    spec = PathFinder.find_spec(f"clip.{name}", package.submodule_search_locations or [])
+    if spec is None or spec.loader is None:
+        raise InputError(
+            f"the package 'clip' in {package.origin or 'an unknown place'} is not OpenAI's CLIP "
+            f"(it has no 'clip.{name}'): pip uninstall clip, then pip install clip-anytorch"
+        )
+    return spec
+
+
+@lru_cache
 def _submodule(name: str) -> ModuleType:
-    """``clip.<name>``. Raises InputError where it cannot be imported, saying what to install."""
+    """``clip.<name>``, alone where nobody has imported it.
+
+    ``import clip`` brings torchvision, which takes as long as torch, and in the builds on PyPI
+    pkg_resources, which setuptools has dropped: what is used here needs neither.
+    """
+    if loaded := sys.modules.get(f"clip.{name}"):
+        return loaded
+    spec = _spec(name)
+    module = module_from_spec(spec)
     try:
-        with warnings.catch_warnings():
-            # the PyPI builds import pkg_resources, which announces its own removal
-            for category in (UserWarning, DeprecationWarning):
-                warnings.filterwarnings("ignore", message=".*pkg_resources", category=category)
-            return import_module(f"clip.{name}")
+        spec.loader.exec_module(module)  # type: ignore[union-attr]  # looked at by _spec
     except ImportError as error:
-        raise InputError(_cannot_import(error)) from error
-
-
-def _cannot_import(error: ImportError) -> str:
-    missing = error.name or ""
-    if missing == "clip" and isinstance(error, ModuleNotFoundError):
-        return "the package 'clip' is not installed: pip install clip-anytorch 'setuptools<82'"
-    if missing.startswith("clip."):
-        place = getattr(import_module("clip"), "__file__", None) or "an unknown place"
-        return (
-            f"the package 'clip' in {place} is not OpenAI's CLIP (it has no '{missing}'): "
-            "pip uninstall clip, then pip install clip-anytorch"
-        )
-    if missing == "pkg_resources":
-        return (
-            "this build of 'clip' needs pkg_resources, which setuptools dropped in version 82: "
-            "pip install 'setuptools<82'"
-        )
-    return f"cannot import the package 'clip': {error}"
+        raise InputError(f"cannot import the package 'clip': {error}") from error
+    return module
 
 
 def clip_class() -> type[Any]:
@@ -72,5 +81,8 @@ def published_files() -> tuple[Mapping[str, str], str]:
 
     The last folder of an address is the file's SHA-256.
     """
-    module = _submodule("clip")
-    return module._MODELS, str(module.__file__)
+    place = str(_spec("clip").origin)
+    for line in ast.parse(Path(place).read_bytes()).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "_MODELS":
+            return ast.literal_eval(line.value), place
+    raise InputError(f"{place} has no table of published files: pip install clip-anytorch")

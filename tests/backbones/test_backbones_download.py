@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import os
 import ssl
+import sys
 import threading
 from urllib.error import URLError
 
@@ -37,7 +39,7 @@ def publisher(monkeypatch):
             "RN101": server.url(f"{'0' * 64}/RN101.pt"),
             "ViT-B/32": server.url(f"gone/{SHA256}/ViT-B-32.pt"),
         }
-        monkeypatch.setattr(clip_package._submodule("clip"), "_MODELS", table)
+        monkeypatch.setattr("tai_dpt.backbones.download.published_files", lambda: (table, "clip"))
         yield server
 
 
@@ -151,22 +153,26 @@ def test_the_installed_clip_lists_published_files_with_their_checksums():
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("files", "message"),
     [
-        (ModuleNotFoundError("no", name="clip"), "is not installed: pip install clip-anytorch"),
-        (ModuleNotFoundError("no", name="clip.model"), r"is not OpenAI's CLIP \(it has no 'clip"),
-        (ModuleNotFoundError("no", name="pkg_resources"), "pip install 'setuptools<82'"),
-        (ImportError("no name", name="pkg_resources"), "pip install 'setuptools<82'"),
-        (ModuleNotFoundError("No module named 'ftfy'", name="ftfy"), "No module named 'ftfy'"),
+        (None, "is not installed: pip install clip-anytorch"),
+        ({"clip.py": ""}, r"in .*clip.py is not OpenAI's CLIP \(it has no 'clip.model'\)"),
+        ({"clip/__init__.py": ""}, r"is not OpenAI's CLIP \(it has no 'clip.model'\)"),
+        (
+            {"clip/__init__.py": "", "clip/model.py": "import no_such_package"},
+            "cannot import the package 'clip': No module named 'no_such_package'",
+        ),
     ],
 )
-def test_a_clip_that_cannot_be_imported_is_reported(monkeypatch, error, message):
-    def fail(name):
-        if "." in name:
-            raise error
-        return pytest  # any module: only its place is asked for
-
-    monkeypatch.setattr(clip_package, "import_module", fail)
+def test_a_clip_that_cannot_be_imported_is_reported(tmp_path, monkeypatch, files, message):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "clip"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *([] if files is None else sys.path)])
+    for name, code in (files or {}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(code)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(clip_package, "_submodule", clip_package._submodule.__wrapped__)
     with pytest.raises(InputError, match=message):
         clip_package.clip_class()
 
