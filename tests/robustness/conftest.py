@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from forked import Ended
 def _warm() -> None:
     """Import what the commands import, on one thread: a fork keeps no others."""
     import torch
+    from PIL import Image
 
+    from tai_dpt.backbones.clip_package import tokenizer
     from tai_dpt.cli.main import COMMANDS
 
     torch.set_num_threads(1)
@@ -26,6 +29,13 @@ def _warm() -> None:
         importlib.import_module(module)
     for module in ("tai_dpt.tagger.fitting", "tai_dpt.trainers.run", "tai_dpt.cli.options"):
         importlib.import_module(module)
+    # what they import when it is needed, at half a second and more each
+    for module in ("torch._dynamo", "scipy.sparse", "jinja2", "matplotlib.backends.backend_agg"):
+        importlib.import_module(module)
+    Image.init()
+    tokenizer()
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page
 
 
 @pytest.fixture

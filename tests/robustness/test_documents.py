@@ -119,8 +119,9 @@ def in_captions() -> Iterator[Any]:
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
 def test_captions(ending: str, content: bytes, tmp_path: Path, note) -> None:
     (tmp_path / f"captions.{ending}").write_bytes(content)
-    arguments = ["label", tmp_path / f"captions.{ending}", "--vocabulary", "coco2014", "--no-grow"]
-    ended = command(arguments, tmp_path)
+    (tmp_path / "classes.txt").write_text("dog\ncar\n")
+    arguments = ["label", tmp_path / f"captions.{ending}", "--no-grow", "--vocabulary"]
+    ended = command([*arguments, tmp_path / "classes.txt"], tmp_path)
     note(ended)
     assert not ended.fault and ended.code in (0, 2)
 

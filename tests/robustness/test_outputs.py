@@ -54,14 +54,15 @@ COMMANDS: dict[str, list[object]] = {
     "adapt": ["adapt", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "OUT"],
     "explain": ["explain", "DESK/tagger", "--text", "a dog", *SMALL, "--out", "OUT.png"],
     "export": ["export", "DESK/tagger", *SMALL, "--out", "OUT"],
-    "label": ["label", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "OUT"],
+    "label": ["label", "DESK/captions.txt", "--vocabulary", "DESK/classes.txt", "--out", "OUT"],
     "page": ["page", "DESK/run", "--per-class", 0, "--out", "OUT"],
     "report": ["report", "DESK/run", "--html", "OUT"],
     "fuse": ["fuse", "DESK/run", "DESK/run", "--out", "OUT"],
     "fuse --curve": ["fuse", "DESK/run", "DESK/run", "--curve", "OUT.png"],
     "rescore": ["rescore", "DESK/run", "--rectify", "softmax", "--sharpness", 1, "--out", "OUT"],
     "corpus": [
-        *("corpus", "--captions", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "OUT")
+        *("corpus", "--captions", "DESK/captions.txt", "--vocabulary", "DESK/classes.txt"),
+        *("--out", "OUT"),
     ],
     "fit": [
         *("fit", "--classes", "DESK/classes.txt", "--captions", "DESK/captions.txt", *SMALL),
@@ -160,7 +161,8 @@ INPUT_AS_OUTPUT: dict[str, list[object]] = {
         *("explain", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "DESK/a.png")
     ],
     "label over the captions": [
-        *("label", "DESK/captions.txt", "--vocabulary", "coco2014", "--out", "DESK/captions.txt")
+        *("label", "DESK/captions.txt", "--vocabulary", "DESK/classes.txt"),
+        *("--out", "DESK/captions.txt"),
     ],
     "page over the results": ["page", "DESK/run", "--out", "DESK/run/results.json"],
     "tag over the photo": ["tag", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "DESK/a.png"],
