@@ -8,6 +8,13 @@ import os
 # Before torch is imported, so that it also holds for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tempfile
+
+# One cache for all processes of a run, none of it the user's: what one encoded, the next finds.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="tai-dpt-tests-", ignore_cleanup_errors=True)
+    os.environ["TAI_DPT_CACHE"] = _cache.name
+
 import functools
 import inspect
 import json

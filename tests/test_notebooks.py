@@ -19,8 +19,7 @@ LESS = ("EPOCHS]", 'EPOCHS, "DATASET.CORPUS.MAX_CAPTIONS", 300]')
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("TAI_DPT_CACHE", str(tmp_path / "cache"))
+def test_a_notebook_runs(name, tmp_path):
     book = nbformat.read(ROOT / f"docs/notebooks/{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in book.cells)
     code = [cell for cell in book.cells if cell.cell_type == "code"]

@@ -89,7 +89,7 @@ def test_bad_input_is_one_line() -> None:
 def test_table1_on_the_shipped_data(tmp_path: Path) -> None:
     """One seed and one epoch: the real trainers, then the table."""
     small = ["OPTIM.MAX_EPOCH", "1", "DATASET.COCO.VAL", "()", "DATALOADER.NUM_WORKERS", "0"]
-    environment = {"OUT": str(tmp_path / "out"), "TAI_DPT_CACHE": str(tmp_path / "cache")}
+    environment = {"OUT": str(tmp_path / "out")}
     done = call("table1", "emoji_scenes", *small, SEEDS="1", **environment)
     assert done.returncode == 0, done.stderr
     table = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines()[-4:])
