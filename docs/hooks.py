@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import griffe
 from click.testing import CliRunner
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
@@ -26,6 +27,8 @@ PAGES = (
     "SECURITY.md",
     "benchmarks/RESULTS.md",
 )
+_WIDTH = 78  # columns of a code block on a page
+_EXAMPLE = re.compile(r"(?m)^>>> .*(?:\n.+)*")  # to the next empty line
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -39,6 +42,15 @@ def on_config(config: Any) -> Any:
     installed = next(path for path in sys.path if (Path(path) / "tai_dpt/trainers").is_dir())
     config.plugins["mkdocstrings"].config["handlers"]["python"]["paths"] = [installed]
     return config
+
+
+class Examples(griffe.Extension):
+    """Shows the examples of docstrings as code; to Markdown, ``>>>`` is a quotation."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring:
+            text = obj.docstring.value
+            obj.docstring.value = _EXAMPLE.sub(r"```pycon\n\g<0>\n```", text)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -68,7 +80,11 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
 def helps(command: click.Command, *path: str) -> Iterator[str]:
     """What ``--help`` prints of the command at ``path``, then of those below it, as Markdown."""
     asked = CliRunner().invoke(
-        cli, [*path, "--help"], prog_name="tai-dpt", terminal_width=88, env={"COLUMNS": "88"}
+        cli,
+        [*path, "--help"],
+        prog_name="tai-dpt",
+        terminal_width=_WIDTH,
+        env={"COLUMNS": str(_WIDTH)},
     )
     yield f"\n## {' '.join(['tai-dpt', *path])}\n\n```text\n{asked.stdout}```\n"
     if isinstance(command, click.Group):

@@ -73,3 +73,4 @@ def test_the_reference_shows_the_docstrings(site):
     for name in ("Tagger", "NounFilter", "ranking_loss", "average_precision", "TaIDPT"):
         assert f">{name}<" in text
     assert "Parameters" in text or "Args" in text
+    assert "&gt;&gt;&gt;" in text and "<blockquote>" not in text  # examples are code

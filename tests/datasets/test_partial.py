@@ -12,13 +12,8 @@ from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.config import extend_dataset_cfg
-from tai_dpt.datasets.partial import (
-    LabelMask,
-    draw_mask,
-    mask_of,
-    partial_labels,
-    uniform_hash,
-)
+from tai_dpt.datasets.hashing import uniform_hash
+from tai_dpt.datasets.partial import LabelMask, draw_mask, mask_of, partial_labels
 from tai_dpt.errors import InputError
 from tai_dpt.scoring.metrics import known_cardinality
 from tai_dpt.toolbox import get_cfg_default
