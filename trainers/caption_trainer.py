@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from yacs.config import CfgNode
-
 from tai_dpt import distributed
-from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.linear_head import add_noise
 from tai_dpt.trainers.features import FeatureLoader, caption_store
@@ -39,12 +36,6 @@ def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
 
 class CaptionTrainer(PromptTrainer):
     """Base of the trainers that learn from captions and the labels read off them."""
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        if not options.NOISE >= 0:
-            raise InputError(f"{key}.NOISE is {options.NOISE}; 0 or more")
 
     def build_train_loader(self) -> FeatureLoader:
         return caption_loader(self)

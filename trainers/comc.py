@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from tai_dpt import distributed
-from tai_dpt.errors import InputError
 from tai_dpt.prompts.learner import OfClasses
 from tai_dpt.scoring.linear_head import add_noise
 from tai_dpt.scoring.losses import ranking_loss
@@ -47,14 +45,6 @@ class CoMC(MultiLabelTrainer):
     }
 
     model: LinearHead
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        if not options.NOISE >= 0:
-            raise InputError(f"{key}.NOISE is {options.NOISE}; 0 or more")
-        if not 0 <= options.TOWARDS_TEXT <= 1:
-            raise InputError(f"{key}.TOWARDS_TEXT is {options.TOWARDS_TEXT}; 0 … 1")
 
     def build_train_loader(self) -> FeatureLoader:
         return caption_loader(self)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from yacs.config import CfgNode
-
-from tai_dpt.errors import InputError
 from tai_dpt.scoring.concepts import ContextTable, context_guided_scores
 from tai_dpt.scoring.methods import Learned, Prompts
 from tai_dpt.scoring.scores import Scoring
@@ -33,15 +30,6 @@ class Concepts(UntrainedTrainer):
         "ALPHA_GLOBAL": 80.0,  # COCO 80 and 40, VOC2007 60 and 30, NUS-WIDE 40 and 20
         "ALPHA_LOCAL": 40.0,
     }
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        for name in ("SCALE", "SHARPNESS_IMAGE", "ALPHA_GLOBAL", "ALPHA_LOCAL"):
-            if not options[name] > 0:
-                raise InputError(f"{key}.{name} is {options[name]}; it must be above 0")
-        if options.TABLE < 8:
-            raise InputError(f"{key}.TABLE is {options.TABLE}; at least 8 captions")
 
     def build_model(self) -> None:
         options, given = self.options, (self.backbone, self.dataset)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from yacs.config import CfgNode
 
-from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.cooccurrence import (
     companions,
@@ -16,7 +14,7 @@ from tai_dpt.scoring.cooccurrence import (
 )
 from tai_dpt.scoring.scores import Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.class_texts import check_template, template_embeddings, text_embeddings
+from tai_dpt.trainers.class_texts import template_embeddings, text_embeddings
 from tai_dpt.trainers.multilabel import Scorer
 from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
 
@@ -35,15 +33,6 @@ class DualPrompt(UntrainedTrainer):
         "FREQUENCY": 0.05,  # least P(companion | class) in the captions
     }
     position_embedding = True
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        check_template(options.TEMPLATE, key)
-        if options.COMPANIONS < 1:
-            raise InputError(f"{key}.COMPANIONS is {options.COMPANIONS}; at least 1")
-        if not 0 <= options.FREQUENCY < 1:
-            raise InputError(f"{key}.FREQUENCY is {options.FREQUENCY}; at least 0 and below 1")
 
     def build_model(self) -> None:
         options, names = self.options, list(self.dataset.classnames)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor
-from yacs.config import CfgNode
 
-from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.class_sampling import ClassDraw
 from tai_dpt.scoring.losses import asymmetric_loss
@@ -36,15 +34,6 @@ class DualCoOp(ImageTrainer):
         "GAMMA_POS": 1.0,
         "CLIP": 0.05,
     }
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        for name in ("GAMMA_NEG", "GAMMA_POS"):
-            if options[name] < 0:
-                raise InputError(f"{key}.{name} is {options[name]}; 0 or more")
-        if not 0 <= options.CLIP < 1:
-            raise InputError(f"{key}.CLIP is {options.CLIP}; at least 0 and below 1")
 
     def context_names(self) -> tuple[str, ...]:
         return ("positive", "negative")

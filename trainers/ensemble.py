@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from yacs.config import CfgNode
 
 from tai_dpt.datasets.base import ImageSplit
-from tai_dpt.errors import InputError, unknown
-from tai_dpt.scoring.fusion import NORMALISATIONS, check_weight, choose_weight
+from tai_dpt.errors import InputError
+from tai_dpt.scoring.fusion import check_weight, choose_weight
 from tai_dpt.scoring.metrics import known_cardinality, percent
-from tai_dpt.scoring.rectification import RECTIFICATIONS, rectify
+from tai_dpt.scoring.rectification import rectify
 from tai_dpt.scoring.results import RESULTS_FILE, load_results, option_differences
 from tai_dpt.scoring.run_fusion import Component, align, fuse_components, fusion_summary
 from tai_dpt.scoring.scores import Scores
@@ -86,9 +86,6 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                 "TRAINER.TAIDPTENSEMBLE.TEXT_RECTIFY or IMAGE_RECTIFY"
             )
         for role in ROLES:
-            rule = options[f"{role.upper()}_RECTIFY"]
-            if rule not in RECTIFICATIONS:
-                raise unknown(f"rectification ({role.upper()}_RECTIFY)", rule, RECTIFICATIONS)
             run, config = options[f"{role.upper()}_RUN"], options[f"{role.upper()}_CONFIG"]
             if bool(run) == bool(config):
                 name = f"TRAINER.TAIDPTENSEMBLE.{role.upper()}"
@@ -96,8 +93,6 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                     f"set {name}_RUN (a finished run's folder) or {name}_CONFIG (a yaml file to "
                     f"train first), {'not both' if run else 'one of them'}"
                 )
-        if options.NORMALISE not in NORMALISATIONS:
-            raise unknown("normalisation (NORMALISE)", options.NORMALISE, NORMALISATIONS)
         if options.WEIGHT != AUTO:
             check_weight(_number(options.WEIGHT))
         elif not cfg.DATASET.HOLDOUT:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from yacs.config import CfgNode
 
-from tai_dpt.errors import unknown
 from tai_dpt.scoring.metrics import MultiLabelResult, evaluate, percent
 from tai_dpt.scoring.scores import KINDS, Scores
 from tai_dpt.toolbox import EVALUATOR_REGISTRY, EvaluatorBase
@@ -27,8 +26,6 @@ class MultiLabelEvaluator(EvaluatorBase):
 
     def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **_: object) -> None:
         super().__init__(cfg)
-        if cfg.TEST.PREDICTION not in KINDS:
-            raise unknown("prediction (TEST.PREDICTION)", cfg.TEST.PREDICTION, KINDS)
         self.class_names = list((lab2cname or {}).values())
         self.ignore_unknown = False
         self.reset()

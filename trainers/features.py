@@ -26,7 +26,7 @@ from tai_dpt.datasets.base import ImageSplit
 from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
-from tai_dpt.errors import InputError, first_few, unknown
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.features import AnyFeatures
 from tai_dpt.features.build import StoreOptions, build_store
 from tai_dpt.features.encode import Load
@@ -34,8 +34,6 @@ from tai_dpt.features.store import FeatureStore
 from tai_dpt.io.shipped import backbone_file
 from tai_dpt.trainers.config_files import DENSE_OF_OLD
 from tai_dpt.trainers.tokens import cached_tokens
-
-_ON_BAD_IMAGE = ("error", "skip")
 
 Report = Callable[[str], None]
 
@@ -200,8 +198,6 @@ def readable_images(cfg: CfgNode, name: str, split: ImageSplit) -> ImageSplit:
     Raises:
         InputError: with ``error``, images are not on disk: now, not when training is done.
     """
-    if cfg.DATASET.ON_BAD_IMAGE not in _ON_BAD_IMAGE:
-        raise unknown("DATASET.ON_BAD_IMAGE", cfg.DATASET.ON_BAD_IMAGE, _ON_BAD_IMAGE)
     if cfg.DATASET.ON_BAD_IMAGE == "error" or not len(split):
         gone = [path for path in split.paths if not os.path.exists(path)]
         if gone:

@@ -58,11 +58,6 @@ class ImageTrainer(PromptTrainer):
 
     train_images: ImageSplit
 
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        if cfg.INPUT.VIEWS < 0:
-            raise InputError(f"INPUT.VIEWS is {cfg.INPUT.VIEWS}; 0 (new views) or more")
-
     def build_train_loader(self) -> FeatureLoader | None:
         cfg = self.cfg
         images = labelled_images(cfg, self.dataset)

@@ -18,11 +18,11 @@ from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.device import choose_device
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.methods import Learned
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
-from tai_dpt.scoring.rectification import RECTIFICATIONS, check_rectification, rectify_scores
+from tai_dpt.scoring.rectification import check_rectification, rectify_scores
 from tai_dpt.scoring.scores import KINDS, Scores
 from tai_dpt.toolbox import build_dataset
 from tai_dpt.trainers.evaluator import MultiLabelEvaluator
@@ -33,6 +33,7 @@ from tai_dpt.trainers.features import (
     readable_images,
     settle_precision,
 )
+from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import check_training
 from tai_dpt.trainers.parallel_trainer import ParallelTrainer
 from tai_dpt.trainers.run_record import write_results
@@ -107,8 +108,7 @@ class MultiLabelTrainer(ParallelTrainer):
             InputError: says the option and what is valid.
         """
         super().check_cfg(cfg)
-        if cfg.TEST.RECTIFY not in RECTIFICATIONS:
-            raise unknown("rectification (TEST.RECTIFY)", cfg.TEST.RECTIFY, RECTIFICATIONS)
+        check_options(cfg)
         if cfg.MODEL.INIT_WEIGHTS and not self.starts_from_weights:
             raise InputError(
                 f"MODEL.INIT_WEIGHTS are those of prompts, and {cfg.TRAINER.NAME} learns none: "

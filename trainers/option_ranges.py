@@ -13,7 +13,12 @@ from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.reading import shown_value
+from tai_dpt.prompts.encoder import CLASS_TOKEN_POSITIONS
+from tai_dpt.scoring.fusion import NORMALISATIONS
+from tai_dpt.scoring.patch_classifier import SETTINGS
+from tai_dpt.scoring.rectification import RECTIFICATIONS
 from tai_dpt.scoring.results import flat_config
+from tai_dpt.scoring.scores import KINDS
 
 _MOST = 2**31 - 1  # of what is counted
 _LARGEST_SEED = 2**32 - 1  # NumPy's
@@ -102,19 +107,22 @@ VALID: dict[str, Range | tuple[str, ...]] = {
     "INPUT.RGS_P": _FRACTION,
     "INPUT.GB_P": _FRACTION,
     "INPUT.VIEWS": Range(0, 10_000),
+    "TEST.RECTIFY": RECTIFICATIONS,
+    "TEST.PREDICTION": KINDS,
+    "DATASET.ON_BAD_IMAGE": ("error", "skip"),
     "INPUT.VIEWS_SEED": Range(0, _LARGEST_SEED),
 }
 
 # of this project's trainers, whichever has one: TRAINER.<NAME>.<KEY>
-VALID_OF_TRAINERS: dict[str, Range] = {
+VALID_OF_TRAINERS: dict[str, Range | tuple[str, ...]] = {
     "N_CTX": Range(1, 74),  # CLIP reads 77 tokens; start, end and a class name are among them
     "SCALE": _SCALE,
     "TEXT_SCALE": _SCALE,
     "SHARPNESS": _SHARPNESS,
     "SHARPNESS_TEXT": _SHARPNESS,
     "SHARPNESS_IMAGE": _SHARPNESS,
-    "ALPHA_GLOBAL": _SHARPNESS,
-    "ALPHA_LOCAL": _SHARPNESS,
+    "ALPHA_GLOBAL": _SCALE,
+    "ALPHA_LOCAL": _SCALE,
     "LOG_SCALE": _LOGARITHM,
     "LOG_SHARPNESS": _LOGARITHM,
     "MARGIN": Range(0, 10_000),
@@ -123,9 +131,17 @@ VALID_OF_TRAINERS: dict[str, Range] = {
     "GAMMA_POS": Range(0, 100),
     "CLIP": Range(0, 1, below=True),
     "CLASSES_PER_STEP": _COUNT,
-    "FREQUENCY": _FRACTION,
-    "COMPANIONS": _COUNT,
-    "TABLE": _FROM_ONE,
+    "TOWARDS_TEXT": _FRACTION,
+    "CLASS_TOKEN_POSITION": CLASS_TOKEN_POSITIONS,
+    "TEXT_RECTIFY": RECTIFICATIONS,
+    "IMAGE_RECTIFY": RECTIFICATIONS,
+    "NORMALISE": NORMALISATIONS,
+    "FREQUENCY": Range(0, 1, below=True),
+    "COMPANIONS": _FROM_ONE,
+    "PAIRS": ("captions", "all"),
+    "POOL": ("train", "val", "test"),
+    "SETTING": tuple(SETTINGS),
+    "TABLE": Range(8, _MOST),
 }
 _LENGTHS = {
     "INPUT.SIZE": (0, 2),

@@ -6,19 +6,15 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from torch import Tensor
-from yacs.config import CfgNode
 
-from tai_dpt.errors import unknown
 from tai_dpt.features import PackedFeatures
 from tai_dpt.scoring.methods import Learned, Patches
-from tai_dpt.scoring.patch_classifier import SETTINGS, PatchClassifier, patch_setting
+from tai_dpt.scoring.patch_classifier import PatchClassifier, patch_setting
 from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.class_texts import IMAGENET, check_template, template_embeddings
+from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
 from tai_dpt.trainers.multilabel import Scorer
 from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
-
-POOLS = ("train", "val", "test")
 
 
 @TRAINER_REGISTRY.register()
@@ -33,15 +29,6 @@ class PIAA(UntrainedTrainer):
     }
     position_embedding = True
     needs_places = True
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        check_template(options.TEMPLATE, key)
-        if options.SETTING not in SETTINGS:
-            raise unknown(f"setting ({key}.SETTING)", options.SETTING, SETTINGS)
-        if options.POOL not in POOLS:
-            raise unknown(f"pool ({key}.POOL)", options.POOL, POOLS)
 
     def build_model(self) -> None:
         options = self.options

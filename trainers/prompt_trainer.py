@@ -13,10 +13,9 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt import distributed
-from tai_dpt.errors import InputError, first_few, unknown
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.features import AnyFeatures
 from tai_dpt.prompts.learner import (
-    CLASS_TOKEN_POSITIONS,
     PromptEncoder,
     PromptLearner,
     adapt_state_dict,
@@ -114,13 +113,7 @@ class PromptTrainer(MultiLabelTrainer):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
-        options = self.options_of(cfg)
-        position = options.CLASS_TOKEN_POSITION
-        if position not in CLASS_TOKEN_POSITIONS:
-            raise unknown("class-token position", position, CLASS_TOKEN_POSITIONS)
-        if options.N_CTX < 1:
-            raise InputError(f"{self.options_key(cfg)}.N_CTX is {options.N_CTX}; at least 1")
-        places = options.CLASSES_PER_STEP
+        places = self.options_of(cfg).CLASSES_PER_STEP
         if places and places < LEAST_CLASSES:
             raise InputError(
                 f"{self.options_key(cfg)}.CLASSES_PER_STEP is {places}; 0 (automatic), or at least "

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from yacs.config import CfgNode
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.cooccurrence import (
     PAIR_TEMPLATE,
@@ -19,12 +18,10 @@ from tai_dpt.scoring.cooccurrence import (
 )
 from tai_dpt.scoring.scores import KINDS, Scores, score
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.class_texts import IMAGENET, check_template, template_embeddings
+from tai_dpt.trainers.class_texts import IMAGENET, template_embeddings
 from tai_dpt.trainers.multilabel import Scorer, score_all
 from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
 
-PAIRS = ("captions", "all")
-POOLS = ("test", "val", "train")
 _MOST_PAIRS = 20_000  # all pairs of 200 classes
 
 
@@ -45,17 +42,6 @@ class SPARC(UntrainedTrainer):
         "POOL": "test",  # whose images say what scores are usual: test (as published), val, train
     }
     position_embedding = True
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        options, key = self.options_of(cfg), self.options_key(cfg)
-        check_template(options.TEMPLATE, key)
-        if options.PAIRS not in PAIRS:
-            raise unknown(f"choice of pairs ({key}.PAIRS)", options.PAIRS, PAIRS)
-        if options.POOL not in POOLS:
-            raise unknown(f"pool ({key}.POOL)", options.POOL, POOLS)
-        if not 0 <= options.FREQUENCY < 1:
-            raise InputError(f"{key}.FREQUENCY is {options.FREQUENCY}; at least 0 and below 1")
 
     def build_model(self) -> None:
         names, options = self.dataset.classnames, self.options

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from yacs.config import CfgNode
+
 from tai_dpt.errors import InputError
+from tai_dpt.trainers.class_texts import check_template
 from tai_dpt.trainers.features import FeatureLoader, readable_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 
 
 class UntrainedTrainer(MultiLabelTrainer):
     """Base of the methods in closed form: their ``train`` is a test."""
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        super().check_cfg(cfg)
+        options = self.options_of(cfg)
+        if "TEMPLATE" in options:
+            check_template(options.TEMPLATE, self.options_key(cfg))
 
     def train(self) -> None:
         """There is nothing to train: test."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from yacs.config import CfgNode
-
 from tai_dpt.scoring.methods import Learned, Prompts
 from tai_dpt.scoring.scores import Scoring
 from tai_dpt.toolbox import TRAINER_REGISTRY
-from tai_dpt.trainers.class_texts import check_template, template_embeddings
+from tai_dpt.trainers.class_texts import template_embeddings
 from tai_dpt.trainers.multilabel import Scorer
 from tai_dpt.trainers.untrained_trainer import UntrainedTrainer
 
@@ -27,10 +25,6 @@ class ZSCLIP(UntrainedTrainer):
         "PREC": "fp32",  # fp32, bf16, fp16 or auto
     }
     position_embedding = True
-
-    def check_cfg(self, cfg: CfgNode) -> None:
-        super().check_cfg(cfg)
-        check_template(self.options_of(cfg).TEMPLATE, self.options_key(cfg))
 
     def build_model(self) -> None:
         self.embeddings = template_embeddings(

@@ -10,6 +10,7 @@ import tai_dpt.datasets  # noqa: F401  (registers them)
 from tai_dpt.errors import InputError
 from tai_dpt.scoring.results import flat_config
 from tai_dpt.trainers import option_ranges
+from tai_dpt.trainers.dualcoop import DualCoOp
 from tai_dpt.trainers.run import build_parser, setup_cfg
 
 from places import ROOT
@@ -81,3 +82,12 @@ def test_every_range_is_of_an_option_that_there_is() -> None:
     assert keys >= set(option_ranges.VALID)
     leaves = {key.rpartition(".")[2] for key in keys if key.startswith("TRAINER.")}
     assert leaves >= set(option_ranges.VALID_OF_TRAINERS)
+
+
+def test_a_trainer_checks_them_itself() -> None:
+    """For codebases that start it with a script of their own."""
+    cfg = config("TRAINER.NAME", "DualCoOp")
+    cfg.defrost()
+    cfg.TRAINER.DUALCOOP.CLIP = 1.0
+    with pytest.raises(InputError, match=r"DUALCOOP.CLIP is 1.0; valid: .* less than 1"):
+        object.__new__(DualCoOp).check_cfg(cfg)
