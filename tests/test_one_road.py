@@ -15,7 +15,6 @@ from PIL import Image
 
 from tai_dpt.backbones import Preprocessing
 from tai_dpt.cli.calibrate import _scores as scored_for_calibration
-from tai_dpt.cli.export import service_facts
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, preprocessing_from_config
@@ -27,6 +26,7 @@ from tai_dpt.reports.reopened_run import _tagger_of as tagger_of_run
 from tai_dpt.scoring.methods import Learned, Prompts
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.scoring.scores import Scoring
+from tai_dpt.tagger.exporting import service_facts
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.toolbox import TRAINER_REGISTRY, get_cfg_default
 from tai_dpt.trainers import extend_cfg

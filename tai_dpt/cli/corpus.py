@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +73,7 @@ def corpus(
           DATASET.CORPUS.PRESET paper
     """
     from tai_dpt.cli.dataset_cfg import dataset_cfg
+    from tai_dpt.reports.corpus_table import facts_of, summary
 
     if bool(config) == bool(captions):
         raise InputError("give --dataset-config-file, or --captions and --classes")
@@ -90,9 +90,9 @@ def corpus(
     # read once: a file may be a pipe. What names no class is in no labelled corpus.
     texts = _captions(cfg) if dropped else None
     everything, used = _read(cfg, classes, texts)
-    for line in _summary(everything, used, classes):
+    for line in summary(everything, used, classes):
         answer(line)
-    facts = _facts(everything, used, classes)
+    facts = facts_of(everything, used, classes)
     if index is not None:
         facts["captions_of_class"] = _show_class(used, classes, index, examples)
     if texts is not None:
@@ -155,63 +155,6 @@ def _without_sampling(cfg: CfgNode, vocabulary: Vocabulary, captions: list[str])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return corpus_from_config(cfg, vocabulary, captions=captions, report=lambda line: None)
-
-
-def _summary(
-    everything: LabelledCorpus, used: LabelledCorpus, vocabulary: Vocabulary
-) -> Sequence[str]:
-    from tabulate import tabulate
-
-    from tai_dpt.scoring.cooccurrence import co_occurrence
-
-    read = len(everything) + everything.dropped
-    lines = [
-        f"{read:,} captions read",
-        f"{everything.naming_none:,} ({everything.naming_none / read:.1%}) name no class: dropped",
-    ]
-    if repeated := everything.dropped - everything.naming_none:
-        lines.append(f"{repeated:,} are repeated, or not in the random sample: left out")
-    if len(used) < len(everything):
-        lines.append(f"{len(everything) - len(used):,} are over the config's limits: left out")
-    lines.append(f"{len(used):,} are learned from")
-    sizes = used.per_caption_counts
-    counts = np.bincount(sizes)
-    shares = ", ".join(f"{n}: {counts[n] / len(used):.1%}" for n in range(1, len(counts)))
-    lines += ["", f"classes per caption: {sizes.mean():.2f} on average ({shares})", ""]
-    pairs = co_occurrence(used.labels)
-    per_class = pairs.diagonal()
-    alone = used.labels[np.flatnonzero(sizes == 1)].sum(axis=0, dtype=np.int64)
-    rows = [
-        (
-            vocabulary.names[index],
-            f"{per_class[index]:,}",
-            f"{per_class[index] / len(used):.1%}",
-            f"{alone[index]:,}",
-            _companions(pairs[index], index, vocabulary.names),
-        )
-        for index in np.argsort(-per_class, kind="stable")
-    ]
-    headers = ("class", "captions", "share", "alone", "most often with")
-    align = ("left", "right", "right", "right", "left")
-    return [*lines, tabulate(rows, headers, colalign=align, disable_numparse=True)]
-
-
-def _facts(
-    everything: LabelledCorpus, used: LabelledCorpus, vocabulary: Vocabulary
-) -> dict[str, Any]:
-    """What ``_summary`` says, for ``--json``."""
-    return {
-        "read": len(everything) + everything.dropped,
-        "naming_no_class": everything.naming_none,
-        "learned_from": len(used),
-        "classes_per_caption": used.per_caption_counts.mean(),
-        "captions_per_class": dict(zip(vocabulary.names, used.per_class_counts, strict=True)),
-    }
-
-
-def _companions(together: NDArray[np.int64], index: int, names: Sequence[str]) -> str:
-    others = [i for i in np.argsort(-together, kind="stable") if i != index and together[i]]
-    return ", ".join(f"{names[i]} {together[i]:,}" for i in others[:3])
 
 
 def _show_class(

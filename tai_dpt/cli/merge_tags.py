@@ -16,9 +16,6 @@ import click
 
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import overwrite_option
-from tai_dpt.cli.tag_files import WHOLE, coco_classes
-from tai_dpt.cli.tag_output import CSV_HEADER
-from tai_dpt.cli.tag_sink import maker_of, part_of
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import answer, shown
@@ -27,6 +24,9 @@ from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.io.output import check_output
 from tai_dpt.io.reading import parse_json, read_json
 from tai_dpt.io.spreadsheets import as_given
+from tai_dpt.tags.lines import CSV_HEADER
+from tai_dpt.tags.sinks import maker_of, part_of
+from tai_dpt.tags.whole_files import WHOLE, coco_classes
 
 _OF_A_PART = ("--shard", "images")  # in what made a part, beside what made the whole
 

@@ -16,15 +16,15 @@ from tai_dpt import distributed
 from tai_dpt.cli.command import Ended, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
-from tai_dpt.cli.tag_files import WHOLE, check_packages
-from tai_dpt.cli.tag_output import FORMATS, Tag, record
-from tai_dpt.cli.tag_sink import FileSink, Sidecars, part_of
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import JSON, as_text, asked_for, bar, say, shown
 from tai_dpt.io.image_files import Shard, find_images
 from tai_dpt.io.output import check_output
 from tai_dpt.io.tar_images import TarImage
+from tai_dpt.tags.lines import FORMATS, Tag, record
+from tai_dpt.tags.sinks import FileSink, Sidecars, part_of
+from tai_dpt.tags.whole_files import WHOLE, check_packages
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.scores import Rectification

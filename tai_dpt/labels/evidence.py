@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from tai_dpt.errors import InputError
 from tai_dpt.labels.default import COLOURS, FUNCTION_WORDS
 from tai_dpt.labels.filter import NounFilter
 from tai_dpt.labels.lemmas import singular
@@ -29,6 +30,38 @@ class Evidence(NamedTuple):
     caption: str
     image: int | str
     classes: frozenset[int]
+
+
+def in_terms_of(
+    vocabulary: Vocabulary, evidence: list[Evidence], theirs: Vocabulary
+) -> tuple[list[Evidence], set[int]]:
+    """Evidence of another vocabulary's classes as that of the classes of the same name, and
+    which these are.
+
+    Raises:
+        InputError: the evidence has classes that ``theirs`` has not.
+
+    >>> row = Evidence("a car", 1, frozenset({1}))
+    >>> in_terms_of(Vocabulary(("car",)), [row], Vocabulary(("dog", "car")))
+    ([Evidence(caption='a car', image=1, classes=frozenset({0}))], {0})
+    """
+    last = max((index for row in evidence for index in row.classes), default=0)
+    if last >= len(theirs):
+        raise InputError(
+            f"the evidence speaks of class {last}, and its class list has {len(theirs)}, counted "
+            "from 0; name the list with --evidence-classes"
+        )
+    index = theirs.index_by_any_name()
+    ours: dict[int, int] = {}
+    for at in range(len(vocabulary)):
+        for name in (vocabulary.dataset_names[at], *vocabulary.synonyms[at]):
+            if (other := index.get(name)) is not None:
+                ours.setdefault(other, at)
+    rows = [
+        row._replace(classes=frozenset(ours[index] for index in row.classes if index in ours))
+        for row in evidence
+    ]
+    return rows, set(ours.values())
 
 
 def earn_stop_list(vocabulary: Vocabulary, evidence: Collection[Evidence]) -> list[list[str]]:

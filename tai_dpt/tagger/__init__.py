@@ -1,1 +1,1 @@
-"""A learned recogniser put to use: fitting it, its folder, its batches."""
+"""A learned recogniser put to use: fitting it, its folder, its batches, its export."""

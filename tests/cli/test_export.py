@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tai_dpt.backbones import Backbone, load_backbone
-from tai_dpt.cli.export import compare_onnx, export_onnx
 from tai_dpt.errors import InputError
+from tai_dpt.tagger.exporting import compare_onnx, export_onnx
 from tai_dpt.tagger.tagger import PromptTagger
 
 import library_models

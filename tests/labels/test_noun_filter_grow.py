@@ -5,11 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from tai_dpt.cli.grow_vocabulary import in_terms_of, read_evidence, to_yaml
+from tai_dpt.cli.grow_vocabulary import read_evidence
 from tai_dpt.errors import InputError
 from tai_dpt.labels import NounFilter
+from tai_dpt.labels.class_list_yaml import to_yaml
 from tai_dpt.labels.class_lists import VOCABULARIES, load_vocabulary
-from tai_dpt.labels.evidence import Evidence, earn_implied, earn_stop_list
+from tai_dpt.labels.evidence import (
+    Evidence,
+    earn_implied,
+    earn_stop_list,
+    in_terms_of,
+)
 from tai_dpt.labels.grow import grow, with_growth
 from tai_dpt.labels.lexicon import present_participles
 from tai_dpt.labels.vocabulary import Vocabulary

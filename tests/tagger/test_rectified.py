@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tai_dpt import Tagger
-from tai_dpt.cli.export import service_facts
 from tai_dpt.errors import InputError
 from tai_dpt.scoring.calibration import calibrate_on_captions
 from tai_dpt.scoring.rectification import choose_rectification, rectify
 from tai_dpt.scoring.scores import KINDS, Scoring
+from tai_dpt.tagger.exporting import service_facts
 
 from taggers import CAPTIONS, CLASSES, OPTIONS, run, tagger_and_photos, weight_file
 

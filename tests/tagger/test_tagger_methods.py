@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tai_dpt import Tagger
-from tai_dpt.cli.export import compare_onnx, export_onnx
 from tai_dpt.errors import InputError
 from tai_dpt.io.images import as_image
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.scoring.scores import KINDS
+from tai_dpt.tagger.exporting import compare_onnx, export_onnx
 from tai_dpt.tagger.fitting import METHODS
 from tai_dpt.tagger.tagger import PromptTagger
 from tai_dpt.trainers.run import build_parser, setup_cfg

@@ -12,15 +12,6 @@ from typing import Any, TextIO
 
 import click
 
-from tai_dpt.cli.tag_files import WHOLE, read_lines
-from tai_dpt.cli.tag_output import (
-    Tag,
-    finished_images,
-    header,
-    lines_for,
-    lines_for_error,
-    record,
-)
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import atomic_write, naming, open_named
 from tai_dpt.io.image_files import Shard
@@ -29,6 +20,15 @@ from tai_dpt.io.json_text import json_text
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.io.reading import read_json
 from tai_dpt.io.xmp import sidecar_of, xmp
+from tai_dpt.tags.lines import (
+    Tag,
+    finished_images,
+    header,
+    lines_for,
+    lines_for_error,
+    record,
+)
+from tai_dpt.tags.whole_files import WHOLE, read_lines
 
 
 class FileSink:

@@ -1,0 +1,1 @@
+"""Tags in files: lines, whole files, sidecars, and how an interrupted file goes on."""
