@@ -1,4 +1,4 @@
-"""Write the data of `emoji_scenes`: class list, captions, annotations and pictures, in COCO's
+"""Write the data of `emoji_scenes`: class list, captions, annotations and images, in COCO's
 file format. Same seed and sprites, same files."""
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def scenes_of(part: str, *, seed: int, count: int) -> list[Scene]:
     return [make_scene(seed, FIRST_INDEX[part] + i) for i in range(count)]
 
 
-def encode_picture(pixels: np.ndarray) -> bytes:
-    """(SIZE, SIZE, 3) uint8 pixels as a picture file."""
+def encode_image(pixels: np.ndarray) -> bytes:
+    """(SIZE, SIZE, 3) uint8 pixels as an image file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "WEBP", quality=IMAGE_QUALITY, method=6)
     return stream.getvalue()
@@ -91,7 +91,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def build(*, out: Path, sprites: Path, seed: int = 0, counts: Counts | None = None) -> None:
-    """Write the class list, annotations and pictures under `out`.
+    """Write the class list, annotations and images under `out`.
 
     Args:
         out: the data folder; made where it is missing.
@@ -116,7 +116,7 @@ def build(*, out: Path, sprites: Path, seed: int = 0, counts: Counts | None = No
         for scene in scenes:
             pixels, objects = render(scene, loaded)
             with atomic_write(out / "images" / part / _image(scene)["file_name"]) as stream:
-                stream.write(encode_picture(pixels))
+                stream.write(encode_image(pixels))
             for shown in objects:
                 seen.append(
                     {

@@ -66,7 +66,7 @@ def sprites(out: Path, overwrite: bool) -> dict[str, Any]:
 @_sprites_option
 @overwrite_option
 def build(out: Path, seed: int, scale: float, sprites: Path, overwrite: bool) -> dict[str, Any]:
-    """Write captions, annotations and pictures; about half a minute."""
+    """Write captions, annotations and images; about half a minute."""
     from tai_dpt.emoji_scenes.build import MADE, Counts
     from tai_dpt.emoji_scenes.build import build as write
 

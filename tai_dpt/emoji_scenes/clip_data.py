@@ -41,14 +41,14 @@ def render_scenes(
         starts = range(first, first + count, chunk)
         stops = [min(start + chunk, first + count) for start in starts]
         jobs = len(starts)
-        pictures = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
+        images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
         with ProcessPoolExecutor(workers) as pool:
             parts = pool.map(_draw, [sprites] * jobs, [seed] * jobs, starts, stops)
             for start, stop, part in zip(starts, stops, parts, strict=True):
-                pictures[start - first : stop - first] = part
+                images[start - first : stop - first] = part
                 log.info("drew %d of %d scenes", stop - first, count)
         with atomic_write(path) as stream:
-            np.save(stream, pictures)
+            np.save(stream, images)
     drawn: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return drawn
 
@@ -87,8 +87,8 @@ def used_tokens(templates: Sequence[str]) -> list[int]:
     return sorted(found | {START_TOKEN, END_TOKEN})
 
 
-def normalised_pixels(pictures: np.ndarray, chosen: np.ndarray) -> Tensor:
+def normalised_pixels(images: np.ndarray, chosen: np.ndarray) -> Tensor:
     """Normalised (B, 3, SIZE, SIZE) pixels, channels last in memory."""
-    batch = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).float().div_(255)
+    batch = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     return batch.sub_(mean).div_(std)

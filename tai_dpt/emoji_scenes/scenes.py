@@ -1,6 +1,6 @@
-"""Scenes: which sprites stand where (`Scene`), and the picture of it (`render`).
+"""Scenes: which sprites stand where (`Scene`), and the image of it (`render`).
 
-A scene is a function of (seed, index) alone. Its layout needs no picture, so captions can be
+A scene is a function of (seed, index) alone. Its layout needs no image, so captions can be
 written for scenes that are never drawn.
 """
 
@@ -49,7 +49,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """The layout of one picture: objects back to front."""
+    """The layout of one image: objects back to front."""
 
     seed: int
     index: int
@@ -132,7 +132,7 @@ def render(scene: Scene, sprites: Sprites) -> tuple[np.ndarray, list[Visible]]:
     """Draw a scene.
 
     Returns:
-        The picture, (SIZE, SIZE, 3) uint8, and what is visible of each object, in the order of
+        The image, (SIZE, SIZE, 3) uint8, and what is visible of each object, in the order of
         `scene.objects`; an object that is wholly hidden is left out.
     """
     rng = np.random.default_rng((scene.seed, scene.index, STREAM_PIXELS))

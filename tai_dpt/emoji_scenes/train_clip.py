@@ -146,7 +146,7 @@ def train(
         InputError: the checkpoint in `work` belongs to another recipe.
     """
     work.mkdir(parents=True, exist_ok=True)
-    pictures = render_scenes(work, sprites, seed=recipe.seed, count=recipe.scenes, workers=workers)
+    rendered = render_scenes(work, sprites, seed=recipe.seed, count=recipe.scenes, workers=workers)
     start = FIRST_INDEX["clip"]
     scenes = [make_scene(recipe.seed, start + i) for i in range(recipe.scenes)]
     rows = used_tokens(templates)
@@ -190,7 +190,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate(step)
         tokens, ends = captioner.batch([scenes[i] for i in chosen], epoch)
-        pixels = normalised_pixels(pictures, chosen)
+        pixels = normalised_pixels(rendered, chosen)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             images = model.visual(pixels)
         texts = _encode_by_length(model, tokens, ends)

@@ -57,7 +57,7 @@ class Looked:
     images: int = 0  # that could be read
     _whole: tuple[dict[str, torch.Tensor], dict[str, str]] | None = None
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Go on where an interrupted run stopped.
 
         Raises:
@@ -138,7 +138,7 @@ def adapt(
     digest = hashlib.sha256("\0".join(facts).encode("utf-8", "surrogateescape"))
     digest.update(global_.cpu().numpy().tobytes() + local.cpu().numpy().tobytes())
     looked = Looked(SurestPatches(local), unfinished, digest.hexdigest())
-    looked.take_up()
+    looked.resume()
     _look(tagger, images, looked, progress, batch_size, workers)
     if not looked.images:
         first = first_few(looked.errors.values(), 1)

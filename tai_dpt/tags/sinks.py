@@ -70,7 +70,7 @@ class FileSink:
                 )
             if resume and not overwrite and (out.exists() or self.part.exists()):
                 _check_maker(maker, made_by, out)
-            self._take_up(out, resume, overwrite)
+            self._find_done(out, resume, overwrite)
         except BaseException:
             self.lock.close()
             if not maker.stat().st_size:
@@ -81,7 +81,7 @@ class FileSink:
             self.lock.write(json.dumps(made_by).encode())
             self.lock.flush()
 
-    def _take_up(self, out: Path, resume: bool, overwrite: bool) -> None:
+    def _find_done(self, out: Path, resume: bool, overwrite: bool) -> None:
         """Find what is done already; complain of what must not be replaced."""
         if out.exists() and not (resume or overwrite):
             raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")

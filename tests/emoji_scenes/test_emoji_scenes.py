@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tai_dpt.backbones.weights import read_state_dict
 from tai_dpt.emoji_scenes.architecture import encode_text, new_resnet_clip, token_ids
-from tai_dpt.emoji_scenes.build import Counts, build, encode_picture
+from tai_dpt.emoji_scenes.build import Counts, build, encode_image
 from tai_dpt.emoji_scenes.classes import CLASSES, NAMES, plural
 from tai_dpt.emoji_scenes.cli import emoji_scenes
 from tai_dpt.emoji_scenes.clip_data import used_tokens
@@ -268,7 +268,7 @@ def test_the_shipped_world_is_large_enough_and_small_enough() -> None:
 def test_encoded_pictures_stay_close_to_the_drawing(tmp_path: Path) -> None:
     pixels, _ = render(make_scene(0, 1), load_sprites(SPRITES))
     path = tmp_path / "x.webp"
-    path.write_bytes(encode_picture(pixels))
+    path.write_bytes(encode_image(pixels))
     assert np.abs(np.asarray(Image.open(path), dtype=float) - pixels).mean() < 6
 
 
