@@ -44,6 +44,7 @@ class CoMC(MultiLabelTrainer):
         "TEXT_SCALE": 100.0,  # sharpness of the resemblance
     }
 
+    reads_captions = True
     model: LinearHead
 
     def build_train_loader(self) -> FeatureLoader:

@@ -30,6 +30,7 @@ class Concepts(UntrainedTrainer):
         "ALPHA_GLOBAL": 80.0,  # COCO 80 and 40, VOC2007 60 and 30, NUS-WIDE 40 and 20
         "ALPHA_LOCAL": 40.0,
     }
+    reads_captions = True
 
     def build_model(self) -> None:
         options, given = self.options, (self.backbone, self.dataset)

@@ -32,7 +32,7 @@ class DualPrompt(UntrainedTrainer):
         "COMPANIONS": 2,  # at most so many beside a class
         "FREQUENCY": 0.05,  # least P(companion | class) in the captions
     }
-    position_embedding = True
+    position_embedding = reads_captions = True
 
     def build_model(self) -> None:
         options, names = self.options, list(self.dataset.classnames)

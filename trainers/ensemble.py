@@ -22,6 +22,7 @@ from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.config_files import merge_file, merge_pairs
 from tai_dpt.trainers.features import readable_images
+from tai_dpt.trainers.heeded import unheeded
 from tai_dpt.trainers.image_trainer import labelled_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer, cardinality_threshold
 from tai_dpt.trainers.other_runs import OtherRun
@@ -73,7 +74,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
         "IMAGE_RECTIFY": "none",
     }
 
-    starts_from_weights = True  # the runs that it makes do
+    starts_from_weights = reads_captions = reads_labels = True  # the runs that it makes do
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
@@ -92,6 +93,13 @@ class TaIDPTEnsemble(MultiLabelTrainer):
                 raise InputError(
                     f"set {name}_RUN (a finished run's folder) or {name}_CONFIG (a yaml file to "
                     f"train first), {'not both' if run else 'one of them'}"
+                )
+            trainer = options[f"{role.upper()}_TRAINER"]
+            own = map(str, options[f"{role.upper()}_OPTS"][::2] if config else ())
+            for whom, keys in unheeded(own, [trainer]).items():
+                raise InputError(
+                    f"TRAINER.TAIDPTENSEMBLE.{role.upper()}_OPTS: {keys[0]} is for {whom}, and "
+                    f"{trainer} is to be trained: leave it out"
                 )
         if options.WEIGHT != AUTO:
             check_weight(_number(options.WEIGHT))

@@ -56,6 +56,7 @@ class ImageTrainer(PromptTrainer):
     augmented views; otherwise new views are encoded in every epoch.
     """
 
+    reads_labels = True
     train_images: ImageSplit
 
     def build_train_loader(self) -> FeatureLoader | None:

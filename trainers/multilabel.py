@@ -51,6 +51,9 @@ class MultiLabelTrainer(ParallelTrainer):
     position_embedding = False  # of a ResNet's attention pool
     needs_places = False  # whether it makes no sense where places in an image have no features
     starts_from_weights = False  # whether it heeds MODEL.INIT_WEIGHTS
+    trains = True  # whether it learns in steps
+    reads_captions = False
+    reads_labels = False  # those of training images
 
     cfg: CfgNode
     dataset: MultiLabelDataset

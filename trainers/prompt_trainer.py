@@ -56,7 +56,7 @@ class PromptTrainer(MultiLabelTrainer):
 
     default_options = PROMPT_OPTIONS
     model: PromptLearner
-    starts_from_weights = True
+    starts_from_weights = reads_captions = True  # captions for CONCEPTS, at least
 
     # -- what a method defines -------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import argparse
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.toolbox import (
     TOOLBOX,
+    TRAINER_REGISTRY,
     build_trainer,
     check_names,
     collect_env_info,
@@ -32,6 +34,7 @@ from tai_dpt.toolbox import (
 from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.config_files import find_key, merge_file, merge_pairs, read_file
 from tai_dpt.trainers.features import settle_precision
+from tai_dpt.trainers.heeded import unheeded
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import (
@@ -128,6 +131,13 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         node[leaf] = value
     merge_pairs(cfg, pairs)
     check_options(cfg)
+    if cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names():
+        typed = [*given, *map(str, pairs[::2])]
+        # a line and no error: CoOp's scripts hand every trainer the same options
+        for whom, keys in unheeded(typed, [cfg.TRAINER.NAME], cfg.DATASET.NAME).items():
+            warnings.warn(
+                f"{cfg.TRAINER.NAME} does not heed {', '.join(keys)}: for {whom}", stacklevel=2
+            )
     settle_precision(cfg, choose_device("auto" if cfg.USE_CUDA else "cpu"))
     cfg.freeze()
     return cfg
@@ -176,6 +186,11 @@ def run(
             run with other options, a loss that diverges.
     """
     check_names(cfg)
+    if eval_only and (no_train or cfg.RESUME):
+        raise InputError(
+            f"--eval-only trains nothing, and {'--no-train' if no_train else '--resume'} is about "
+            "training: leave one of them out (--model-dir names the run to evaluate)"
+        )
     if not eval_only and (model_dir or load_epoch is not None):
         raise InputError("--model-dir and --load-epoch say what --eval-only evaluates: add it")
     if load_epoch is not None and not model_dir:

@@ -41,7 +41,7 @@ class SPARC(UntrainedTrainer):
         "FREQUENCY": 0.05,
         "POOL": "test",  # whose images say what scores are usual: test (as published), val, train
     }
-    position_embedding = True
+    position_embedding = reads_captions = True
 
     def build_model(self) -> None:
         names, options = self.dataset.classnames, self.options

@@ -13,6 +13,8 @@ from tai_dpt.trainers.multilabel import MultiLabelTrainer
 class UntrainedTrainer(MultiLabelTrainer):
     """Base of the methods in closed form: their ``train`` is a test."""
 
+    trains = False
+
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
         options = self.options_of(cfg)

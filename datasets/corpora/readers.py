@@ -164,6 +164,8 @@ def stream_captions(
     images: set[str] = set()
     first_bad: Bad | None = None
     said: list[str] = []
+    if field is not None and format in _WITHOUT_FIELDS:
+        said.append(f"read as {format}, which has no field '{field}'")
     read = bad = captions = 0
     for entry in entries:
         if isinstance(entry, Note):
@@ -317,6 +319,8 @@ LINES: dict[str, Callable[[_Source, str | int], Entries]] = {
 
 #: the formats of ``read_captions``: the layouts of one JSON document, those of lines, and Parquet
 FORMATS = (*LAYOUTS, *LINES, PARQUET)
+
+_WITHOUT_FIELDS = ("text", "flickr")
 
 _JSON = "json"  # one document, of a layout that its content tells
 _ENDINGS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import RECTIFICATIONS, tagger_argument, tagger_options, view_option
 from tai_dpt.errors import InputError
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 _AUTO = "auto"
 
 
-@command()
+@command(
+    counts={
+        **dict.fromkeys(
+            ("per_class", "zero", "present_from", "separator", "skip_columns"), Beside("labelled")
+        ),
+        "expect": Beside("images"),
+    }
+)
 @tagger_argument
 @click.option(
     "--labelled",
@@ -125,10 +132,6 @@ def calibrate(
         raise InputError("give --labelled, --images or --captions")
     if labelled is not None and (images or captions):
         raise InputError("--labelled needs neither --images nor --captions: leave them out")
-    if per_class and labelled is None:
-        raise InputError(
-            "--per-class goes with --labelled: only labels say where a class's own threshold lies"
-        )
     if rectify == _AUTO and labelled is None:
         raise InputError("--rectify auto goes with --labelled: only labels say what ranks better")
     options = {
@@ -138,12 +141,6 @@ def calibrate(
         "skip_columns": skip_columns or None,
     }
     reading = {name: value for name, value in options.items() if value is not None}
-    if reading and labelled is None:
-        raise InputError(
-            f"{_flag(next(iter(reading)))} goes with --labelled: it says how to read that file"
-        )
-    if expect is not None and not images:
-        raise InputError("--expect goes with --images")
     from tai_dpt.scoring.rectification import check_rectification
     from tai_dpt.tagger import folder as tagger_folder
 

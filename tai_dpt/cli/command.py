@@ -1,7 +1,8 @@
 """The class of every command: what all of them do alike.
 
-Each has ``--json`` and ``--quiet``; an option that is given twice repeats or is refused; warnings
-are lines on stderr. A command's function prints for people with ``answer`` (the result, stdout) and
+Each has ``--json`` and ``--quiet``; an option that is given twice repeats or is refused, and so is
+one that would do nothing beside the others; warnings are lines on stderr. A command's function
+prints for people with ``answer`` (the result, stdout) and
 ``say`` (notes, stderr), and returns the result as plain values, which is what ``--json`` prints.
 """
 
@@ -10,11 +11,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from tai_dpt.io.console import JSON, QUIET, one_line_warnings
 from tai_dpt.io.json_text import json_text
@@ -29,6 +31,39 @@ class Ended(NamedTuple):
     code: int
 
 
+class Beside:
+    """What an option counts beside: another parameter of its command, by name.
+
+    With ``values`` that one must have one of them; else it must have been given, or, for
+    ``absent``, not.
+    """
+
+    def __init__(self, name: str, *values: str, absent: bool = False) -> None:
+        self.name, self.values, self.absent = name, values, absent
+
+    def holds(self, ctx: click.Context) -> bool:
+        """Whether the command line is so."""
+        value = ctx.params.get(self.name)
+        if self.values:
+            return value in self.values
+        return (value in (None, (), False)) == self.absent
+
+    def told(self, ctx: click.Context) -> str:
+        """It as one writes it."""
+        flag, words = _flag(ctx, self.name), _or(self.values)
+        return words if words and not flag.startswith("-") else f"{flag} {words}".strip()
+
+
+def _flag(ctx: click.Context, name: str) -> str:
+    """How a parameter is written."""
+    parameter = next(p for p in ctx.command.params if p.name == name)
+    return parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 def _manner(key: str, *names: str, help: str) -> click.Option:
     """A flag that is kept for ``tai_dpt.io.console.asked_for``."""
 
@@ -39,20 +74,29 @@ def _manner(key: str, *names: str, help: str) -> click.Option:
 
 
 class Command(click.Command):
-    """A command with this project's manners (see the module)."""
+    """A command with this project's manners (see the module).
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    Args:
+        counts: for an option, by name, what it counts beside: any of these.
+    """
+
+    def __init__(
+        self, *args: Any, counts: Mapping[str, Beside | tuple[Beside, ...]] = {}, **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
+        self.counts = {k: v if isinstance(v, tuple) else (v,) for k, v in counts.items()}
         self.params += [
             _manner(JSON, "--json", help="The result as one JSON document on stdout."),
             _manner(QUIET, "-q", "--quiet", help="No progress, notes or warnings on stderr."),
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's; complains of an option that takes one value and was given two, and of NaN.
+        """As click's; complains of an option that takes one value and was given two, of one that
+        would do nothing, and of NaN.
 
         Raises:
-            click.UsageError: with the option and how often it was given, or its value.
+            click.UsageError: with the option and how often it was given, what it counts beside, or
+                its value.
         """
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         for option in () if ctx.resilient_parsing else order:
@@ -68,7 +112,28 @@ class Command(click.Command):
             if isinstance(value, float) and not math.isfinite(value):
                 option = next(p for p in self.params if p.name == name)
                 raise click.BadParameter(f"{value} is no number to work with", ctx, option)
+        if not ctx.resilient_parsing:
+            self._check_counting(ctx)
         return rest
+
+    def _check_counting(self, ctx: click.Context) -> None:
+        """Complain of an option on the command line (in the environment it may be for another
+        command) that would do nothing beside the others."""
+        for name, beside in self.counts.items():
+            typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if not typed or ctx.params[name] is False or any(it.holds(ctx) for it in beside):
+                continue
+            flag, first = _flag(ctx, name), beside[0]
+            if first.absent:
+                raise click.UsageError(
+                    f"{flag} does nothing beside {first.told(ctx)}: leave one of them out", ctx
+                )
+            said = f"{flag} goes with {_or([it.told(ctx) for it in beside])}"
+            if first.values and (given := ctx.params[first.name]):
+                said += f", not {given}"
+            what = "one of these" if first.values[1:] or beside[1:] else "that"
+            verb = "choose" if first.values else "add"
+            raise click.UsageError(f"{said}: {verb} {what}, or leave {flag} out", ctx)
 
     def invoke(self, ctx: click.Context) -> None:
         """Run it, and print what it returns where JSON is asked for."""
@@ -94,10 +159,16 @@ def _only_the_document(ctx: click.Context) -> Iterator[None]:
         yield
 
 
-def command(name: str | None = None, **context: Any) -> Callable[[Callable[..., Any]], Command]:
+def command(
+    name: str | None = None,
+    *,
+    counts: Mapping[str, Beside | tuple[Beside, ...]] = {},
+    **context: Any,
+) -> Callable[[Callable[..., Any]], Command]:
     """``@command()``: as ``click.command``, with this project's manners.
 
     Args:
+        counts: for an option, by name, what it counts beside: any of these; else it is refused.
         context: settings of the context beside those of ``CONTEXT``.
     """
-    return click.command(name, cls=Command, context_settings=CONTEXT | context)
+    return click.command(name, cls=Command, counts=counts, context_settings=CONTEXT | context)

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import CLASSES, FILE
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError, first_few, unknown
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tai_dpt.labels.vocabulary import Vocabulary
 
 
-@command()
+@command(counts={"examples": (Beside("class_name"), Beside("dropped")), "overwrite": Beside("out")})
 @click.option("--dataset-config-file", "config", type=click.Path(path_type=Path))
 @click.option("--root", type=click.Path(path_type=Path), help="The data folder of the config.")
 @click.option(
@@ -85,6 +85,11 @@ def corpus(
         check_output_folder(out, FILES, overwrite=overwrite)
     named = ("DATASET.CORPUS.FILES", captions, "DATASET.VOCABULARY", vocabulary)
     cfg = dataset_cfg(config=config, root=root, opts=[*(named if captions else ()), *opts])
+    for key in opts[::2]:
+        if not key.startswith(("DATASET.", "FEATURES.", "SEED")):
+            raise InputError(f"{key} does nothing to a corpus: leave it out")
+        if captions and key in named[::2]:
+            raise InputError(f"--captions and --classes are given: leave {key} out")
     classes = _vocabulary(cfg)
     index = None if class_name is None else _class_index(classes, class_name)
     # read once: a file may be a pipe. What names no class is in no labelled corpus.

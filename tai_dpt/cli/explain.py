@@ -9,7 +9,7 @@ import click
 import numpy as np
 from tabulate import tabulate
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
@@ -23,7 +23,7 @@ _SUFFIXES = (".png", ".html")
 _SHIFTS = 4
 
 
-@command()
+@command(counts={"overwrite": Beside("out")})
 @tagger_argument
 @click.argument("images", type=FILE, nargs=-1, metavar="[IMAGE]...")
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import BACKBONE, CLASSES
 from tai_dpt.cli.options import (
     RECTIFICATIONS,
@@ -20,10 +20,11 @@ from tai_dpt.cli.options import (
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.output import os_error
-from tai_dpt.io.shipped import SHIPPED, backbone_file
+from tai_dpt.io.shipped import SHIPPED
 
 
-@command()
+# what learns step by step
+@command(counts={"epochs": Beside("method", "tai-dpt", "comc", "mix")})
 @click.option(
     "--classes",
     required=True,
@@ -44,7 +45,7 @@ from tai_dpt.io.shipped import SHIPPED, backbone_file
 @click.option(
     "--backbone",
     type=BACKBONE,
-    default="RN50",
+    show_default="that of --config, else RN50",
     help=f"A published CLIP by name, a weight file, or '{SHIPPED}' (the tiny one that ships).",
 )
 @click.option(
@@ -76,7 +77,7 @@ def fit(
     classes: str,
     captions: tuple[Path, ...],
     out: Path,
-    backbone: str,
+    backbone: str | None,
     method: str,
     epochs: int | None,
     config: Path | None,
@@ -106,13 +107,15 @@ def fit(
     """
     from tai_dpt.backbones import has_name
     from tai_dpt.tagger import folder as tagger_folder
-    from tai_dpt.tagger.fitting import Progress, Tagger
+    from tai_dpt.tagger.fitting import Progress, Tagger, named_backbone, unheeded_options
 
     given = [path for path in (classes, *captions, backbone, config) if path]
-    if epochs and method == "concepts":
-        raise InputError("--epochs: --method concepts trains nothing, leave it out")
+    if epochs and "OPTIM.MAX_EPOCH" in options[::2]:
+        raise InputError("--epochs and OPTIM.MAX_EPOCH say the same: leave one of them out")
+    for line in unheeded_options(options[::2], method=method, config=config, written=not captions):
+        raise InputError(line)
     tagger_folder.check_free(out, overwrite=overwrite, inputs=given)
-    name = backbone_file(backbone)
+    name = named_backbone(backbone, config)
     tagger_folder.includes_backbone(name, None if has_name(name) else name, include_backbone)
     pairs: list[Any] = ["OPTIM.MAX_EPOCH", epochs] if epochs else []
     if not captions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.options import RECTIFICATIONS, overwrite_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import written_together
@@ -25,7 +25,7 @@ _NORMALISATIONS = click.Choice(["minmax", "zscore", "rank"])
 _WEIGHT = 0.9  # λ of the public code, for two runs
 
 
-@command()
+@command(counts={"overwrite": (Beside("out"), Beside("curve"))})
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--weight", type=float, metavar="λ", help=f"Of two runs, the second's.  [default: {_WEIGHT}]"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import CLASSES
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.io.atomic import atomic_write
@@ -23,7 +23,14 @@ from tai_dpt.labels.evidence import Evidence, earn_implied, earn_stop_list, in_t
 from tai_dpt.labels.grow import grow
 
 
-@command("grow-vocabulary")
+@command(
+    "grow-vocabulary",
+    counts={
+        "evidence_classes": Beside("evidence"),
+        "half": Beside("evidence"),
+        "overwrite": Beside("out"),
+    },
+)
 @click.argument("vocabulary", type=CLASSES)
 @click.option("--out", type=click.Path(path_type=Path), help="The YAML file to write.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import CLASSES, FILE
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.datasets.corpora import (
@@ -29,7 +29,7 @@ from tai_dpt.labels.grow import with_growth
 from tai_dpt.labels.vocabulary import NAME_STYLES
 
 
-@command()
+@command(counts={"grow": Beside("preset", "default"), "overwrite": Beside("out")})
 @click.argument("captions", type=FILE)
 @click.option(
     "--classes",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, say
@@ -24,7 +24,15 @@ def _numbers(kind: str) -> list[str]:
     return [name.removeprefix(f"{kind} ") for name in TABLES if name.startswith(kind)]
 
 
-@command()
+@command(
+    counts={
+        **dict.fromkeys(
+            ("table", "figure", "every_run", "out", "style", "ci95", "seeds"),
+            Beside("html", absent=True),
+        ),
+        "overwrite": (Beside("out"), Beside("html")),
+    }
+)
 @click.argument("places", type=FILE, nargs=-1, metavar="[FOLDER|PATTERN]...")
 @click.option("--table", type=click.Choice(_numbers("table")), help="this table only")
 @click.option("--figure", type=click.Choice(_numbers("figure")), help="this plot's figures only")

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.io.atomic import written_together
 from tai_dpt.io.console import answer
 from tai_dpt.io.output import check_output_folder
 
 
-@command()
+@command(counts={"sharpness": Beside("how", "softmax"), "overwrite": Beside("out")})
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--rectify",

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import yaml
 
-from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.command import Beside, Ended, command
 from tai_dpt.cli.names import BENCHMARK
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.console import answer, say
@@ -44,7 +44,16 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 # an option's value may be a negative number
-@command(ignore_unknown_options=True)
+@command(
+    counts={
+        "image_config": Beside("name", "table2", "table3", "figure6", "zero_shot"),
+        "proportions": Beside("name", "table2"),
+        "shots": Beside("name", "figure6", "table3"),
+        "captions": Beside("name", "figure7"),
+        "backbones": Beside("name", "beyond"),
+    },
+    ignore_unknown_options=True,
+)
 @click.argument("name", type=click.Choice(list(PLANS)), metavar="|".join(PLANS))
 @click.argument("dataset", type=BENCHMARK)
 @click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")
@@ -281,11 +290,18 @@ def _check_extra(extra: Sequence[str], plan: Sequence[Run]) -> None:
         import tai_dpt.trainers  # noqa: F401  (here: torch comes with it)
         from tai_dpt.trainers.config import default_config
         from tai_dpt.trainers.config_files import merge_pairs
+        from tai_dpt.trainers.heeded import unheeded
         from tai_dpt.trainers.option_ranges import check_options
 
         cfg = default_config()
         merge_pairs(cfg, extra)
         check_options(cfg)
+        trainers = [run.trainer for run in plan if run.command == "train"]
+        for whom, keys in unheeded(extra[::2], trainers).items():
+            raise InputError(
+                f"{keys[0]} is for {whom}, and these runs are of "
+                f"{', '.join(dict.fromkeys(trainers))}: leave it out"
+            )
     own = {"SEED", "OUTPUT_DIR"}.union(*(run.options[::2] for run in plan))
     for key in extra[::2]:
         if key in own:

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from tai_dpt import distributed
-from tai_dpt.cli.command import Ended, command
+from tai_dpt.cli.command import Beside, Ended, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
 from tai_dpt.errors import InputError
@@ -48,7 +48,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
     return Shard(number, count)
 
 
-@command()
+@command(counts={"xmp_name": Beside("format_", "xmp")})
 @tagger_argument
 @click.argument("images", type=FILE, nargs=-1, metavar="IMAGE|FOLDER|TAR|PATTERN...")
 @click.option(
@@ -153,13 +153,17 @@ def tag(
             "--format xmp writes beside the images: leave out --out, --resume and --overwrite; an "
             "image that has a sidecar is passed over"
         )
-    if xmp_name is not None and format_ != "xmp":
-        raise InputError("--xmp-name goes with --format xmp")
     if format_ in WHOLE and out is None:
         raise InputError(f"--format {format_} needs --out, a file")
     check_packages(format_)
     if resume and out is None:
         raise InputError("--resume needs --out, the file to go on with")
+    if overwrite and out is None:
+        raise InputError("--overwrite needs --out, the file to replace")
+    if resume and overwrite:
+        raise InputError(
+            "--resume goes on with what is there and --overwrite starts anew: leave one of them out"
+        )
     launched = shard is None and distributed.launched() != (0, 1)
     shard = shard or Shard(*distributed.launched())
     if shard.count > 1:

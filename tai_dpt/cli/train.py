@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from tai_dpt.cli.exits import exit_code
 from tai_dpt.cli.names import BACKBONE, FILE, TRAINER
-from tai_dpt.io.console import JSON, QUIET, one_line_warnings
+from tai_dpt.io.console import JSON, QUIET, one_line_warnings, short_warnings
 from tai_dpt.io.json_text import json_text
 
 
@@ -45,7 +45,7 @@ def _run(argv: Sequence[str] | None, prog: str) -> None:
 
     args = build_parser(prog).parse_args(argv)
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
-    with click.Context(train) as context, one_line_warnings() if args.quiet else nullcontext():
+    with click.Context(train) as context, one_line_warnings() if args.quiet else short_warnings():
         context.meta.update({JSON: args.json, QUIET: args.quiet})
         # what is no result is a message where the result is a document
         with redirect_stdout(sys.stderr) if args.json else nullcontext():

@@ -36,6 +36,17 @@ def one_line_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Warnings in one line, wherever Python shows or records them."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(str(message))}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
 def bar(**options: Any) -> tqdm[Any]:
     """A progress bar on stderr where that is a terminal and nobody asked for quiet."""
     hidden = asked_for(QUIET) or not sys.stderr.isatty()

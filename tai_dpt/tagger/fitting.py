@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,19 +21,20 @@ from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.readers import caption_files
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.shipped import backbone_file
+from tai_dpt.io.shipped import backbone_file, shipped_data
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.scoring.calibration import calibrate_on_captions
 from tai_dpt.scoring.rectification import check_rectification
 from tai_dpt.scoring.scores import Rectification
 from tai_dpt.tagger.tagger import PromptTagger
-from tai_dpt.toolbox import get_cfg_default, open_log
+from tai_dpt.toolbox import TRAINER_REGISTRY, get_cfg_default, open_log
 from tai_dpt.trainers.comc import CoMC
 from tai_dpt.trainers.concepts import Concepts
 from tai_dpt.trainers.config import extend_cfg
-from tai_dpt.trainers.config_files import merge_file, merge_pairs
+from tai_dpt.trainers.config_files import merge_file, merge_pairs, read_file
 from tai_dpt.trainers.features import backbone_from_config
+from tai_dpt.trainers.heeded import owner, unheeded
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.run_record import plain_config
@@ -68,6 +69,25 @@ _HEAD_RECIPE: dict[str, Any] = {
 }
 # how the trainer's epochs are chosen where nobody chose them
 _AUTO_EPOCHS = 0
+_USUAL_BACKBONE = "RN50"
+# options of the configuration that fit itself sets, and by what
+_SET = {
+    "TRAINER.NAME": "what --method says",
+    "TRAINER.TAIDPT.CONCEPTS": "the method mix",
+    "MODEL.BACKBONE.NAME": "what --backbone says",
+    "SEED": "what --seed says",
+    "USE_CUDA": "what --device says",
+    "TEST.RECTIFY": "what --rectify says",
+    "DATASET.VOCABULARY": "what --classes says",
+    "DATASET.CORPUS.FILES": "what --captions says",
+    "OUTPUT_DIR": "what --out says",
+}
+# those of runs and benchmarks, by their beginnings
+_OF_RUNS = (
+    *("TEST.", "DATALOADER.TEST.", "DATASET.ROOT", "DATASET.NAME", "DATASET.LABEL", "RESUME"),
+    *("DATASET.RECIPE", "DATASET.CLASS_NAMES", "DATASET.EVAL_IMAGES", "DATASET.ON_BAD_IMAGE"),
+    *("DATASET.COCO.", "DATASET.VOC2007.", "DATASET.NUSWIDE.", "DATASET.IMAGE_LIST."),
+)
 
 
 @dataclass
@@ -195,7 +215,7 @@ class Tagger(PromptTagger):
         *,
         classes: Vocabulary | Mapping[str, Sequence[str]] | Sequence[str] | PathLike,
         captions: Sequence[str] | Sequence[Path] | PathLike | None = None,
-        backbone: PathLike = "RN50",
+        backbone: PathLike | None = None,
         method: str = "tai-dpt",
         config: PathLike | None = None,
         options: Sequence[Any] = (),
@@ -213,7 +233,7 @@ class Tagger(PromptTagger):
             captions: texts; or the path of a caption file, or ``Path``s of several; None writes
                 them from templates.
             backbone: a published CLIP's name, a weight file, or "emoji_scenes", the tiny one that
-                ships.
+                ships; None: the one that ``config`` names, else RN50.
             method: "tai-dpt" learns prompts; "concepts" nothing, a class is what the captions that
                 name it have in common; "comc" a linear head; "mix" adds concepts to prompts.
             config: a trainer's yaml file, to replace the recipe for short runs; the
@@ -229,6 +249,8 @@ class Tagger(PromptTagger):
             InputError: no classes, no caption that names one, an unknown backbone, method or
                 option.
         """
+        if method not in _METHODS:
+            raise unknown("method", method, _METHODS)
         progress, device = progress or Progress(), choose_device(device)
         vocabulary = _vocabulary(classes)
         check_rectification(rectify, classes=len(vocabulary), option="rectify", warn=False)
@@ -240,6 +262,9 @@ class Tagger(PromptTagger):
             files = _caption_files(captions)
         elif captions is not None:
             texts = _texts(captions)
+        keys = [str(key) for key in options[::2]]
+        for line in unheeded_options(keys, method=method, config=config, written=captions is None):
+            warnings.warn(line, stacklevel=2)
         cfg = _configuration(files, backbone, method, config, options, seed, log_folder or "")
         dataset = PlainCaptions(cfg, vocabulary=vocabulary, captions=texts, report=progress.line)
         with open_log(log_folder) if log_folder else nullcontext() as log_file:
@@ -307,7 +332,7 @@ def _tagger(cls: type[Tagger], trainer: _Fitting, method: str, rectify: Rectific
 
 def _configuration(
     files: Sequence[str],
-    backbone: PathLike,
+    backbone: PathLike | None,
     method: str,
     config: PathLike | None,
     options: Sequence[Any],
@@ -315,8 +340,6 @@ def _configuration(
     output: PathLike,
 ) -> CfgNode:
     """The run's frozen config."""
-    if method not in _METHODS:
-        raise unknown("method", method, _METHODS)
     cfg = get_cfg_default()
     extend_cfg(cfg)
     recipe = _RECIPE | (_HEAD_RECIPE if method == "comc" else {})
@@ -338,11 +361,65 @@ def _configuration(
     cfg.DATASET.NAME = "PlainCaptions"
     cfg.TEST.EVALUATOR = "MultiLabelEvaluator"
     cfg.SEED, cfg.OUTPUT_DIR, cfg.DATASET.ROOT = seed, str(output), ""
-    cfg.MODEL.BACKBONE.NAME = backbone_file(backbone)
+    cfg.MODEL.BACKBONE.NAME = named_backbone(backbone, config)
     cfg.DATASET.CORPUS.FILES = list(files)
     check_options(cfg)
     cfg.freeze()
     return cfg
+
+
+def named_backbone(backbone: PathLike | None, config: PathLike | None) -> str:
+    """The backbone that is asked for: by name, else by a trainer's yaml file, else RN50."""
+    if backbone is None and config is not None:
+        backbone = read_file(config).get("MODEL.BACKBONE.NAME") or _USUAL_BACKBONE
+        shipped = shipped_data() / backbone
+        return os.fspath(shipped if shipped.is_file() else backbone)
+    return backbone_file(backbone or _USUAL_BACKBONE)
+
+
+def unheeded_options(
+    keys: Iterable[str], *, method: str, config: PathLike | None, written: bool
+) -> Iterator[str]:
+    """A line for each option of the configuration that would do nothing, and what to do.
+
+    Args:
+        keys: the options that are asked for.
+        config: the yaml file of the recipe.
+        written: whether the captions are written from templates.
+    """
+    trainer = _METHODS[method].trainer
+    whose = _recipe_of(config) if config is not None else []
+    if whose and trainer not in whose:
+        yield (
+            f"{config} is a recipe of {whose[0]}, and --method {method} is of {trainer}: take a "
+            f"file below configs/trainers/{trainer}"
+        )
+    for key in keys:
+        if key in _SET:
+            yield f"{key} is {_SET[key]}: ask for that, and leave {key} out"
+        elif key.startswith(_OF_RUNS):
+            yield f"{key} is for runs on a benchmark, and does nothing in fit: leave it out"
+        elif written and key.startswith("DATASET.CORPUS.") and key != "DATASET.CORPUS.TEMPLATES":
+            yield (
+                f"{key} does nothing where captions are written from templates: give --captions, "
+                f"or leave {key} out"
+            )
+        elif unheeded([key], [trainer]):
+            of = owner(key)
+            others = [n for n, it in _METHODS.items() if not unheeded([key], [it.trainer])]
+            whom = f"--method {', '.join(others)}" if others else ""
+            whom = whom or (f"the trainer {of} of tai-dpt train" if of else "none of fit's methods")
+            yield (
+                f"{key} does nothing with --method {method}: it is for {whom}; leave {key} out"
+                f"{', or choose another method' if others else ''}"
+            )
+
+
+def _recipe_of(config: PathLike) -> list[str]:
+    """The trainers that a yaml file is for, by its options, else by the folder it is kept in."""
+    found = [name for key in read_file(config) if (name := owner(key))]
+    folder = Path(config).parent.name
+    return found or ([folder] if folder in TRAINER_REGISTRY.registered_names() else [])
 
 
 def _vocabulary(classes: Any) -> Vocabulary:

@@ -66,6 +66,42 @@ def test_an_option_that_takes_one_value_refuses_two(name, flag):
     assert f"{flag} was given 2 times and takes one value" in err
 
 
+BESIDE = {
+    "calibrate T --expect 2 --captions x": "--expect goes with --images: add that",
+    "calibrate T --zero absent --images x": "--zero goes with --labelled: add that, or leave",
+    "corpus --examples 3": "--examples goes with --class or --dropped: add one of these",
+    "fit --classes x --out y --method concepts --epochs 2": "goes with --method tai-dpt, comc or "
+    "mix, not concepts: choose one of these, or leave --epochs out",
+    "fuse a b --overwrite": "--overwrite goes with --out or --curve",
+    "grow-vocabulary voc2007 --half odd": "--half goes with --evidence",
+    "label x --classes voc2007 --preset paper --grow": "--grow goes with --preset default, not",
+    "report x --html y --ci95": "--ci95 does nothing beside --html: leave one of them out",
+    "rescore x --sharpness 2": "--sharpness goes with --rectify softmax, not standardise",
+    "sweep table1 emoji_scenes --shots 2": "--shots goes with figure6 or table3, not table1",
+    "tag T x --xmp-name stem": "--xmp-name goes with --format xmp: choose that",
+}
+
+
+@pytest.mark.parametrize("line", BESIDE)
+def test_an_option_that_would_do_nothing_beside_the_others_is_refused(line):
+    code, _, err = run(*line.split())
+    assert code == 2
+    assert BESIDE[line] in err
+
+
+def test_what_options_count_beside_is_of_their_command():
+    for name, command in PLAIN.items():
+        choices = {p.name: getattr(p.type, "choices", ()) for p in command.params}
+        for option, beside in command.counts.items():
+            for it in beside:
+                assert option in choices and set(it.values) <= set(choices[it.name]), name
+
+
+def test_a_variable_may_be_for_another_sweep(monkeypatch):
+    monkeypatch.setenv("SHOTS", "2")
+    assert run("sweep", "table1", "emoji_scenes", "--dry-run")[0] == 0
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_command_is_of_that_class(name):
     assert isinstance(PLAIN[name], Command)

@@ -14,7 +14,9 @@ import torch
 from tai_dpt import Tagger
 from tai_dpt.scoring.calibration import SOURCES
 from tai_dpt.scoring.scores import Scores
+from tai_dpt.tagger.fitting import named_backbone
 
+from places import ROOT
 from taggers import CAPTIONS, CLASSES, OPTIONS, photo, run, weight_file
 
 
@@ -174,6 +176,42 @@ def test_labels_of_every_form_calibrate_once_they_are_explained(desk, tmp_path) 
     assert positives("--separator", "+") == [6, 6, 6]
     code, _, err = run("calibrate", out, "--images", desk / "photos", "--zero", "absent")
     assert (code, "--zero goes with --labelled" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("--method comc TRAINER.TAIDPT.N_CTX 4", "comc: it is for --method tai-dpt, mix; leave"),
+        (
+            "--method concepts OPTIM.LR 0.1",
+            "concepts: it is for --method tai-dpt, comc, mix; leave",
+        ),
+        ("--method mix TRAINER.DUALCOOP.N_CTX 4", "for the trainer DualCoOp of tai-dpt train"),
+        ("DATASET.NUM_SHOTS 3", "for none of fit's methods; leave DATASET.NUM_SHOTS out"),
+        ("SEED 3", "SEED is what --seed says: ask for that"),
+        ("TEST.SPLIT val", "TEST.SPLIT is for runs on a benchmark"),
+        ("--epochs 2 OPTIM.MAX_EPOCH 3", "say the same: leave one of them out"),
+        ("--method comc --config TaIDPT/rn50.yaml", "rn50.yaml is a recipe of TaIDPT"),
+        ("--method mix --config DualCoOp/rn101.yaml", "a file below configs/trainers/TaIDPT"),
+        ("DATASET.CORPUS.FORMAT text", "give --captions, or leave DATASET.CORPUS.FORMAT out"),
+    ],
+)
+def test_options_of_another_method_are_refused(desk, tmp_path, asked, message) -> None:
+    words = [str(ROOT / "configs/trainers" / w) if w.endswith("l") else w for w in asked.split()]
+    captions = () if "CORPUS" in asked else ("--captions", desk / "corpus.txt")
+    given = ("--classes", desk / "classes.txt", *captions, "--out", tmp_path / "x")
+    code, _, err = run("fit", *given, "--backbone", desk / "tiny.safetensors", *words)
+    assert (code, message in err, err.count("\n")) == (2, True, 0), err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_backbone_is_the_recipes_where_none_is_named(tmp_path) -> None:
+    (tmp_path / "own.yaml").write_text("MODEL: {BACKBONE: {NAME: ViT-B/16}}\n")
+    shipped = ROOT / "configs/trainers/TaIDPT/emoji_scenes.yaml"
+    assert named_backbone(None, tmp_path / "own.yaml") == "ViT-B/16"
+    assert named_backbone("RN101", tmp_path / "own.yaml") == "RN101"
+    assert named_backbone(None, None) == "RN50"
+    assert named_backbone(None, shipped) == named_backbone("emoji_scenes", None)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -207,13 +207,20 @@ def bad(runs: Path, tmp_path: Path) -> dict[str, tuple[tuple, str]]:
             "DATASET.HOLDOUT: 0.3 there, 0.2 here",
         ),
         "normalisation": (of_runs(runs, f"{NODE}.NORMALISE", "minmx"), "did you mean 'minmax'"),
+        "another's option": (
+            (
+                *(f"{NODE}.TEXT_RUN", runs / "text", f"{NODE}.IMAGE_CONFIG", tmp_path / "no.yaml"),
+                *(f"{NODE}.IMAGE_OPTS", "['TRAINER.MLCOOP.N_CTX', 2]"),
+            ),
+            "IMAGE_OPTS: TRAINER.MLCOOP.N_CTX is for MLCoOp, and DualCoOp is to be trained",
+        ),
         "rule": (of_runs(runs, f"{NODE}.IMAGE_RECTIFY", "center"), "did you mean 'centre'"),
     }
 
 
 CASES = [
     *("neither", "both", "unfinished", "no yaml", "range", "word", "nothing held out"),
-    *("other held out", "normalisation", "rule"),
+    *("other held out", "normalisation", "another's option", "rule"),
 ]
 
 
