@@ -76,6 +76,8 @@ def with_growth(
     ((),)
     """
     if any(vocabulary.grown):
+        if wanted:
+            report("captions: the class list has grown words already; none are added")
         return vocabulary
     if wanted:
         return grow(vocabulary, report=report)

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tai_dpt.errors import InputError, unknown
+from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.io.reading import read_json, read_yaml
 
 _CLASS_KEYS = ("name", "readable", "dataset_name", "synonyms", "sense", "grown", "implied", "stop")
@@ -71,7 +71,9 @@ def class_items(content: Any, path: Path) -> list[Any]:
     else:
         content = _of_other_tools(content, path)
     if isinstance(content, dict):
-        content = [{"name": name, "synonyms": words} for name, words in content.items()]
+        content = [_entry_of_pair(name, said) for name, said in content.items()]
+    elif isinstance(content, list):
+        content = [_plain_entry(item) for item in content]
     if not isinstance(content, list) or not content:
         raise InputError(
             f"{path}: not a class list; write '- name' lines, '- {{name, synonyms}}' lines "
@@ -80,9 +82,36 @@ def class_items(content: Any, path: Path) -> list[Any]:
     return content
 
 
+def _entry_of_pair(name: Any, said: Any) -> dict[Any, Any]:
+    """The mapping that ``name: said`` means: synonyms, or what else there is to say of a class."""
+    if isinstance(said, dict) and "name" not in said:
+        return {"name": name, **said}
+    if isinstance(said, str) and "," in said:
+        said = [word for part in said.split(",") if (word := part.strip())]
+    return {"name": name, "synonyms": said}
+
+
+def _plain_entry(item: Any) -> Any:
+    """An item of a list; ``- dog: [puppy]`` and ``- dog: puppy, hound`` as what they mean."""
+    if not isinstance(item, dict) or len(item) != 1:
+        return item
+    ((name, said),) = item.items()
+    known = name in _CLASS_KEYS or not isinstance(name, str)
+    meant = said is None or isinstance(said, list | dict) or (isinstance(said, str) and "," in said)
+    return _entry_of_pair(name, said) if meant and not known else item
+
+
 def _content(path: Path) -> Any:
     if path.suffix.lower() != ".json":
-        return read_yaml(path)
+        try:
+            return read_yaml(path)
+        except InputError as fault:
+            if "not valid YAML" not in str(fault):
+                raise
+            raise InputError(
+                f"{fault} (all classes in one way: '- name' lines, or 'name: [synonyms]' lines, "
+                "with a colon after a name that has none)"
+            ) from None
     try:
         return read_json(path)
     except InputError as fault:
@@ -122,13 +151,17 @@ def _by_number(content: dict[Any, Any]) -> Any:
         (key, value[1] if _is_imagenets(value) else value, str(key).isdecimal())
         for key, value in content.items()
     ]
-    if all(numbered and isinstance(name, str) for _, name, numbered in pairs):
+    if all(numbered and _is_entry(name) for _, name, numbered in pairs):
         names = {int(number): name for number, name, _ in pairs}
     elif all(type(number) is int for _, number, _ in pairs):
         names = {number: name for name, number, _ in pairs}
     else:
         return content
     return [names[number] for number in sorted(names)] if len(names) == len(pairs) else content
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and "name" in value)
 
 
 def _is_imagenets(value: Any) -> bool:
@@ -140,8 +173,7 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
     if isinstance(item, str):
         item = {"name": item}
     if not isinstance(item, dict) or "name" not in item:
-        quote = "" if isinstance(item, dict) else "; quote it in the YAML"
-        raise InputError(f"{where} has no 'name': {item!r}{quote}")
+        raise InputError(f"{where} has no 'name': {shorten(repr(item), 60)}{_hint(item)}")
     for key in item:
         if key not in _CLASS_KEYS:
             raise InputError(f"{where}: {unknown('key', str(key), _CLASS_KEYS)}")
@@ -160,11 +192,24 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
     }
 
 
+def _hint(item: Any) -> str:
+    """What to write in place of an item that is no class."""
+    if isinstance(item, list):
+        return "; a name and its synonyms are {name: dog, synonyms: [puppy]}"
+    if not isinstance(item, dict):
+        return "; quote it in the YAML"
+    if len(item) == 1:
+        ((name, said),) = item.items()
+        return f"; write '{name}: [{said}]' for a synonym, or quote a name that has a colon"
+    return ""
+
+
 def _phrases(value: Any, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise InputError(f"{where} must be a list, got {value!r}")
+        listed = f"; write [{value}]" if isinstance(value, str) else ""
+        raise InputError(f"{where} must be a list, got {value!r}{listed}")
     for phrase in value:
         if not isinstance(phrase, str):
             raise InputError(f"{where}: {phrase!r} is not text; quote it in the YAML")

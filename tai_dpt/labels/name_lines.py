@@ -17,17 +17,18 @@ _QUOTED = re.compile(
 )
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
-_WITH_SYNONYMS = re.compile(r"[^:]+:(\s.*)?")
+_ROW = re.compile(r"[;|\t]|\s(=|=>|->|\u2192)\s")
 _WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
 
 
-def class_lines(path: Path) -> list[str]:
-    r"""The names in a text file, one a line.
+def class_lines(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    r"""The names in a text file, one a line, each with the synonyms that stand beside it.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
     quoted, bulleted or numbered (from 0 or 1, or rising over five lines; at the ends, too), the
     quotes (and the commas after them), the bullets or the numbers are left out, with a warning, and
-    so is a first line such as ``name``, the head of a column.
+    so is a first line such as ``name``, the head of a column. Synonyms may stand behind a colon,
+    as in ``dog: puppy, hound``, in some lines or in all.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
@@ -37,7 +38,7 @@ def class_lines(path: Path) -> list[str]:
     ...     path = Path(folder, "classes.txt")
     ...     _ = path.write_text("# pets\ndog\ncat\n")
     ...     class_lines(path)
-    ['dog', 'cat']
+    [('dog', ()), ('cat', ())]
     """
     listed = [
         (number, text)
@@ -72,18 +73,21 @@ def class_lines(path: Path) -> list[str]:
         )
     for number, text in listed:
         _check(path, number, text, alone=len(listed) == 1)
-    if len(listed) > 1 and all(_WITH_SYNONYMS.fullmatch(text) for _, text in listed):
-        raise InputError(
-            f"{path}, line {listed[0][0]}: {shorten(listed[0][1])!r} looks like a name and its "
-            "synonyms; call the file .yaml and write 'name: [synonym, synonym]' lines"
-        )
+    named = _named(path, listed)
     hashes = [text for _, text in listed if text.startswith("#")]
     if hashes:
         warnings.warn(
             f"{path}: {shorten(hashes[0])!r} is read as a name; a comment begins with '# '",
             stacklevel=4,
         )
-    return [text for _, text in listed]
+    commas = [name for name, _ in named if "," in name]
+    if commas:
+        warnings.warn(
+            f"{path}: {shorten(commas[0])!r} is read as one name, comma and all; write synonyms "
+            "behind a colon, 'name: synonym, synonym'",
+            stacklevel=4,
+        )
+    return named
 
 
 def stated_language(path: Path) -> str:
@@ -110,6 +114,48 @@ def stated_language(path: Path) -> str:
 
 
 _Lines = list[tuple[int, str]]
+
+
+def _named(path: Path, listed: _Lines) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and synonyms of each line, which have a colon between.
+
+    A comma or brackets in one of them say that they are synonyms; a word or two after a colon may
+    be a part of the name ("Mission: Impossible").
+    """
+    parted = [_at_colon(text) for _, text in listed]
+    marked = [at for at, parts in enumerate(parted) if parts]
+    if not marked or len(listed) == 1:
+        return [(text, ()) for _, text in listed]
+    names = [parts[0] if parts else text for parts, (_, text) in zip(parted, listed, strict=True)]
+    plain = [at for at, parts in enumerate(parted) if parts and re.search(r"[,;|\]]", parts[1])]
+    if not plain or len({names[at] for at in marked}) < len(marked):
+        number, text = listed[marked[0]]
+        raise InputError(
+            f"{path}, line {number}: {shorten(text)!r} looks like a name and its synonyms; call "
+            "the file .yaml and write 'name: [synonym, synonym]' lines (or '- \"name\"' lines, "
+            "where the colon is a part of it)"
+        )
+    warnings.warn(
+        f"{path}: what stands behind a colon is read as synonyms, as in "
+        f"{shorten(listed[plain[0]][1])!r}",
+        stacklevel=5,
+    )
+    return [(name, _synonyms(parts[1])) if parts else (name, ())
+            for name, parts in zip(names, parted, strict=True)]  # fmt: skip
+
+
+def _at_colon(text: str) -> tuple[str, str] | None:
+    """What stands before and behind the first colon; None where it is none between words."""
+    name, colon, rest = text.partition(":")
+    name = name.strip()
+    between = colon and (not rest or rest[0].isspace() or rest[0].isalpha())
+    return (name, rest.strip()) if between and any(map(str.isalpha, name)) else None
+
+
+def _synonyms(text: str) -> tuple[str, ...]:
+    """The words of ``puppy, hound`` or ``[puppy, hound]``."""
+    parts = re.split("[,;|]", text.removeprefix("[").removesuffix("]"))
+    return tuple(filter(None, (part.strip().strip("\"'") for part in parts)))
 
 
 def _unbulleted(listed: _Lines) -> tuple[_Lines, str] | None:
@@ -169,6 +215,11 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
         raise InputError(
             f"{where}{shorten(text)} is quoted and other lines are not; write the name"
         )
+    if not alone and re.match(r"\d{1,9}:\s", text):
+        raise InputError(
+            f"{where}{shorten(text)!r} is numbered and other lines are not, or not in order; write "
+            "the name alone"
+        )
     if re.match(r"""[\[({]\s*(?:["'{\[]|$)""", text):
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list in Python or JSON; write one name a line, "
@@ -191,4 +242,9 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
     if alone and re.search(r"[,;\t]", text):
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list of names; write one name a line"
+        )
+    if not alone and ":" not in text and _ROW.search(text):
+        raise InputError(
+            f"{where}{shorten(text)!r} looks like a row of a table; write the names alone, one a "
+            "line, or 'name: synonym, synonym' lines"
         )

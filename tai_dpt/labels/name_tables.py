@@ -62,7 +62,8 @@ def class_table(path: Path) -> dict[str, tuple[str, ...]] | None:
             raise InputError(f"{path}: {columns} may both have the names; leave one column of them")
         return _read(path, lines[1:], mark, head, named[0])
     for mark in ",;\t" if is_table else "":
-        if all(mark in line for _, line in lines):
+        rows = csv.reader([line for _, line in lines], delimiter=mark)
+        if any(len([cell for cell in row if cell.strip()]) > 1 for row in rows):
             raise InputError(
                 f"{path}: a table whose first line, {shorten(lines[0][1])!r}, does not say which "
                 "column has the names; write name above it"
@@ -81,6 +82,7 @@ def _read(
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=mark, strict=True))]
         except csv.Error as error:
             raise InputError(f"{where}no row of a table ({error})") from None
+        cells += [""] * (len(head) - len(cells))  # a row may end with its last word
         if len(cells) != len(head):
             raise InputError(f"{where}{len(cells)} columns where the head has {len(head)}")
         name = cells[column]

@@ -230,12 +230,17 @@ class Vocabulary:
         if names not in NAME_STYLES:
             raise unknown("style of class names", names, NAME_STYLES)
         path = Path(path)
-        if path.suffix.lower() in YAML_ENDINGS:
-            return cls(**class_fields(path, names), source=str(path))
+        fields = class_fields(path, names) if path.suffix.lower() in YAML_ENDINGS else None
+        others = zip(fields["names"], fields["synonyms"], strict=True) if fields else ()
+        if names == "readable" and not any(name != words[0] for name, words in others):
+            warnings.warn(f"{path}: no class has a readable name beside its name", stacklevel=2)
+        if fields is not None:
+            return cls(**fields, source=str(path))
         table = class_table(path)
+        entries = class_lines(path) if table is None else list(table.items())
         return cls(
-            tuple(class_lines(path) if table is None else table),
-            () if table is None else tuple(table.values()),
+            tuple(name for name, _ in entries),
+            tuple(words for _, words in entries),
             language=stated_language(path) or ENGLISH,
             source=str(path),
         )

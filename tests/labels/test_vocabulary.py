@@ -87,6 +87,8 @@ def test_name_lists_with_bom_and_crlf(tmp_path):
         (b"0 dog\n2 cat\n", ("dog", "cat"), "without numbers"),
         (b"dog 0\ncat\t1\n", ("dog", "cat"), "without the numbers at the ends"),
         (b"level 1\nlevel 2\n", ("level 1", "level 2"), ""),
+        (b"washer, dryer\ndog\n", ("washer, dryer", "dog"), "is read as one name, comma and all"),
+        (b"ratio 3:4\ndog\n", ("ratio 3:4", "dog"), ""),
     ],
 )
 def test_name_lines(tmp_path, recwarn, content, names, said):
@@ -95,6 +97,31 @@ def test_name_lines(tmp_path, recwarn, content, names, said):
     assert Vocabulary.from_file(path).names == names
     assert bool(recwarn) == bool(said)
     assert all(said in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "dog: puppy, hound\ncat\n"),
+        ("a.txt", "dog: [puppy, hound]\ncat:\n"),
+        ("a.txt", "dog:puppy;'hound'\ncat\n"),
+        ("a.yaml", "- dog: [puppy, hound]\n- cat\n"),
+        ("a.yaml", "- dog: puppy, hound\n- cat:\n"),
+        ("a.yaml", "dog: puppy, hound\ncat:\n"),
+        ("a.yaml", "classes:\n  dog: {synonyms: [puppy, hound]}\n  cat:\n"),
+        ("a.yaml", "0: {name: dog, synonyms: [puppy, hound]}\n1: cat\n"),
+        ("a.json", '[{"dog": ["puppy", "hound"]}, {"name": "cat"}]'),
+        ("a.json", '{"dog": {"synonyms": ["puppy", "hound"]}, "cat": []}'),
+        ("a.csv", "name;synonyms\ndog;puppy, hound\ncat\n"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*what stands behind a colon is read as synonyms")
+def test_names_with_synonyms_beside_names_without(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    vocabulary = Vocabulary.from_file(path)
+    assert vocabulary.names == ("dog", "cat")
+    assert vocabulary.synonyms == (("dog", "puppy", "hound"), ("cat",))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +151,15 @@ def test_tables_of_classes(tmp_path, text, synonyms):
         ("c.csv", "id,name\n1,dog\n2,dog\n", "line 3: 'dog' stands there already"),
         ("c.pbtxt", "item {\n  id: 1\n  name: 'dog'\n}\n", "looks like a label map of TensorFlow"),
         ("c.txt", "dog: puppy\ncat: kitten\n", "looks like a name and its synonyms"),
+        ("c.txt", "bus\ndog: puppy\n", "line 2: 'dog: puppy' looks like a name and its synonyms"),
+        ("c.txt", "pet: a, b\npet: dog\n", "looks like a name and its synonyms"),
+        ("c.txt", "dog -> puppy\ncat\n", "looks like a row of a table"),
+        ("c.txt", "bus\ndog;puppy\n", "line 2: 'dog;puppy' looks like a row of a table"),
+        ("c.txt", "bus\n1: dog\n", "line 2: '1: dog' is numbered and other lines are not"),
+        ("c.csv", "dog,puppy\ncat\n", "does not say which column has the names"),
+        ("c.yaml", "- dog: puppy\n- cat\n", "write 'dog: [puppy]' for a synonym, or quote a name"),
+        ("c.yaml", "dog: [puppy]\ncat\n", "with a colon after a name that has none"),
+        ("c.json", '["dog", ["cat", "kitten"]]', "a name and its synonyms are {name: dog,"),
         ("c.yaml", "nc: 3\n", "looks like YOLO's data.yaml, and has no names"),
     ],
 )
