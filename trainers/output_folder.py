@@ -29,12 +29,18 @@ from tai_dpt.toolbox.checkpoint import BEST, EPOCH_PREFIX, LATEST, latest_checkp
 PathLike = str | os.PathLike[str]
 
 
-def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
+_REMEDY = "choose another folder, go on from it with --resume, or replace it with --overwrite"
+
+
+def check_training(cfg: CfgNode, *, overwrite: bool = False, remedy: str = _REMEDY) -> None:
     """See that training by ``cfg`` may write to ``OUTPUT_DIR``.
 
     A run with the same options that is there is gone on with, and one that is finished is only
     tested again. One with other options is refused, unless it is to be overwritten (then it is
     removed here) or ``RESUME`` asks to go on from it. Without ``OUTPUT_DIR`` nothing is there.
+
+    Args:
+        remedy: what the user may do about it.
 
     Raises:
         InputError: the folder holds a run with other options.
@@ -64,7 +70,7 @@ def check_training(cfg: CfgNode, *, overwrite: bool = False) -> None:
         )
     raise InputError(
         f"conflict: {folder} holds a run with other options ({first_few(differ, separator='; ')}): "
-        "choose another folder, go on from it with --resume, or replace it with --overwrite"
+        f"{remedy}"
     )
 
 

@@ -37,28 +37,34 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
     """
     # imported here so that --help is quick
     from tai_dpt.reports.predictions import draw_predictions
+    from tai_dpt.trainers.output_folder import check_training
     from tai_dpt.trainers.run import make_cfg, run
 
     started = time.monotonic()
     results: dict[str, list[float]] = {row: [] for row in ROWS}
-    for seed in seeds:
-        for trainer in ("ZSCLIP", "TaIDPT"):
-            work = "zero-shot CLIP" if trainer == "ZSCLIP" else "learning prompts from captions"
-            say(f"seed {seed}: {work} …")
-            folder = out / trainer / f"seed{seed}"
-            cfg = make_cfg(
-                dataset_config=config_path("datasets", "emoji_scenes.yaml"),
-                config=config_path("trainers", trainer, "emoji_scenes.yaml"),
-                root=shipped_data(),
-                output_dir=folder,
-                seed=seed,
-                trainer=trainer,
-                opts=["OPTIM.MAX_EPOCH", epochs] if epochs and trainer == "TaIDPT" else [],
-            )
-            finished = run(cfg, overwrite=overwrite, quiet=True)
-            for row, (name, prediction) in ROWS.items():
-                if name == trainer:
-                    results[row].append(finished.evaluator.results[prediction].mAP)
+    runs = [
+        make_cfg(
+            dataset_config=config_path("datasets", "emoji_scenes.yaml"),
+            config=config_path("trainers", trainer, "emoji_scenes.yaml"),
+            root=shipped_data(),
+            output_dir=out / trainer / f"seed{seed}",
+            seed=seed,
+            trainer=trainer,
+            opts=["OPTIM.MAX_EPOCH", epochs] if epochs and trainer == "TaIDPT" else [],
+        )
+        for seed in seeds
+        for trainer in ("ZSCLIP", "TaIDPT")
+    ]
+    for cfg in () if overwrite else runs:
+        check_training(cfg, remedy="choose another --out, or replace it with --overwrite")
+    for cfg in runs:
+        trainer = cfg.TRAINER.NAME
+        work = "zero-shot CLIP" if trainer == "ZSCLIP" else "learning prompts from captions"
+        say(f"seed {cfg.SEED}: {work} …")
+        finished = run(cfg, overwrite=overwrite, quiet=True)
+        for row, (name, prediction) in ROWS.items():
+            if name == trainer:
+                results[row].append(finished.evaluator.results[prediction].mAP)
     n_images = len(finished.images["test"])
     rows = [[row, *_mean_and_deviation(values)] for row, values in results.items()]
     headers = ["method", "mAP"] + (["±"] if len(seeds) > 1 else [])

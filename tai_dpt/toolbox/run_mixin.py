@@ -256,11 +256,21 @@ class RunMixin(_Loop):
     # -- the run -------------------------------------------------------------------------------
 
     def before_train(self) -> None:
-        """Resume (from ``cfg.RESUME``, else from the output folder), open history and scalars."""
+        """Resume (from ``cfg.RESUME``, else from the output folder), open history and scalars.
+
+        Raises:
+            InputError: nothing is there to resume, or more epochs than are asked for.
+        """
         resume = self.cfg.RESUME
         if resume and not Path(resume).is_dir():
             raise InputError(f"nothing to resume: the folder {resume} does not exist")
         self.start_epoch = self.resume_model_if_exist(resume or self.cfg.OUTPUT_DIR)
+        if self.start_epoch > self.max_epoch:
+            raise InputError(
+                f"conflict: {resume or self.cfg.OUTPUT_DIR} holds a model of {self.start_epoch} "
+                f"epochs, and OPTIM.MAX_EPOCH is {self.max_epoch}: choose another folder, or "
+                "replace it with --overwrite"
+            )
         self.epoch = max(self.start_epoch - 1, 0)  # where no epoch is left to run
         self.prepare_data()
         if self.cfg.TEST.FINAL_MODEL == "best_test":

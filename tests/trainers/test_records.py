@@ -72,6 +72,24 @@ def test_a_run_with_other_options_is_not_written_over(
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_more_epochs_than_are_asked_for_are_not_shown_as_these(
+    world, copy, tmp_path, capsys, elsewhere
+) -> None:
+    """Where the checkpoint keeps no config, as version 0.1 wrote it, and from ``--resume``."""
+    (copy / "results.json").unlink()
+    for path in copy.glob("prompt_learner/model.pth.tar-*"):
+        content = torch.load(path, weights_only=True)
+        del content["config"]
+        torch.save(content, path)
+    out = tmp_path / "elsewhere" if elsewhere else copy
+    flags = ("--resume", copy) if elsewhere else ()
+    assert start(world, out, "OPTIM.MAX_EPOCH", 1, flags=flags) == 2
+    said = f"{copy} holds a model of 2 epochs, and OPTIM.MAX_EPOCH is 1: choose another folder"
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (out / "results.json").exists()
+
+
 @pytest.mark.parametrize("trainer", ["TaIDPT", "CoMC"])
 def test_what_is_learned_serves_its_own_class_list(tmp_path, capsys, trainer) -> None:
     world, out = worlds.write_world(tmp_path, images=6), tmp_path / "run"
