@@ -67,13 +67,17 @@ def adapt(
     from tai_dpt.tagger import folder as tagger_folder
     from tai_dpt.tagger.adapting import adapt as adapted_to
 
+    if resume and overwrite:
+        raise InputError(
+            "--resume goes on with what is there and --overwrite starts anew: leave one of them out"
+        )
     found = find_images(images)
     if found.left_aside:
         say(f"left aside: {found.left_aside}")
     own = [tagger / name for name in (tagger_folder.ABOUT_FILE, tagger_folder.EMBEDDINGS_FILE)]
     tagger_folder.check_free(out, overwrite=overwrite, inputs=[*own, *found.paths])
     unfinished = out.with_name(f"{out.name}.part")
-    if unfinished.exists() and overwrite and not resume:
+    if unfinished.exists() and overwrite:
         unfinished.unlink()
     elif unfinished.exists() and not resume:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,33 +214,37 @@ def tag(
             width=width,
         )
     # Parquet and COCO have names as text
-    rest = [name for name in names if sink.done.isdisjoint((name, as_text(name)))]
+    fresh = [sink.done.isdisjoint((name, as_text(name))) for name in names]
     if sink.done:
         what = "done already" if out else "have a sidecar, which stays as it is"
-        say(f"{out or 'xmp'}: {len(names) - len(rest):,} of {len(names):,} {what}")
+        say(f"{out or 'xmp'}: {fresh.count(False):,} of {len(names):,} {what}")
+    aligned = isinstance(sink, FileSink) and sink.interrupted
+    parts = _parts(fresh, batch_size if aligned else 1)
     if top is None and threshold is None and loaded.calibration is None:
         top = 5
         say("this tagger is not calibrated: the best five by score")
     errors: dict[str, str] = {}
     records: list[dict[str, Any]] = []
-    progress = bar(desc="tagging", unit=" images", total=len(rest))
+    progress = bar(desc="tagging", unit=" images", total=fresh.count(True))
     with sink, progress:
         processes = loaded.backbone.device.type == "cuda" and _for_processes(
-            len(rest), at_once=2 * workers * batch_size * math.prod(loaded.preprocessing.size)
+            fresh.count(True),
+            at_once=2 * workers * batch_size * math.prod(loaded.preprocessing.size),
         )
-        for batch in loaded.stream(
-            rest, batch_size=batch_size, workers=workers, processes=processes
-        ):
-            tags = dict(_tags(loaded, batch, top, threshold))
-            errors |= {rest[index]: error for index, error in batch.errors.items()}
-            for index in sorted({*tags, *batch.errors}):
-                name, said, error = rest[index], tags.get(index), batch.errors.get(index)
-                if as_json:
-                    records.append(record(name, said, error))
-                else:
-                    sink.put(name, said, error)
-            sink.flush()
-            progress.update(len(tags) + len(batch.errors))
+        reading = {"batch_size": batch_size, "workers": workers, "processes": processes}
+        for part in parts:
+            for batch in loaded.stream([names[index] for index in part], **reading):
+                tags = dict(_tags(loaded, batch, top, threshold))
+                found_now = [at for at in sorted({*tags, *batch.errors}) if fresh[part[at]]]
+                for at in found_now:
+                    name, said, error = names[part[at]], tags.get(at), batch.errors.get(at)
+                    errors |= {} if error is None else {name: error}
+                    if as_json:
+                        records.append(record(name, said, error))
+                    else:
+                        sink.put(name, said, error)
+                sink.flush()
+                progress.update(len(found_now))
     if errors:
         word = "image" if len(errors) == 1 else "images"
         click.echo(f"{len(errors):,} {word} could not be read:", err=True)
@@ -279,6 +283,18 @@ def _tags(
                 if decided[row, c]
             ],
         )
+
+
+def _parts(fresh: Sequence[bool], batch_size: int) -> list[list[int]]:
+    """The images that are left, in parts that are read one after the other.
+
+    Those behind the last that is done are read from where its batch began: what they are batched
+    with decides a score's last digit, and they are to be as in one run.
+    """
+    behind = max((at + 1 for at, is_fresh in enumerate(fresh) if not is_fresh), default=0)
+    start = behind // batch_size * batch_size if behind < len(fresh) else behind
+    before = [at for at in range(start) if fresh[at]]
+    return [part for part in (before, [*range(start, len(fresh))]) if part]
 
 
 def _for_processes(images: int, *, at_once: int) -> bool:

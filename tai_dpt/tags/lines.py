@@ -62,10 +62,15 @@ def header(format: str) -> str:
     return csv_lines([CSV_HEADER]) if format == "csv" else ""
 
 
-def finished_images(path: Path, format: str) -> set[str]:
-    """The images that an interrupted file holds; what it holds of a torn last one is cut off.
+class Held(NamedTuple):
+    """The images that a file speaks of."""
 
-    An image that could not be read counts as not done, so it is tried again.
+    done: set[str]
+    unreadable: set[str]  # lines of JSON say so
+
+
+def held_images(path: Path, format: str) -> Held:
+    """The images that an interrupted file holds; what it holds of a torn last one is cut off.
 
     Raises:
         InputError: it is a file of another format.
@@ -74,9 +79,9 @@ def finished_images(path: Path, format: str) -> set[str]:
     whole = content[: content.rfind(b"\n") + 1]
     text = whole.decode("utf-8", "surrogateescape")
     if format == "csv":
-        done, kept = _taken_from_csv(path, text)
+        held, kept = _taken_from_csv(path, text)
     elif format == "jsonl":
-        done, kept = _taken_from_jsonl(path, text)
+        held, kept = _taken_from_jsonl(path, text), text
     else:
         raise InputError("--resume goes with --format jsonl or csv: a table cannot be read back")
     if kept != text or whole != content:
@@ -84,12 +89,12 @@ def finished_images(path: Path, format: str) -> set[str]:
             stream.write(kept.encode("utf-8", "surrogateescape"))
             stream.truncate()
             os.fsync(stream.fileno())
-    return done
+    return held
 
 
-def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
+def _taken_from_csv(path: Path, text: str) -> tuple[Held, str]:
     if not text:
-        return set(), ""
+        return Held(set(), set()), ""
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     try:
         rows = list(csv.reader(io.StringIO(text, newline="")))
@@ -100,22 +105,19 @@ def _taken_from_csv(path: Path, text: str) -> tuple[set[str], str]:
     rows = [[as_given(cell) for cell in row] for row in rows[1:]]
     last = rows[-1][0] if rows else None  # perhaps not all of its rows are there
     rows = [row for row in rows if row[0] != last]
-    return {row[0] for row in rows}, csv_lines([CSV_HEADER, *rows])
+    return Held({row[0] for row in rows}, set()), csv_lines([CSV_HEADER, *rows])
 
 
-def _taken_from_jsonl(path: Path, text: str) -> tuple[set[str], str]:
-    done: set[str] = set()
-    kept = []
+def _taken_from_jsonl(path: Path, text: str) -> Held:
+    held = Held(set(), set())
     # a file name may hold what splitlines takes for the end of a line (U+2028, U+0085)
     for number, line in enumerate(text.split("\n")[:-1], 1):
         where = f"{path}, line {number}"
         record = parse_json(line, where=where, half_characters=True)
         if not isinstance(record, dict) or not isinstance(record.get("image"), str):
             raise InputError(f"{where}: not a line of tags; start afresh")
-        if "labels" in record:
-            done.add(record["image"])
-            kept.append(f"{line}\n")
-    return done, "".join(kept)
+        (held.done if "labels" in record else held.unreadable).add(record["image"])
+    return held
 
 
 def _short(tag: Tag) -> str:

@@ -22,8 +22,8 @@ from tai_dpt.io.reading import read_json
 from tai_dpt.io.xmp import sidecar_of, xmp
 from tai_dpt.tags.lines import (
     Tag,
-    finished_images,
     header,
+    held_images,
     lines_for,
     lines_for_error,
     record,
@@ -56,7 +56,10 @@ class FileSink:
         """
         self.out, self.format, self.classes, self.width = out, format_, classes, width
         self.lines = "jsonl" if format_ in WHOLE else format_
+        self.interrupted = False  # whether what is there is a part of one run
         self.done: set[str] = set()
+        self.unreadable: set[str] = set()  # tried again; what is there says so already
+        self.mended: set[str] = set()  # those of them that could be read now
         if out is None:
             return
         self.part = out.with_name(f"{out.name}.part")
@@ -86,7 +89,8 @@ class FileSink:
         if out.exists() and not (resume or overwrite):
             raise InputError(f"{out} exists; add --resume to go on with it, or --overwrite")
         if resume and self.part.exists():
-            self.done = finished_images(self.part, self.lines)
+            self.interrupted = True
+            self._hold(self.part)
         elif resume and out.exists():
             if self.format in WHOLE:
                 if not os.fstat(self.lock.fileno()).st_size:
@@ -96,9 +100,9 @@ class FileSink:
                     )
                 with atomic_write(self.part, "w", encoding="utf-8") as stream:
                     stream.writelines(f"{json_text(r)}\n" for r in WHOLE[self.format].read(out))
-                self.done = finished_images(self.part, self.lines)
+                self._hold(self.part)
             else:
-                self.done = finished_images(out, self.lines)
+                self._hold(out)
                 os.replace(out, self.part)
         elif self.part.exists() and not overwrite:
             raise InputError(
@@ -107,6 +111,10 @@ class FileSink:
             )
         elif overwrite:
             self.part.unlink(missing_ok=True)
+
+    def _hold(self, path: Path) -> None:
+        self.done, self.unreadable = held_images(path, self.lines)
+        self.mended = self.unreadable & self.done
 
     def __enter__(self) -> FileSink:
         self.stream: TextIO = sys.stdout
@@ -121,8 +129,12 @@ class FileSink:
     def put(self, image: str, tags: list[Tag] | None, error: str | None) -> None:
         """What is said of one image: its tags, or why it cannot be read."""
         if tags is None:
-            self.stream.write(lines_for_error(self.lines, image, error or ""))
-        elif self.format == "coco":
+            if image not in self.unreadable:
+                self.stream.write(lines_for_error(self.lines, image, error or ""))
+            return
+        if image in self.unreadable:
+            self.mended.add(image)
+        if self.format == "coco":
             size = dict(zip(("width", "height"), upright_size(image), strict=True))
             self.stream.write(f"{json_text(record(image, tags) | size)}\n")
         else:
@@ -142,18 +154,32 @@ class FileSink:
                 self._finish(self.out)
                 return
         hint = f"the same command with --resume goes on with {self.part}"
+        if self.lines == "table":
+            hint = f"{self.part} cannot be gone on with, as a table: add --overwrite, or take csv"
         if isinstance(error, Stopped):
             error.hint = hint
         else:
             click.echo(f"cut short; {hint}", err=True)
 
     def _finish(self, out: Path) -> None:
+        if self.mended and self.format not in WHOLE:
+            self._without_mended_errors()
         if self.format not in WHOLE:
             os.replace(self.part, out)
             return
         with atomic_write(out) as stream:
             WHOLE[self.format].write(lambda: read_lines(self.part), stream, self.classes)
         self.part.unlink()
+
+    def _without_mended_errors(self) -> None:
+        with (
+            self.part.open(encoding="utf-8", newline="\n") as lines,
+            atomic_write(self.part, "w", encoding="utf-8", newline="") as stream,
+        ):
+            for line in lines:
+                record = json.loads(line)
+                if "labels" in record or record["image"] not in self.mended:
+                    stream.write(line)
 
 
 class Sidecars:

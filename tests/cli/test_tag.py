@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 from tai_dpt import Tagger
+from tai_dpt.cli.exits import exit_code
+from tai_dpt.cli.main import cli
+from tai_dpt.cli.tag_sink import FileSink
 
 from taggers import CAPTIONS, CLASSES, photo, run, tagger_and_photos
 
@@ -110,6 +114,77 @@ def test_names_with_ends_of_lines_in_them_go_on_too(desk, tmp_path, format_) -> 
     assert code == 0, err
     assert "3 of 4 done already" in err
     assert part.read_bytes() == text
+
+
+ENDINGS = {"csv": (), "jsonl": (), "parquet": (), "json": ("--format", "coco")}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("place", ["within an image", "between batches"])
+def test_ctrl_c_in_the_midst_and_on_to_what_one_run_writes(
+    desk, broken, tmp_path, monkeypatch, capsys, ending, place
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    arguments = ["tag", desk / "tagger", desk / "photos", "--top", 2, "--batch-size", 2]
+    arguments += ENDINGS[ending]
+
+    def ended(out: Path, *more: object) -> int:
+        given = [str(word) for word in (*arguments, "--out", out, *more)]
+        return exit_code("tai-dpt", lambda: cli.main(given, "tai-dpt", standalone_mode=False))
+
+    whole, cut = tmp_path / f"whole.{ending}", tmp_path / f"cut.{ending}"
+    assert ended(whole) == 3
+    count, name = (4, "put") if place == "within an image" else (2, "flush")
+    before, calls = getattr(FileSink, name), []
+
+    def interrupted(self, *given):
+        before(self, *given)
+        calls.append(given)
+        if len(calls) == count:
+            self.stream.flush()
+            signal.raise_signal(signal.SIGINT)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSink, name, interrupted)
+        assert ended(cut, "--quiet") == 130
+    line = (
+        f"tai-dpt: interrupted (SIGINT); the same command with --resume goes on with {cut}.part\n"
+    )
+    assert capsys.readouterr() == ("", line)
+    assert ended(cut, "--resume") == 3  # of the broken one it is told again
+    assert "broken.jpg: cannot be read" in capsys.readouterr().err
+    assert cut.read_bytes() == whole.read_bytes()
+    assert not Path(f"{cut}.part").exists()
+
+
+def test_a_table_is_not_said_to_go_on(desk, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(FileSink, "put", lambda *_: signal.raise_signal(signal.SIGINT))
+    given = ["tag", str(desk / "tagger"), str(desk / "photos"), "--out", str(tmp_path / "t.txt")]
+    assert exit_code("tai-dpt", lambda: cli.main(given, "x", standalone_mode=False)) == 130
+    assert "cannot be gone on with, as a table: add --overwrite" in capsys.readouterr().err
+
+
+def test_an_image_that_can_be_read_at_last_is_no_error_any_more(desk, broken, tmp_path) -> None:
+    out = tmp_path / "tags.jsonl"
+    arguments = ("tag", desk / "tagger", desk / "photos", "--top", 1, "--out", out)
+    assert run(*arguments)[0] == 3
+    assert '"error"' in out.read_text()
+    code, _, err = run(*arguments, "--resume")
+    assert (code, out.read_text().count("broken.jpg")) == (3, 2), err  # one line, told once
+    photo(broken, seed=9, format="PNG")
+    assert run(*arguments, "--resume")[0] == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["image"] for r in records if "labels" in r].count(str(broken)) == 1
+    assert len(records) == 7 and not any("error" in r for r in records)
+
+
+def test_resume_and_overwrite_contradict_each_other(desk, tmp_path) -> None:
+    arguments = ("tag", desk / "tagger", desk / "photos")
+    both = ("--resume", "--overwrite", "--out", tmp_path / "t.csv")
+    assert "leave one of them out" in run(*arguments, *both)[2]
+    assert "--overwrite needs --out" in run(*arguments, "--overwrite")[2]
 
 
 def test_a_finished_file_takes_new_images(desk, tmp_path) -> None:
