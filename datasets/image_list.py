@@ -6,7 +6,6 @@ by :mod:`tai_dpt.datasets.label_files`.
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from tai_dpt.datasets.base import (
 from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_files import images_below
-from tai_dpt.io.image_names import locate
+from tai_dpt.io.image_names import locate, refuse_twice
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
@@ -116,17 +115,6 @@ def _labelled(cfg: CfgNode, path: Path, folder: Path, vocabulary: Vocabulary) ->
         present_from=options.PRESENT_FROM,
     )
     files = locate(names, folder)
-    _refuse_twice(path, names, files)
+    refuse_twice(names, files, where=str(path))
     # the file is the id, however it was written: another run on it may have read another table
     return ImageSplit(tuple(files), tuple(str(folder / file) for file in files), labels)
-
-
-def _refuse_twice(path: Path, names: list[str], files: list[str]) -> None:
-    first: dict[str, str] = {}
-    for name, file in zip(names, files, strict=True):
-        file = os.path.normpath(file)
-        if file in first:
-            raise InputError(
-                f"{path}: '{first[file]}' and '{name}' are the same image; name it once"
-            )
-        first[file] = name

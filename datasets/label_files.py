@@ -329,10 +329,10 @@ class _Reader:
         if not name or "\0" in name:
             raise self._bad(number, f"the image's name is {'not text' if name else 'empty'}")
         # one image, however it is written: ./a.jpg, .\\a.jpg
-        first = self.first_line.setdefault(posixpath.normpath(name.replace("\\", "/")), number)
+        first = self.first_line.setdefault(posixpath.normpath(image.replace("\\", "/")), number)
         if first != number:
             raise self._bad(number, f"image '{name}' was in line {first} already")
-        self.line_of[name] = number
+        self.line_of[image] = number  # blanks around it may be its own: see ``locate``
         self.rows.append(row)
 
     def _bad(self, number: int, reason: str) -> InputError:

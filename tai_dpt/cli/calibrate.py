@@ -16,7 +16,7 @@ from tai_dpt.cli.options import RECTIFICATIONS, tagger_argument, tagger_options,
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.image_files import find_images
-from tai_dpt.io.image_names import did_you_mean, locate
+from tai_dpt.io.image_names import did_you_mean, locate, refuse_twice
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
@@ -190,7 +190,9 @@ def _on_labelled_images(
     from tai_dpt.scoring.rectification import choose_rectification, rectify
 
     names, labels = read_label_file(table, tagger.vocabulary, called=_flag, **reading)
-    paths = [table.parent / name for name in locate(names, table.parent)]
+    files = locate(names, table.parent)
+    refuse_twice(names, files, where=str(table))
+    paths = [table.parent / name for name in files]
     for path in paths:
         if not path.is_file():
             raise InputError(f"{table} names {path}, which is not there{did_you_mean(path)}")

@@ -14,7 +14,7 @@ from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import CLASSES, FILE
 from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError, first_few, unknown
-from tai_dpt.io.console import answer, say
+from tai_dpt.io.console import answer, one_line, say
 from tai_dpt.io.output import check_output_folder
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _show_class(
     chosen = _spread(rows, count)
     for row in chosen:
         named = ", ".join(vocabulary.names[i] for i in corpus.labels[[row]].indices)
-        answer(f"  {corpus.texts[row]}  [{named}]")
+        answer(f"  {one_line(corpus.texts[row])}  [{named}]")
     return [corpus.texts[row] for row in chosen]
 
 
@@ -184,7 +184,7 @@ def _show_dropped(captions: list[str], everything: LabelledCorpus, count: int) -
     answer(f"\n{len(dropped):,} captions name no class" + (", such as" if dropped else ""))
     chosen = [dropped[row] for row in _spread(np.arange(len(dropped)), count)]
     for text in chosen:
-        answer(f"  {text}")
+        answer(f"  {one_line(text)}")
     return chosen
 
 

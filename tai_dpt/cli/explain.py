@@ -13,7 +13,7 @@ from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.console import JSON, answer, asked_for, say, shown
+from tai_dpt.io.console import JSON, answer, asked_for, say
 from tai_dpt.io.output import check_output, os_error
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def explain(
     loaded = open_tagger(tagger)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
     seen = [
-        explain_image(
-            loaded, read_image(path), classes, name=shown(Path(path).name), shifts=_SHIFTS
-        )
+        explain_image(loaded, read_image(path), classes, name=Path(path).name, shifts=_SHIFTS)
         for path in images
     ]
     read = [explain_caption(loaded, caption, classes) for caption in captions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +193,9 @@ def _account(tagger: Any, out: Path) -> str:
         lines += ["", table, ""]
     if tagger.calibration is not None:
         lines += ["", tagger.calibration.account(tagger.classes_), ""]
+    folder = shlex.quote(str(out))
     lines.append(
-        f"Next: tai-dpt tag {out} PHOTO…    tai-dpt explain {out} PHOTO --class "
-        f"'{tagger.classes_[0]}' --out why.png"
+        f"Next: tai-dpt tag {folder} PHOTO…    tai-dpt explain {folder} PHOTO --class "
+        f"{shlex.quote(tagger.classes_[0])} --out why.png"
     )
     return "\n".join(lines)

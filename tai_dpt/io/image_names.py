@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from tai_dpt.errors import InputError
 from tai_dpt.io.image_files import images_below, missing_files
 from tai_dpt.io.image_formats import image_endings
 
@@ -21,11 +22,11 @@ _MOST_COMPARED = 10_000  # letter by letter: it takes long
 def locate(names: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
     """The file below ``folder`` that each name means, relative to it, with slashes.
 
-    As written, if there is such a file. Else the one image that the name fits but for slashes, the
-    case of letters, the form of accents (NFC or NFD), its ending, the folders in front, or zeros
-    in front of a number, which spreadsheets lose. No two names get one file that way, and none
-    gets a file that another name says exactly. A name that fits no file, or several, comes back
-    with slashes, for the caller to complain about (see ``did_you_mean``).
+    As written, if there is such a file. Else the one image that the name fits but for slashes,
+    blanks around it, the case of letters, the form of accents (NFC or NFD), its ending, the
+    folders in front, or zeros in front of a number, which spreadsheets lose. No two names get one
+    file that way, and none gets a file that another name says exactly. A name that fits no file,
+    or several, comes back with slashes, for the caller to complain about (see ``did_you_mean``).
     """
     top = os.fspath(folder)
     files = [_plain(name, top) for name in names]
@@ -42,6 +43,26 @@ def locate(names: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
         if len(paths) == 1 and wanted[paths[0]] == 1:
             files[i] = paths[0]
     return files
+
+
+def refuse_twice(names: Sequence[str], files: Sequence[str], *, where: str) -> None:
+    """Complain of two names for one file.
+
+    Args:
+        files: as ``locate`` gives them for ``names``.
+        where: what the names stand in.
+
+    Raises:
+        InputError: with both names.
+    """
+    first: dict[str, str] = {}
+    for name, file in zip(names, files, strict=True):
+        file = os.path.normpath(file)
+        if file in first:
+            raise InputError(
+                f"{where}: '{first[file]}' and '{name}' are the same image; name it once"
+            )
+        first[file] = name
 
 
 def did_you_mean(missing: str | os.PathLike[str]) -> str:
@@ -74,6 +95,7 @@ class _Key(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> _Key:
+        path = "\n".join(re.split("\r\n?", path))  # in a table's cell each end of a line is that
         *folders, name = unicodedata.normalize("NFC", path).casefold().split("/")
         stem, ending = posixpath.splitext(name)
         stem = stem if ending in image_endings() else name
@@ -122,8 +144,9 @@ def _covers(more: tuple[bool, ...], less: tuple[bool, ...]) -> bool:
 
 def _plain(name: str, top: str) -> str:
     """A name with slashes and without detours, relative to ``top`` where it is below it."""
-    if os.path.isfile(os.path.join(top, name)) and "\\" in name and os.sep == "/":
+    odd = name != name.strip() or ("\\" in name and os.sep == "/")
+    if odd and os.path.isfile(os.path.join(top, name)):
         return name  # a file may be called so
-    plain = posixpath.normpath(name.replace("\\", "/"))
+    plain = posixpath.normpath(name.strip().replace("\\", "/"))
     inside = os.path.abspath(top).replace(os.sep, "/").rstrip("/") + "/"
     return plain.removeprefix(inside)

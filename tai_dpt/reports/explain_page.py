@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tai_dpt.io.console import as_text
 from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, decimals, shade
 from tai_dpt.reports.page import embedded, render
 
@@ -20,13 +21,14 @@ def explain_page(images: Sequence[ImageExplanation], captions: Sequence[CaptionE
 
 
 def _image(item: ImageExplanation) -> dict[str, Any]:
-    panels = [{"image": embedded(item.shown_image(), item.name), "caption": "the image"}]
+    called = as_text(item.name)
+    panels = [{"image": embedded(item.shown_image(), called), "caption": "the image"}]
     for index, name in enumerate(item.classes):
-        drawn = embedded(item.overlaid(index), f"heat map of {name} over {item.name}")
+        drawn = embedded(item.overlaid(index), f"heat map of {name} over {called}")
         panels.append(
             {"image": drawn, "caption": ": ".join(filter(None, (name, item.probability(index))))}
         )
-    return {"name": item.name, "panels": panels, **legend(item)}
+    return {"name": called, "panels": panels, **legend(item)}
 
 
 def legend(item: ImageExplanation | CaptionExplanation) -> dict[str, str]:

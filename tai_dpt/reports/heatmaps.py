@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from tai_dpt.io.console import shown
 from tai_dpt.reports.drawing import plain_text
 
 COLORMAP = "inferno"
@@ -142,7 +143,7 @@ def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanati
 
 
 def _draw_image(row: Any, explanation: ImageExplanation) -> None:
-    row.suptitle(explanation.name, fontsize=10, x=0.01, ha="left")
+    row.suptitle(shown(explanation.name), fontsize=10, x=0.01, ha="left")
     panels = row.subplots(1, len(explanation.classes) + 1, squeeze=False)[0]
     for axis in panels:
         axis.set_axis_off()

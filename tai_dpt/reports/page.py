@@ -24,7 +24,8 @@ class Embedded:
 
 def render(template: str, **values: Any) -> str:
     """A page from ``templates/``; every value is plain text and escaped."""
-    return _templates().get_template(template).render(**values)
+    # a name may hold a \r, which a browser takes for a \n
+    return _templates().get_template(template).render(**values).replace("\r", "&#13;")
 
 
 def embedded(image: Image.Image, alt: str, *, quality: int = 85) -> Embedded:

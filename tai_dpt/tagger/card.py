@@ -126,4 +126,4 @@ def _calibrated(content: Mapping[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """A text as Markdown that shows it; names may hold what Markdown takes for signs."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#$~])", r"\\\1", " ".join(text.split()))

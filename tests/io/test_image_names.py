@@ -7,7 +7,8 @@ import unicodedata
 
 import pytest
 
-from tai_dpt.io.image_names import did_you_mean, locate
+from tai_dpt.errors import InputError
+from tai_dpt.io.image_names import did_you_mean, locate, refuse_twice
 
 
 def touch(folder, *names):
@@ -98,6 +99,25 @@ def test_names_that_are_no_text(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     touch(tmp_path, name)
     assert locate([name, "cafe"], tmp_path) == [name, "cafe"]
+
+
+def test_blanks_and_ends_of_lines_are_of_a_name_where_a_file_has_them(tmp_path):
+    odd = [
+        "  lead.jpg",
+        "\x1cfs.jpg",
+        "end.jpg ",
+        "a\u2028b.jpg",
+        "a\x85b.jpg",
+        "a\nb.jpg",
+        "a\rb.jpg",
+    ]
+    touch(tmp_path, *odd)
+    assert locate(odd, tmp_path) == odd
+    touch(tmp_path, "b.jpg", "c\r\nd.jpg")
+    assert locate([" b.jpg ", "c\nd.jpg"], tmp_path) == ["b.jpg", "c\r\nd.jpg"]
+    with pytest.raises(InputError, match=r"x\.csv: 'b\.jpg' and ' b\.jpg' are the same image"):
+        names = ["b.jpg", " b.jpg"]
+        refuse_twice(names, locate(names, tmp_path), where="x.csv")
 
 
 def test_a_folder_that_is_not_there(tmp_path):
