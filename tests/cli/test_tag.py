@@ -17,7 +17,7 @@ import pytest
 from tai_dpt import Tagger
 from tai_dpt.cli.exits import exit_code
 from tai_dpt.cli.main import cli
-from tai_dpt.cli.tag_sink import FileSink
+from tai_dpt.tags.sinks import FileSink
 
 from taggers import CAPTIONS, CLASSES, photo, run, tagger_and_photos
 
