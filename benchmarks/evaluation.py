@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torchvision import transforms as T
 
 from benchmarks.common import (
     RN50,
@@ -83,22 +82,19 @@ def main(section: Section, quick: bool) -> None:
     torch.manual_seed(0)
     model = clip_class()(1024, 224, layers, width, None, 77, 64, 64, 1, 1)
     backbone = Backbone(model, name="random")
-    transform = T.Compose(
-        [T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor()]
-    )
     with tempfile.TemporaryDirectory() as folder:
         paths = write_photos(Path(folder), count, 60 if quick else 480)
         batches = [list(part) for part in np.array_split(np.arange(count), max(count // 16, 2))]
 
         def encode(workers: int) -> None:
-            for pixels in image_batches(paths, transform, batches, workers=workers):
+            for pixels in image_batches(paths, backbone.preprocessing, batches, workers=workers):
                 backbone.encode_images(pixels, position_embedding=False)
 
         def read_only() -> None:
-            for _ in image_batches(paths, transform, batches, workers=0):
+            for _ in image_batches(paths, backbone.preprocessing, batches, workers=0):
                 pass
 
-        pixels = list(image_batches(paths, transform, batches, workers=0))
+        pixels = list(image_batches(paths, backbone.preprocessing, batches, workers=0))
 
         def encode_only() -> None:
             for batch in pixels:

@@ -18,7 +18,6 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from tai_dpt.backbones.preprocessing import Preprocessing
-from tai_dpt.datasets.images import Transform
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.images import read_image
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 AUGMENTATIONS = ("random_resized_crop", "cutout", "randaugment", "MLC_Policy", "random_flip")
 TRAIN_TRANSFORMS = (*AUGMENTATIONS, "normalize")
+
+Transform = Callable[[Image.Image], Tensor]
 
 _GREY = (128, 128, 128)
 _CIFAR10 = Path(__file__).with_name("autoaugment_cifar10.txt")
@@ -125,7 +126,7 @@ class ViewReader:
 
     def __call__(self, item: tuple[str, int]) -> Tensor:
         path, number = item
-        image = read_image(path)
+        image = read_image(path)  # whole: of a crop it may see few pixels
         name = f"{self.seed}\t{number}\t{Path(path).name}"
         digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=7).digest()
         with torch.random.fork_rng(devices=[]):

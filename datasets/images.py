@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
@@ -25,8 +24,6 @@ _FIELDS = {
     "PIXEL_MEAN": "mean",
     "PIXEL_STD": "std",
 }
-
-Transform = Callable[[Image.Image], Tensor]
 
 
 def preprocessing_from_config(cfg: CfgNode, own: Preprocessing) -> Preprocessing:
@@ -86,24 +83,28 @@ class _ImageFiles(Dataset[Any]):
 
 
 class Pixels:
-    """Reads a file and transforms it; a class, so that worker processes can be sent it."""
+    """Reads a file and prepares it; a class, so that worker processes can be sent it."""
 
-    def __init__(self, transform: Transform) -> None:
-        self.transform = transform
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
 
     def __call__(self, path: str) -> Tensor:
-        return self.transform(read_image(path))
+        return self.preprocessing(self.preprocessing.read(path))
 
 
 def image_batches(
-    paths: Sequence[str], transform: Transform, batches: Sequence[list[int]], *, workers: int
+    paths: Sequence[str],
+    preprocessing: Preprocessing,
+    batches: Sequence[list[int]],
+    *,
+    workers: int,
 ) -> Iterator[Tensor]:
     """The pixels (b, 3, H, W) of each batch of indices in turn, decoded ahead by ``workers``.
 
     Raises:
         InputError: an image cannot be read; the message names it.
     """
-    return pixel_batches(paths, Pixels(transform), batches, workers=workers)
+    return pixel_batches(paths, Pixels(preprocessing), batches, workers=workers)
 
 
 def pixel_batches(

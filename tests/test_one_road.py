@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, preprocessing_from_config
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
-from tai_dpt.io.images import as_image
+from tai_dpt.io.images import read_image
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.reports.reopened_run import _tagger_of as tagger_of_run
 from tai_dpt.scoring.methods import Learned, Prompts
@@ -108,7 +109,25 @@ def encoded(width: int, height: int, mode: str) -> bytes:
 def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, pairs):
     path = tmp_path_factory.mktemp("road") / "image"
     path.write_bytes(encoded(width, height, mode))
-    preprocessing = preprocessing_from_config(config(pairs), OWN)
+    check_roads(path, preprocessing_from_config(config(pairs), OWN))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
+def test_all_roads_decode_a_large_jpeg_alike(tmp_path, interpolation):
+    coarse = np.random.default_rng(0).integers(0, 256, (130, 200, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((1600, 1040 * 2)).save(tmp_path / "image.jpg")
+    preprocessing = replace(OWN, interpolation=interpolation)
+    check_roads(tmp_path / "image.jpg", preprocessing)
+    seen, whole = (preprocessing.read(tmp_path / "image.jpg"), read_image(tmp_path / "image.jpg"))
+    drafted = interpolation != "nearest"  # which would show other pixels
+    assert (seen.size == whole.size) != drafted
+    levels = [np.asarray(preprocessing.seen(image)).astype(int) for image in (seen, whole)]
+    difference = levels[0] - levels[1]
+    assert np.sqrt((difference**2).mean()) < 1 and difference.any() == drafted
+
+
+def check_roads(path, preprocessing):
+    """Every road from a file to pixels gives those that training and testing see."""
     # training and testing
     (batch,) = image_batches([str(path)], preprocessing, [[0]], workers=0)
     expected = batch[0]
@@ -132,7 +151,7 @@ def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, p
         preprocessing=preprocessing,
     )
     tagger.scores(path)
-    tagger.scores(as_image(path))
+    tagger.scores(preprocessing.read(path))
     scored_for_calibration(tagger, [path])
     reopened.scores(str(path))
     if preprocessing.view == "whole" and not any(side % 32 for side in preprocessing.size):
@@ -140,7 +159,8 @@ def test_all_roads_give_the_same_pixels(tmp_path_factory, width, height, mode, p
         assert len(backbone.pixels) == 5
     # a service that was handed the exported description
     facts = json.loads(json.dumps(service_facts(tagger)))
-    backbone.pixels.append(Preprocessing.from_dict(facts["preprocessing"])(as_image(path)))
+    exported = Preprocessing.from_dict(facts["preprocessing"])
+    backbone.pixels.append(exported(exported.read(path)))
     for pixels in backbone.pixels:
         assert torch.equal(pixels, expected)
 

@@ -65,7 +65,7 @@ class Desk:
     def labels(self, asked: Asked, content: bytes) -> dict[str, Any]:
         """The likeliest classes of an image with probabilities (or scores), and the image."""
         name = _name(asked)
-        image = read_image(content, name=name)
+        image = read_image(content, name=name, side=self.tagger.preprocessing.side)
         scores = self.tagger.scores(image)
         check_finite(scores, ids=[name], class_names=self.tagger.classes_.tolist())
         values = self.tagger.ranking(scores)[0]
@@ -78,7 +78,7 @@ class Desk:
     def heat(self, asked: Asked, content: bytes) -> dict[str, Any]:
         """Where the first ``class`` is in an image; the others share its colour scale."""
         name = _name(asked)
-        image = read_image(content, name=name)
+        image = read_image(content, name=name, side=self.tagger.preprocessing.side)
         shown = explain_image(self.tagger, image, asked.get("class", ()), name=name, shifts=_SHIFTS)
         return {"image": embedded(shown.overlaid(0), name).source, **legend(shown)}
 

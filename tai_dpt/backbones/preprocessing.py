@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.images import READING
+from tai_dpt.io.images import READING, AnyImage, as_image
 
 # of the images that OpenAI's CLIP was trained on, RGB in [0, 1]
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -80,6 +80,20 @@ class Preprocessing:
         # lists come from yaml and JSON; tuples make equal ones equal, and the whole hashable
         for name in ("size", "mean", "std"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def read(self, image: AnyImage) -> Image.Image:
+        """An image in any form as RGB; a large JPEG no finer than it takes to be prepared.
+
+        Raises:
+            InputError: the file cannot be read, or the values are no image.
+        """
+        return as_image(image, side=self.side)
+
+    @property
+    def side(self) -> int:
+        """Pixels that the shorter side of an image is resized to at most, see ``read_image``; 0
+        where each pixel may count for itself (nearest), so that none is left out."""
+        return 0 if self.interpolation == "nearest" else max(self.size)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The pixels (3, H, W) of an RGB image, fp32."""

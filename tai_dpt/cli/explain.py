@@ -66,13 +66,18 @@ def explain(
         raise InputError("say where the image goes: --out why.png or --out why.html")
     if out is not None:
         check_output(out, overwrite=overwrite, inputs=[*images, *tagger.glob("*")])
-    from tai_dpt.io.images import read_image
     from tai_dpt.reports.explaining import explain_caption, explain_image
 
     loaded = open_tagger(tagger)
     loaded.class_indices(classes)  # complain of an unknown class before anything is drawn
     seen = [
-        explain_image(loaded, read_image(path), classes, name=Path(path).name, shifts=_SHIFTS)
+        explain_image(
+            loaded,
+            loaded.preprocessing.read(path),
+            classes,
+            name=Path(path).name,
+            shifts=_SHIFTS,
+        )
         for path in images
     ]
     read = [explain_caption(loaded, caption, classes) for caption in captions]

@@ -28,10 +28,14 @@ from tai_dpt.io.tar_images import TarImage
 AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 #: raise it when the same file comes out as other pixels: what was computed from them is stale
-READING = 3
+READING = 4
 #: environment variable: the most pixels of an image that are read, in millions
 MOST_MEGAPIXELS = "TAI_DPT_MAX_MEGAPIXELS"
 
+# A JPEG of more than ``_WHOLE`` pixels is decoded no finer than ``_FINER`` times what it is resized
+# to (docs/backbones.md has what that changes): no image of a published benchmark has as many.
+_WHOLE = 2_000_000
+_FINER = 3
 # What has more pixels than this is shrunk while (JPEG) or right after it is decoded: CLIP sees a
 # few hundred pixels a side.
 _LARGE = 50_000_000
@@ -42,18 +46,19 @@ _DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.e
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def as_image(value: AnyImage) -> Image.Image:
+def as_image(value: AnyImage, *, side: int = 0) -> Image.Image:
     """One image in any form as RGB.
 
     Args:
         value: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4); a tensor (3, H, W).
             Arrays and tensors hold whole numbers 0 … 255 or fractions 0 … 1.
+        side: of a path, see ``read_image``.
 
     Raises:
         InputError: the file cannot be read, or the values are no image.
     """
     if isinstance(value, str | os.PathLike):
-        return read_image(value)
+        return read_image(value, side=side)
     if isinstance(value, Image.Image):
         if not value.width or not value.height:
             raise InputError(f"an image of {value.width} × {value.height} has no pixels")
@@ -71,7 +76,7 @@ def as_image(value: AnyImage) -> Image.Image:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes, *, name: str = "", glance: bool = False
+    source: str | os.PathLike[str] | bytes, *, name: str = "", side: int = 0, glance: bool = False
 ) -> Image.Image:
     """An image file as RGB, upright (EXIF), the first frame of an animation.
 
@@ -82,6 +87,9 @@ def read_image(
     Args:
         source: the file, also one in a tar, or its content.
         name: what messages call it; the file's path where left out.
+        side: pixels of the side that the shorter one is going to be resized to, where that is
+            known: a large JPEG is decoded at a half, a quarter or an eighth of its size where this
+            leaves three times as many.
         glance: decode a JPEG at an eighth of its size, only to find out whether it can be read.
 
     Raises:
@@ -98,12 +106,13 @@ def read_image(
         with _pixel_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             try:
-                return _decoded(path if content is None else io.BytesIO(content), glance=glance)
+                file = path if content is None else io.BytesIO(content)
+                return _decoded(file, side=side, glance=glance)
             except ValueError:  # Pillow refuses a PNG with long texts or a large colour profile
                 content = Path(path).read_bytes() if content is None else content
                 if not content.startswith(_PNG):
                     raise
-                return _decoded(io.BytesIO(_without_texts(content)), glance=glance)
+                return _decoded(io.BytesIO(_without_texts(content)), side=side, glance=glance)
     except InputError:
         raise
     except Image.DecompressionBombError:
@@ -136,14 +145,13 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return image.size
 
 
-def _decoded(source: str | os.PathLike[str] | io.BytesIO, *, glance: bool) -> Image.Image:
+def _decoded(
+    source: str | os.PathLike[str] | io.BytesIO, *, side: int, glance: bool
+) -> Image.Image:
     with _opened(source) as image:
         if glance:
             image.draft("RGB", (1, 1))
-        elif image.width * image.height > _LARGE:
-            shrink = 2
-            while image.width * image.height > 2 * _LARGE * shrink**2 and shrink < 8:
-                shrink *= 2
+        elif (shrink := _shrink(image, side)) > 1:
             image.draft("RGB", (image.width // shrink, image.height // shrink))
         pixels = image.width * image.height
         if pixels > _most_megapixels() * 1_000_000:
@@ -154,6 +162,22 @@ def _decoded(source: str | os.PathLike[str] | io.BytesIO, *, glance: bool) -> Im
             image = _by_strips(image, math.isqrt(pixels // _LARGE) + 1)
             image.info["exif"] = exif
         return _upright_rgb(image)
+
+
+def _shrink(image: Image.Image, side: int) -> int:
+    """By how much a JPEG is shrunk while it is decoded: 1, 2, 4 or 8."""
+    pixels, shrink = image.width * image.height, 1
+    if pixels > _WHOLE and side:
+        # of its sides nothing is rounded, so that the view is the same to a pixel
+        while shrink < 8 and not (image.width | image.height) % (2 * shrink):
+            if min(image.size) < 2 * shrink * _FINER * side:
+                break
+            shrink *= 2
+    if pixels > _LARGE:
+        shrink = max(shrink, 2)
+        while pixels > 2 * _LARGE * shrink**2 and shrink < 8:
+            shrink *= 2
+    return shrink
 
 
 def _opened(source: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
@@ -239,7 +263,8 @@ def _without_texts(content: bytes) -> bytes:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     # damaged EXIF says nothing of how to turn it; a damaged image fails below
     with suppress(*_DAMAGED_EXIF):
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else Pillow makes a copy
+            image = ImageOps.exif_transpose(image)
     return _by_strips(image, 1) if _is_deep(image) else _rgb(image)
 
 
@@ -254,6 +279,9 @@ def _rgb(image: Image.Image, scale: tuple[float, float] | None = None) -> Image.
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image).convert("RGB")
+    if image.mode == "RGB":  # of which Pillow makes a copy
+        image.load()
+        return image
     return image.convert("RGB")
 
 

@@ -138,7 +138,7 @@ def _shot(
     if path is None:
         return None
     try:
-        image = read_image(path)
+        image = (again.tagger.preprocessing.read if again.tagger else read_image)(path)
     except InputError:
         return None
     name = table.class_names[index]

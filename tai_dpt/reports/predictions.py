@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tai_dpt.io.images import read_image
 from tai_dpt.reports.drawing import plain_text, save_figure
 from tai_dpt.reports.heatmaps import overlay
 from tai_dpt.scoring.scores import heat_map
@@ -42,7 +41,7 @@ def draw_predictions(trainer: MultiLabelTrainer, path: Path, *, count: int = 6) 
     figure = Figure(figsize=(2.5 * count, 6.6), layout="constrained")
     rows_of_axes = figure.subplots(3, count, squeeze=False, height_ratios=(1, 0.36, 1))
     for column, row in enumerate(chosen):
-        image = trainer.preprocessing.seen(read_image(split.paths[row]))
+        image = trainer.preprocessing.seen(trainer.preprocessing.read(split.paths[row]))
         truth = np.flatnonzero(split.labels[row] > 0)
         best = np.argsort(-scores[row])[: len(truth) + 1]
         top, words, bottom = rows_of_axes[:, column]

@@ -134,7 +134,7 @@ def adapt(
     tagger.backbone.need_places("to adapt to images needs")
     global_, local = tagger.method.text(tagger.embeddings)
     paths = [os.fspath(path) for path in images]
-    facts = [tagger.backbone.weights_hash, str(tagger.preprocessing), str(batch_size), *paths]
+    facts = [tagger.backbone.weights_hash, tagger.preprocessing.identity, str(batch_size), *paths]
     digest = hashlib.sha256("\0".join(facts).encode("utf-8", "surrogateescape"))
     digest.update(global_.cpu().numpy().tobytes() + local.cpu().numpy().tobytes())
     looked = Looked(SurestPatches(local), unfinished, digest.hexdigest())

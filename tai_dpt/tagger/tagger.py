@@ -26,7 +26,7 @@ from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import Features
-from tai_dpt.io.images import AnyImage, as_image, as_images
+from tai_dpt.io.images import AnyImage, as_images, upright_size
 from tai_dpt.labels.spelling import Names
 from tai_dpt.labels.vocabulary import ENGLISH, Vocabulary
 from tai_dpt.scoring.calibration import Calibration
@@ -256,7 +256,7 @@ class PromptTagger:
 
     def _read(self, image: AnyImage) -> Tensor | str:
         try:
-            return self.preprocessing(as_image(image))
+            return self.preprocessing(self.preprocessing.read(image))
         except InputError as error:
             return str(error)
 
@@ -361,7 +361,7 @@ class PromptTagger:
                 "a heat map is of the whole image at its own shape, and "
                 f"{self.backbone.name} takes images of one size only: take another backbone"
             )
-        whole = as_image(image)
+        whole = self.preprocessing.read(image)
         cell = self.backbone.cell
         pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
 
@@ -370,8 +370,10 @@ class PromptTagger:
 
         fine = shifted_heat_map(self._features, pixels, similarity, cell=cell, shifts=shifts)
         if full_size:
+            file = image if isinstance(image, str | os.PathLike) else None
+            width, height = whole.size if file is None else upright_size(file)
             fine = F.interpolate(
-                fine[None], size=whole.size[::-1], mode="bicubic", align_corners=False
+                fine[None], size=(height, width), mode="bicubic", align_corners=False
             )[0]
         return (fine[0] if isinstance(classes, str) else fine).numpy()
 
