@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import zipfile
 from collections.abc import Iterator
 from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
@@ -30,6 +33,8 @@ from tai_dpt.errors import InputError, unknown
 
 CONFIG_FILE = "open_clip_config.json"
 _EPSILON = 1e-5  # of the layer norms in CLIP's towers
+# of torch.nn.init, what fills a tensor
+_DRAWS = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
 
 
 def load_open_clip(given: str) -> Towers:
@@ -116,16 +121,30 @@ def _create(library: Any, name: str, weights: str | None) -> Any:
 
 @contextlib.contextmanager
 def _taken_over() -> Iterator[None]:
-    """A file's tensors take the place of a model's random ones, which they are copied to else.
+    """A file's tensors, which are mapped, take the place of a model's own, which are not drawn.
 
-    safetensors maps the file: the random ones are gone before its pages are read.
+    A model that lacks some is refused (open_clip loads strictly), so none stays as it was made.
     """
-    usual = nn.Module.load_state_dict
-    nn.Module.load_state_dict = partialmethod(usual, assign=True)  # type: ignore[assignment]
+    read = torch.load
+
+    def mapped(file: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(file, str | os.PathLike) and zipfile.is_zipfile(file):
+            options["mmap"] = True  # what torch.save wrote before 1.6 is no zip file
+        return read(file, *args, **options)
+
+    changed: list[tuple[Any, str, Any]] = [
+        (torch, "load", mapped),
+        (nn.Module, "load_state_dict", partialmethod(nn.Module.load_state_dict, assign=True)),
+        *((nn.init, name, lambda tensor, *_, **__: tensor) for name in _DRAWS),
+    ]
+    usual = [getattr(owner, name) for owner, name, _ in changed]
     try:
+        for owner, name, other in changed:
+            setattr(owner, name, other)
         yield
     finally:
-        nn.Module.load_state_dict = usual  # type: ignore[method-assign]
+        for (owner, name, _), own in zip(changed, usual, strict=True):
+            setattr(owner, name, own)
 
 
 def _tokenizer(library: Any, name: str, model: Any) -> tuple[Tokenizer, int]:

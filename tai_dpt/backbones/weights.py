@@ -64,9 +64,10 @@ def check_values(state: Mapping[str, Tensor], source: str) -> None:
         plain = value.layout is torch.strided and not value.is_meta and not value.is_complex()
         if not plain or not value.numel():
             raise InputError(f"'{source}': '{key}' is no plain tensor; save the weights as such")
-        seen = value.float().exp() if key == "logit_scale" else value
-        # the sum of what is not finite is not, and asks for no second copy
-        if value.is_floating_point() and not seen.sum(dtype=torch.float64).isfinite():
+        seen = value.float() if value.element_size() == 1 else value  # numbers of 8 bits
+        seen = seen.float().exp() if key == "logit_scale" else seen
+        # the extremes of what is not finite are not, and ask for no second copy
+        if value.is_floating_point() and not torch.stack(seen.aminmax()).isfinite().all():
             raise InputError(
                 f"'{source}': '{key}' holds values that are no finite numbers (its training "
                 "failed, or the file is damaged): fetch it again"
@@ -131,7 +132,7 @@ def _read_archive(path: Path, run_code: bool) -> Any:
     if "data.pkl" not in folders:
         raise InputError(f"'{path}' is a zip file without weights (expected {_FORMATS})")
     if "code" not in folders:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not run_code and file_sha256(path) not in _published_sha256():
         raise InputError(
             f"'{path}' is TorchScript, a program that could do anything when it is opened, and "

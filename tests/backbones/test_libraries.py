@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tai_dpt.backbones import Backbone, load_backbone
@@ -62,6 +63,25 @@ def test_global_features_are_open_clips(of_open_clip):
     texts = backbone.encode_texts(backbone.tokenize(TEXTS))
     assert_close(texts.global_, F.normalize(model.encode_text(tokenizer(TEXTS)), dim=-1))
     assert backbone.logit_scale == pytest.approx(float(model.logit_scale.exp()))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_of_torch_save_are_those_of_safetensors(tmp_path, zipped):
+    """They are mapped, and so is what is changed in them; nothing of torch stays changed."""
+    folder = library_models.save_open_clip(tmp_path, "vit_layer_scale")
+    expected = load_backbone(f"hf-hub:{folder}")
+    (file,) = folder.glob("*.safetensors")
+    path = folder / "open_clip_pytorch_model.bin"
+    torch.save(load_file(file), path, _use_new_zipfile_serialization=zipped)
+    file.rename(tmp_path / "aside")
+    content, usual = path.read_bytes(), (torch.load, torch.nn.init.normal_)
+    found = load_backbone(f"hf-hub:{folder}")
+    assert found.weights_hash == expected.weights_hash
+    batch = pixels(found)
+    features, wanted = (b.encode_images(batch, position_embedding=True) for b in (found, expected))
+    assert torch.equal(features.global_, wanted.global_)
+    assert path.read_bytes() == content
+    assert (torch.load, torch.nn.init.normal_) == usual
 
 
 def test_token_ids_are_open_clips(of_open_clip):
