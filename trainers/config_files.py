@@ -17,6 +17,7 @@ from tai_dpt.trainers.config import default_config
 from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
+_DENSE = "MODEL.BACKBONE.DENSE"
 # of a run from before there was a choice: the value path of a vision transformer
 DENSE_OF_OLD = "as it was"
 
@@ -55,8 +56,8 @@ def merge_pairs(cfg: CfgNode, pairs: Sequence[Any]) -> None:
 def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
     """Set what ``results.json`` says of a run's config; keys of other versions are passed over.
 
-    So is Dassl's evaluator, which version 0.1 took for ours. A run from before there was a choice
-    of ``DENSE`` keeps the features that it was tested with.
+    So is Dassl's evaluator, which version 0.1 took for ours. Local features stay those that the run
+    was tested with.
     """
     options = flat_config(saved)
     for key, value in options.items():
@@ -65,8 +66,12 @@ def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
         with suppress(InputError):
             node, leaf = find_key(cfg, key)
             node[leaf] = tuple(value) if isinstance(value, list) else value
-    if "MODEL.BACKBONE.DENSE" not in options:
-        cfg.MODEL.BACKBONE.DENSE = DENSE_OF_OLD
+    cfg.MODEL.BACKBONE.DENSE = dense_of(saved)
+
+
+def dense_of(saved: Mapping[str, Any]) -> str:
+    """``MODEL.BACKBONE.DENSE`` of a run's saved config."""
+    return str(flat_config(saved).get(_DENSE, DENSE_OF_OLD))
 
 
 def find_key(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:

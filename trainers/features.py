@@ -66,8 +66,12 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
         dtype=PRECISIONS[choose_precision(precision, device)],
         dense=None if of_old else dense or None,
     )
-    if of_old and backbone.dense is not None:
-        backbone.dense = FIRST_DENSE
+    if of_old:
+        if backbone.dense is not None:
+            backbone.dense = FIRST_DENSE
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.DENSE = backbone.dense or ""  # records say what is really run
+        cfg.freeze()
     return backbone
 
 

@@ -25,6 +25,7 @@ from tai_dpt.scoring.results import (
 )
 from tai_dpt.toolbox import load_checkpoint
 from tai_dpt.toolbox.checkpoint import BEST, EPOCH_PREFIX, LATEST, latest_checkpoint, saved_epochs
+from tai_dpt.trainers.config_files import dense_of
 
 PathLike = str | os.PathLike[str]
 
@@ -101,6 +102,24 @@ def check_evaluation(cfg: CfgNode, model: dict[str, Any], *, overwrite: bool = F
             f"conflict: {folder} holds another record ({first_few(differ, separator='; ')}): "
             "choose another folder, or replace the record with --overwrite"
         )
+
+
+def keep_dense(cfg: CfgNode, run: PathLike) -> bool:
+    """Where nobody chose ``DENSE``, have ``cfg`` take what a run that is there was tested with.
+
+    Args:
+        run: its folder, or one of its checkpoints.
+
+    Returns: whether it did.
+    """
+    place = Path(run)
+    saved = config_in(place.parent.parent if place.is_file() else place)
+    if cfg.MODEL.BACKBONE.DENSE or not saved or not (dense := dense_of(saved)):
+        return False
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.DENSE = dense
+    cfg.freeze()
+    return True
 
 
 @contextmanager

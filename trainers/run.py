@@ -40,6 +40,7 @@ from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import (
     check_evaluation,
     check_training,
+    keep_dense,
     nothing_left_if_refused,
 )
 from tai_dpt.trainers.public_names import refuse_public_names
@@ -196,6 +197,8 @@ def run(
     if load_epoch is not None and not model_dir:
         raise InputError("--load-epoch needs --model-dir, the folder of the run to evaluate")
     distributed.setup(cuda=cfg.USE_CUDA)
+    there = model_dir or cfg.RESUME or ("" if overwrite else cfg.OUTPUT_DIR)
+    kept = bool(there) and keep_dense(cfg, there)
     if not (eval_only or no_train):
         check_training(cfg, overwrite=overwrite)
     with _log_of_rank(cfg.OUTPUT_DIR, quiet=quiet):
@@ -205,6 +208,8 @@ def run(
         print(f"{header}** Config **\n{cfg}")
         print(f"** System **\n{collect_env_info()}\ntoolbox {TOOLBOX}\n")
         trainer = build_trainer(cfg)
+        if kept and (dense := cfg.MODEL.BACKBONE.DENSE):
+            print(f"local features: {dense}, as in {there} (MODEL.BACKBONE.DENSE chooses others)")
         if eval_only:
             trainer.load_model(os.fspath(model_dir), epoch=load_epoch)
             if isinstance(trainer, MultiLabelTrainer):

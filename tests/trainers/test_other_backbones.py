@@ -146,8 +146,8 @@ def test_a_dense_option_is_chosen_at_test_and_asks_for_no_training(world, tmp_pa
         argv = worlds.arguments(
             world, "TaIDPT", output, *options, *cache, "MODEL.BACKBONE.DENSE", dense
         )
-        flags = ["--eval-only", "--model-dir", str(tmp_path / "run"), *argv]
-        run(setup_cfg(build_parser().parse_args(flags)))
+        cfg = setup_cfg(build_parser().parse_args(argv))
+        run(cfg, eval_only=True, model_dir=tmp_path / "run")
         tables[dense] = ScoreTable.load(output / "scores.npz")
     np.testing.assert_allclose(tables["qq"].local, tables[""].local, atol=1e-5)
     np.testing.assert_allclose(tables["value"].global_, tables[""].global_, atol=1e-4)
@@ -167,6 +167,40 @@ def test_a_run_from_before_there_was_a_choice_keeps_the_value_path(world, tmp_pa
         opened, missing = reopen_run(tmp_path, results, world)
         assert not missing
         assert opened.tagger.backbone.dense == (dense if kind == "vit" else None)
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_run_is_evaluated_again_with_the_local_features_it_was_tested_with(
+    world, tmp_path, capsys, kind
+):
+    weights = world / f"{kind}.pt"
+    torch.save(tiny_clip(kind).state_dict(), weights)
+    options = ("MODEL.BACKBONE.NAME", str(weights), "INPUT.SIZE", "[]", "OPTIM.MAX_EPOCH", 1)
+    first = "value" if kind == "vit" else ""
+    old = tmp_path / "run"
+    trained(world, old, "TaIDPT", *options, "MODEL.BACKBONE.DENSE", first)
+    expected = ScoreTable.load(old / "scores.npz")
+    content = json.loads((old / "results.json").read_text())
+    del content["config"]["MODEL"]["BACKBONE"]["DENSE"]  # as before there was a choice
+    (old / "results.json").write_text(json.dumps(content))
+    model = old / "prompt_learner/model.pth.tar-1"
+    for place, source in ((old, old), (old, old), (tmp_path / "other", old), (old, model)):
+        argv = worlds.arguments(world, "TaIDPT", place, *options)
+        capsys.readouterr()
+        run(setup_cfg(build_parser().parse_args(argv)), eval_only=True, model_dir=source)
+        assert (f"local features: value, as in {source} (MODEL" in capsys.readouterr().out) == (
+            kind == "vit"
+        )
+        np.testing.assert_allclose(
+            ScoreTable.load(place / "scores.npz").local, expected.local, atol=1e-4
+        )
+        record = json.loads((place / "results.json").read_text())
+        assert record["config"]["MODEL"]["BACKBONE"]["DENSE"] == first
+    trained(world, old, "TaIDPT", *options)  # which is finished, and tested again
+    np.testing.assert_allclose(ScoreTable.load(old / "scores.npz").local, expected.local, atol=1e-4)
+    if kind == "vit":
+        with pytest.raises(InputError, match=r"MODEL\.BACKBONE\.DENSE: value there, qq here"):
+            trained(world, old, "TaIDPT", *options, "MODEL.BACKBONE.DENSE", "qq")
 
 
 def test_a_dense_option_is_refused_for_a_resnet(world, tmp_path):
