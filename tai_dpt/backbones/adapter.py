@@ -137,6 +137,7 @@ class LibraryImage(_Frozen):
         size: tuple[int, int],
         pool: nn.Module | None = None,
         after_pool: Callable[[Tensor], Tensor] = lambda x: x,
+        before_places: int = 0,
     ) -> None:
         """
         Args:
@@ -145,12 +146,14 @@ class LibraryImage(_Frozen):
             size: height and width of the images it takes; it takes no others.
             pool: the attention pool that tokens (B, N, W) go through last, if there is one.
             after_pool: what comes behind the pool, position by position.
+            before_places: how many of the pool's tokens, the first ones, are of no place.
         """
         super().__init__()
         self.module = module
         freeze_linear_layers(module)
         self._run, self._after_pool = encode, after_pool
         self._pool = [] if pool is None else [pool]  # a list: not a second submodule
+        self._before_places = before_places
         self.size = size
         self.image_size = size[0]
         with torch.no_grad():
@@ -183,7 +186,8 @@ class LibraryImage(_Frozen):
         global_ = output[0] if isinstance(output, tuple) else output
         if not tokens:
             return global_, global_[:, None]
-        return global_, self._after_pool(_value_path(self._pool[0], tokens[0]))
+        local = _value_path(self._pool[0], tokens[0])[:, self._before_places :]
+        return global_, self._after_pool(local)
 
 
 @contextmanager

@@ -48,9 +48,13 @@ def load_open_clip(given: str) -> Towers:
     library = _open_clip()
     name, weights = _name_and_weights(library, given)
     with _quiet(), reading(given):
-        model = _create(library, name, weights)
-        tokenizer = _tokenizer(library, name, model)
-        preprocessing = _preprocessing(given, model)
+        return _load(library, given, name, weights)
+
+
+def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
+    model = _create(library, name, weights)
+    tokenizer = _tokenizer(library, name, model)
+    preprocessing = _preprocessing(given, model)
     text = getattr(model, "text", model)
     state = {key: value.detach() for key, value in model.state_dict().items()}
     check_values(state, given)
@@ -204,11 +208,14 @@ def _image(model: Any, state: dict[str, Tensor], preprocessing: Preprocessing) -
     pool = getattr(trunk, "attn_pool", None)
     layers = [getattr(trunk, name, None) for name in ("fc_norm", "head_drop", "head")]
     behind = nn.Sequential(*[layer for layer in (*layers, visual.head) if layer]) if pool else None
+    # of a class token, which timm's Eva always shows to the pool (PE-Core)
+    shown = getattr(trunk, "pool_include_prefix", True)
     return LibraryImage(
         visual,
         encode=visual,
         size=preprocessing.size,
         pool=pool,
+        before_places=getattr(trunk, "num_prefix_tokens", 0) if shown else 0,
         **({"after_pool": behind} if behind is not None else {}),
     )
 

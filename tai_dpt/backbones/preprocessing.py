@@ -29,6 +29,7 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
 }
 _LONGEST_ASPECT = 8
+_MUCH = 4_000_000  # pixels that any image may have when it is resized
 _LONGEST_SIDE = 8192
 
 
@@ -103,12 +104,16 @@ class Preprocessing:
         """What of an RGB image is seen, at the size it is seen at."""
         if self.view == "whole":
             return self._resize(image, self.size)
-        # the middle first: the resized whole of a 20,000 × 1 image would not fit in memory
-        image = _middle(image, longest_aspect=_LONGEST_ASPECT)
-        image = self._resize(image, max(self.size))
-        spare = image.width - self.size[1], image.height - self.size[0]
+        height, width = self._whole(image)
+        spare = width - self.size[1], height - self.size[0]
         left, top = (n // 2 if self.corner == "floor" else round(n / 2) for n in spare)
-        return image.crop((left, top, left + self.size[1], top + self.size[0]))
+        right, bottom = left + self.size[1], top + self.size[0]
+        if height * width <= max(_MUCH, _LONGEST_ASPECT * max(self.size) ** 2):
+            return self._resize(image, (height, width)).crop((left, top, right, bottom))
+        # the middle alone, equal to a few levels: the whole would not fit in memory at 20,000 × 1
+        across, down = image.width / width, image.height / height
+        box = left * across, top * down, right * across, bottom * down
+        return self._resize(image, self.size, box)
 
     def uncut(self, image: Image.Image, *, multiple: int) -> Tensor:
         """The pixels (3, H, W) of all of an image, at the scale that the model sees it at.
@@ -152,15 +157,21 @@ class Preprocessing:
                 raise unknown("entry of the preprocessing", str(name), names)
         return cls(**values)
 
-    def _resize(self, image: Image.Image, size: int | tuple[int, int]) -> Image.Image:
-        """To (height, width), or to a shorter side; the arithmetic is torchvision's, of which the
-        import alone takes longer than torch's."""
-        if isinstance(size, int):
-            shorter = min(image.size)
-            width, height = (size if n == shorter else int(size * n / shorter) for n in image.size)
-        else:
-            height, width = size
-        return image.resize((width, height), INTERPOLATIONS[self.interpolation])
+    def _whole(self, image: Image.Image) -> tuple[int, int]:
+        """(height, width) of the image with its shorter side at the size that is seen; the
+        arithmetic is torchvision's, of which the import alone takes longer than torch's."""
+        size, shorter = max(self.size), min(image.size)
+        width, height = (size if n == shorter else int(size * n / shorter) for n in image.size)
+        return height, width
+
+    def _resize(
+        self,
+        image: Image.Image,
+        size: tuple[int, int],
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Image.Image:
+        """An image, or the part of it in ``box``, at (height, width)."""
+        return image.resize(size[::-1], INTERPOLATIONS[self.interpolation], box)
 
     def _pixels(self, image: Image.Image) -> Tensor:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div_(255)
@@ -180,14 +191,3 @@ def _numbers(values: Any, count: int, kind: Any) -> bool:
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise InputError(otherwise)
-
-
-def _middle(image: Image.Image, *, longest_aspect: int) -> Image.Image:
-    """The image, without the ends of one that is longer than ``longest_aspect`` : 1."""
-    width, height = image.size
-    longest = min(width, height) * longest_aspect
-    if max(width, height) <= longest:
-        return image
-    new_width, new_height = min(width, longest), min(height, longest)
-    left, top = (width - new_width) // 2, (height - new_height) // 2
-    return image.crop((left, top, left + new_width, top + new_height))

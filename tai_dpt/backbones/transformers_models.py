@@ -91,7 +91,14 @@ def _load(library: Any, given: str) -> Towers:
     _check_tokenizer(theirs, config, given)
     length = int(config.text_config.max_position_embeddings)
     tokenizer = LibraryTokenizer(
-        lambda texts, most: theirs(texts, truncation=True, max_length=most).input_ids,
+        lambda texts, most: (
+            theirs(
+                texts,
+                truncation=True,
+                max_length=most,
+                split_special_tokens=True,  # one in a caption is a word, and ends nothing
+            ).input_ids
+        ),
         context_length=length,
         pieces=theirs.convert_ids_to_tokens,
         pad_id=int(theirs.pad_token_id),

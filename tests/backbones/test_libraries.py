@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tai_dpt.backbones import Backbone, load_backbone
+from tai_dpt.backbones import Backbone, Preprocessing, load_backbone
 from tai_dpt.backbones.text import TextEncoder
 from tai_dpt.backbones.vit import DenseViT
 from tai_dpt.errors import InputError
@@ -142,31 +142,37 @@ def test_siglips_places_are_the_value_path_of_its_pool(tmp_path):
     assert (backbone.cell, backbone.image.grid) == (16, 3)
 
 
-@pytest.fixture(scope="module")
-def timms_pool():
-    """A small attention pool of timm's, and an image tower that ends in it."""
-    from timm.models.vision_transformer import VisionTransformer
+def test_what_is_written_like_a_special_token_is_plain_text(of_transformers):
+    kind, folder, _, backbone = of_transformers
+    end = transformers.AutoTokenizer.from_pretrained(folder).eos_token
+    (ids,), (plain,) = backbone.tokenize([f"a dog {end} in a car"]), backbone.tokenize(["a dog"])
+    assert ids[-1] == plain[-1]
+    if kind != "siglip":  # whose text ends where its context does
+        assert ids.count(ids[-1]) == 1
 
-    torch.manual_seed(0)
-    trunk = VisionTransformer(
-        img_size=48, patch_size=16, embed_dim=32, depth=2, num_heads=2, class_token=False,
+
+@pytest.mark.parametrize(("kind", "before"), [("VisionTransformer", 0), ("Eva", 1)])
+@torch.no_grad()
+def test_timms_pool_has_the_same_value_path(kind, before):
+    """SigLIP's, and PE-Core's, which is shown a class token too: that is no place."""
+    from timm.models import eva, vision_transformer
+
+    from tai_dpt.backbones.open_clip_models import _image
+
+    trunk = getattr(eva if before else vision_transformer, kind)(
+        img_size=48, patch_size=16, embed_dim=32, depth=2, num_heads=2, class_token=bool(before),
         global_pool="map", num_classes=0,
     ).eval()  # fmt: skip
     library_models.randomise(trunk)
-    return trunk
-
-
-@torch.no_grad()
-def test_timms_pool_has_the_same_value_path(timms_pool: Any):
-    from tai_dpt.backbones.adapter import LibraryImage
-
-    tower = LibraryImage(timms_pool, encode=timms_pool, size=(48, 48), pool=timms_pool.attn_pool)
+    visual = torch.nn.Sequential()
+    visual.trunk, visual.head = trunk, torch.nn.Identity()
+    tower = _image(SimpleNamespace(visual=visual), {}, Preprocessing((48, 48)))
     batch = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(2))
-    tokens = timms_pool.forward_features(batch)
-    alone = torch.stack([timms_pool.attn_pool(tokens[:, i : i + 1]) for i in range(9)], dim=1)
+    tokens = trunk.forward_features(batch)[:, before:]
+    alone = torch.stack([trunk.forward_head(tokens[:, i : i + 1]) for i in range(9)], dim=1)
     global_, local = tower(batch, position_embedding=False)
     assert_close(local, alone)
-    assert_close(global_, timms_pool(batch))
+    assert_close(global_, trunk(batch))
 
 
 @torch.no_grad()

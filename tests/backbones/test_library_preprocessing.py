@@ -16,7 +16,8 @@ open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
 
 SIZES = [(48, 48), (49, 48), (640, 480), (333, 500), (51, 97), (7, 5), (48, 51), (200, 31)]
-MODES = ["RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "I;16"]
+SIZES += [(106, 882), (1500, 31)]  # longer than 8:1
+MODES = ["RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "I;16", "LA", "PA"]
 
 
 def photos():
