@@ -50,7 +50,7 @@ class LibraryText(FrozenText, _Frozen):
             module: holds the tower's weights.
             encode: token ids (B, L) to features (B, D).
             embedding: the layer that looks token ids up.
-            context_length: the most tokens a text may have.
+            context_length: the most tokens a text may have; as many are tried at once.
             pad_id: fills shorter texts.
             sees_padding: whether the features depend on the padding, as SigLIP's do.
         """
@@ -62,8 +62,7 @@ class LibraryText(FrozenText, _Frozen):
         self.pad_id = pad_id
         self.sees_padding = sees_padding
         with torch.no_grad():
-            probe = torch.full((1, context_length), pad_id)
-            probe[0, 0] = 1 if pad_id != 1 else 2
+            probe = torch.full((1, context_length), 1 if pad_id != 1 else 2)
             self.embed_dim = int(self._encode(probe).shape[1])
 
     @property

@@ -27,6 +27,10 @@ LIBRARIES = {
 }
 
 
+_CARD = "README.md"
+_EXTRAS = {"open_clip": "open-clip", "hf-hub": "open-clip", "transformers": "transformers"}
+
+
 @dataclass(frozen=True)
 class Entry:
     """A backbone that can be asked for by name.
@@ -62,7 +66,7 @@ def in_hub_cache() -> list[Entry]:
         for snapshot in snapshots[-1:]:
             for kind in _kinds(snapshot):
                 weights = next(_weights(snapshot), None)
-                licence = _licence(snapshot / "README.md")
+                licence = _licence(snapshot / _CARD)
                 found.append(Entry(f"{kind}:{identifier}", weights, "", licence))
     return found
 
@@ -70,7 +74,30 @@ def in_hub_cache() -> list[Entry]:
 def licence_of(name: str) -> str:
     """Of a backbone's weights, as far as this machine knows it; "unknown" otherwise."""
     known = {entry.name: entry.licence for entry in (*published(), *in_hub_cache())}
-    return known.get(name, "unknown")
+    place = own_place(name)
+    return known.get(name) or (_licence(Path(place).expanduser() / _CARD) if place else "unknown")
+
+
+def extra_of(name: str) -> str:
+    """The extra of this package that a backbone needs; "" for none."""
+    return _EXTRAS.get(name.partition(":")[0], "")
+
+
+def own_place(name: str) -> str:
+    """The folder or file on this machine that a library's model is named by; "" where it is named
+    by what anybody can have."""
+    if not extra_of(name):
+        return ""
+    rest = name.partition(":")[2]
+    place = rest.partition("@")[2] or rest
+    path = Path(place).expanduser()
+    return place if path.is_absolute() or place.startswith(".") or path.exists() else ""
+
+
+def shared_name(name: str) -> str:
+    """A backbone's name without the folders that lead to it on this machine."""
+    place = own_place(name)
+    return name.replace(place, f"./{Path(place).name}") if place else name
 
 
 def installed(package: str) -> str | None:

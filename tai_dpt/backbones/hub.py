@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 
@@ -32,6 +33,15 @@ def cached_first(load: Callable[[], Loaded]) -> Loaded:
     finally:
         constants.HF_HUB_OFFLINE = False
     return load()
+
+
+def check_place(place: str) -> None:
+    """Raise InputError for a folder that is not there; what could be a repository's name passes."""
+    if not place:
+        raise InputError("no model is named: write hf-hub:ID-OR-FOLDER, transformers:ID-OR-FOLDER")
+    path = Path(place).expanduser()
+    if not path.is_dir() and (path.is_absolute() or place.startswith(".")):
+        raise InputError(f"{path}: {'a file, not a folder' if path.exists() else 'no such folder'}")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
-from tai_dpt.backbones.hub import cached_first, reading
+from tai_dpt.backbones.hub import cached_first, check_place, reading
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.tokenizers import (
     LONG_TEXT,
@@ -65,7 +65,7 @@ def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
     scale = float(state["logit_scale"].float().exp())
     image = _image(model, state, preprocessing)
     return Towers(
-        text=_text(model, text, state, tokenizer[1]),
+        text=_text(model, text, state, *tokenizer),
         image=image,
         weights_hash=identity,
         logit_scale=scale,
@@ -88,6 +88,7 @@ def _name_and_weights(library: Any, given: str) -> tuple[str, str | None]:
     """What open_clip calls the model, and its tag or weight file."""
     kind, _, rest = given.partition(":")
     if kind == "hf-hub":
+        check_place(rest)
         folder = Path(rest).expanduser()
         if not folder.is_dir():
             return given, None
@@ -220,7 +221,9 @@ def _image(model: Any, state: dict[str, Tensor], preprocessing: Preprocessing) -
     )
 
 
-def _text(model: Any, text: Any, state: dict[str, Tensor], pad_id: int) -> TextTower:
+def _text(
+    model: Any, text: Any, state: dict[str, Tensor], tokenizer: Tokenizer, pad_id: int
+) -> TextTower:
     if _is_clips_text(text):
         if text is not model:
             for key in [key for key in state if key.startswith("text.")]:
@@ -235,14 +238,10 @@ def _text(model: Any, text: Any, state: dict[str, Tensor], pad_id: int) -> TextT
         text,
         encode=model.encode_text if text is model else text,
         embedding=text.transformer.get_input_embeddings() if hugging_face else text.token_embedding,
-        context_length=_context_length(model, text),
+        context_length=tokenizer.context_length,
         pad_id=pad_id,
         sees_padding=not hugging_face,
     )
-
-
-def _context_length(model: Any, text: Any) -> int:
-    return int(text.context_length or model.context_length)
 
 
 def _is_clips_vit(visual: Any) -> bool:

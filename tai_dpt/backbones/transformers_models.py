@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
 from tai_dpt.backbones.blocks import ACTIVATIONS
-from tai_dpt.backbones.hub import cached_first, reading
+from tai_dpt.backbones.hub import cached_first, check_place, reading
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
@@ -73,6 +73,7 @@ def load_transformers(given: str) -> Towers:
 
 def _load(library: Any, given: str) -> Towers:
     place = given.partition(":")[2]
+    check_place(place)
     folder = Path(place).expanduser()
     place = str(folder) if folder.is_dir() else place
     config = _read(library.AutoConfig, place)

@@ -100,6 +100,8 @@ def _tagger_of(trainer: Any, results: dict[str, Any]) -> tuple[Any, str]:
         return None, f"heat maps ({results['trainer']} has no local prompt to draw)"
     if trainer.backbone.weights_hash != (results.get("backbone") or {}).get("sha256"):
         return None, "heat maps (the backbone's weights have changed since the run)"
+    if not trainer.backbone.image.has_places:
+        return None, f"heat maps ({trainer.backbone.name} has no features of places in an image)"
     tagger = PromptTagger(
         backbone=trainer.backbone,
         class_names=trainer.dataset.classnames,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tai_dpt.backbones.catalogue import licence_of
+from tai_dpt.backbones.catalogue import extra_of, licence_of, own_place, shared_name
 from tai_dpt.errors import first_few
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.scoring.calibration import Calibration
@@ -67,12 +67,21 @@ def _described(content: Mapping[str, Any]) -> str:
         "## How sure it is",
         _calibrated(content),
         "## How to load it",
-        "```python\nfrom tai_dpt import Tagger\n\n"
-        'tagger = Tagger.from_pretrained("user/name")  # of a hub: pip install "tai-dpt[hub]"\n'
-        'tagger = Tagger.load("folder")  # of a disk\n'
-        'tagger.predict(["photo.jpg"])\n```',
+        _loaded(content["backbone"]["name"]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _loaded(backbone: str) -> str:
+    extras = ",".join(filter(None, ("hub", extra_of(backbone))))
+    given = ', backbone="…"' if own_place(backbone) else ""
+    return (
+        "```python\nfrom tai_dpt import Tagger\n\n"
+        f'tagger = Tagger.from_pretrained("user/name"{given})  '
+        f'# of a hub: pip install "tai-dpt[{extras}]"\n'
+        f'tagger = Tagger.load("folder"{given})  # of a disk\n'
+        'tagger.predict(["photo.jpg"])\n```'
+    )
 
 
 def _method(content: Mapping[str, Any]) -> str:
@@ -82,8 +91,10 @@ def _method(content: Mapping[str, Any]) -> str:
 def _facts(content: Mapping[str, Any]) -> dict[str, str]:
     backbone, about = content["backbone"], content["about"]
     where = "in this folder" if backbone.get("file") else "had by that name"
+    if own_place(backbone["name"]):
+        where = "a folder or file of its maker's, which is to be given (backbone=…)"
     facts = {
-        "backbone": f"{_plain(backbone['name'])}, {where}; SHA-256 "
+        "backbone": f"{_plain(shared_name(backbone['name']))}, {where}; SHA-256 "
         f"{backbone['weights_sha256'][:12]}…; licence of its weights: "
         f"{_plain(licence_of(backbone['name']))}"
     }

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import tai_dpt
 from tai_dpt.backbones import FIRST_DENSE, Backbone, has_name, load_backbone
+from tai_dpt.backbones.catalogue import extra_of, shared_name
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.weights import convert_weights
 from tai_dpt.device import choose_device
@@ -230,6 +231,17 @@ def write_calibration(
     write_card(Path(folder), content)
 
 
+def share_name(folder: Path) -> bool:
+    """Leave the place of a library's model on this machine out of a tagger that is to be shared;
+    whether there was one."""
+    content = _read_about(folder)
+    name = str(content["backbone"]["name"])
+    content["backbone"]["name"] = shared_name(name)
+    _write_about(folder, content)
+    write_card(folder, content)
+    return name != shared_name(name)
+
+
 def _scoring_values(scoring: Scoring) -> dict[str, Any]:
     """As ``tagger.json`` has it; as version 1 had it where that says all."""
     values = asdict(scoring)
@@ -356,7 +368,15 @@ def _backbone(
     if asked.file is not None:
         return load_backbone(folder / asked.file, device=device), folder / asked.file
     if asked.published:
-        return load_backbone(asked.name, device=device), None
+        try:
+            return load_backbone(asked.name, device=device), None
+        except InputError as error:
+            if not extra_of(asked.name):
+                raise
+            raise InputError(
+                f"{folder} does not contain its backbone ({error}): say where the same weights "
+                f"are (--backbone {asked.name.partition(':')[0]}:…)"
+            ) from error
     path = Path(asked.path or "")
     if not path.is_file():
         raise InputError(

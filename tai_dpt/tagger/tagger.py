@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -346,7 +347,8 @@ class PromptTagger:
     ) -> NDArray[np.float32]:
         """Similarity of every place of an image to a class (the paper's figure 4).
 
-        The image is seen uncut, at the scale it is tagged at.
+        The image is seen uncut, at the scale it is tagged at; by a backbone that takes images of
+        one size only, squeezed to it.
 
         Args:
             classes: one class name gives (h, w), several (k, h, w), None all classes.
@@ -356,14 +358,12 @@ class PromptTagger:
         """
         columns = self.class_indices(classes)
         self.backbone.need_places("a heat map needs")
-        if not self.backbone.image.any_size:
-            raise InputError(
-                "a heat map is of the whole image at its own shape, and "
-                f"{self.backbone.name} takes images of one size only: take another backbone"
-            )
-        whole = self.preprocessing.read(image)
-        cell = self.backbone.cell
-        pixels = self.preprocessing.uncut(whole, multiple=cell)[None].to(self.backbone.device)
+        whole, cell = self.preprocessing.read(image), self.backbone.cell
+        if self.backbone.image.any_size:
+            pixels = self.preprocessing.uncut(whole, multiple=cell)
+        else:
+            pixels = replace(self.preprocessing, view="whole")(whole)
+        pixels = pixels[None].to(self.backbone.device)
 
         def similarity(features: Features) -> Tensor:
             return self.method.places(features, self.embeddings, columns)
@@ -465,6 +465,7 @@ class PromptTagger:
         """Share the tagger as ``user/name``, with its card; the repository is made if need be.
 
         A backbone that is none of the published goes along: its weights must be yours to share.
+        One of a library that is named by a folder does not: who loads the tagger has to give it.
 
         Args:
             private: whether a new repository is; left out: as your organisation has it.
@@ -479,6 +480,12 @@ class PromptTagger:
         with tempfile.TemporaryDirectory(prefix="tai-dpt-") as place:
             folder = Path(place, "tagger")
             self.save(folder)
+            if tagger_folder.share_name(folder):
+                warnings.warn(
+                    f"{name}: the backbone, {self.backbone.name}, does not go along; who loads the "
+                    "tagger needs the same weights (backbone=…)",
+                    stacklevel=2,
+                )
             return tagger_hub.push(folder, name, private=private, token=token, message=message)
 
     @classmethod

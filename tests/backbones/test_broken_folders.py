@@ -262,6 +262,15 @@ def test_a_tagger_whose_library_is_gone_or_whose_weights_are_others(whole, tmp_p
         embeddings={"global": rows, "local": rows},
         contexts={},
     ).save(tmp_path / "tagger")
+    card = (tmp_path / "tagger/README.md").read_text()
+    assert "| hf-hub:./model, a folder or file of its maker's" in card
+    assert str(tmp_path) not in card
+    assert 'from_pretrained("user/name", backbone="…")' in card and "[hub,open-clip]" in card
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"no such folder\): say where .*\(--backbone hf-hub:…\)"):
+        Tagger.load(tmp_path / "tagger")
+    assert Tagger.load(tmp_path / "tagger", backbone=f"hf-hub:{tmp_path / 'elsewhere'}")
+    (tmp_path / "elsewhere").rename(folder)
     weights(OPEN_WEIGHTS, lambda s: s["visual.proj"].mul_(2))(folder)
     with pytest.raises(InputError, match="prompts work with their own backbone only"):
         Tagger.load(tmp_path / "tagger")

@@ -56,6 +56,28 @@ def test_weights_of_another_architecture(tmp_path):
     refused(f"hf-hub:{folder}", r"cannot load .*weights .*could not be loaded")
 
 
+@pytest.mark.parametrize("kind", ["hf-hub", "transformers"])
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("", "no model is named: write .*ID-OR-FOLDER"),
+        ("/nowhere/model", "/nowhere/model: no such folder"),
+        ("./nowhere", "nowhere: no such folder"),
+        ("~/nowhere-at-all", "/nowhere-at-all: no such folder"),
+        (__file__, "test_library_errors.py: a file, not a folder"),
+    ],
+)
+def test_a_folder_that_is_not_there(kind, place, message):
+    refused(f"{kind}:{place}", message)
+
+
+def test_a_text_tower_of_fewer_positions_than_its_tokenizer_gives_tokens(tmp_path):
+    folder = library_models.save_open_clip(
+        tmp_path, "multilingual", text_cfg={"context_length": 90}
+    )
+    refused(f"hf-hub:{folder}", r"cannot load .*out of")
+
+
 def test_a_way_to_prepare_images_that_is_not_supported(tmp_path):
     folder = library_models.save_open_clip(tmp_path, "vit_gelu")
     config = folder / "open_clip_config.json"

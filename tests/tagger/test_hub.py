@@ -167,6 +167,23 @@ def test_a_newer_one_is_fetched_and_without_a_network_the_cached(models, tagger,
     assert Tagger.from_pretrained("me/dogs").provenance["note"] == "newer"
 
 
+def test_a_librarys_model_in_a_folder_does_not_go_along_and_its_place_is_nobodys(
+    models, tmp_path, monkeypatch
+):
+    pytest.importorskip("transformers")
+    sent = new_tagger(tmp_path)
+    sent.backbone_file, sent.backbone.name = None, f"transformers:{tmp_path}/model"
+    with pytest.warns(UserWarning, match=r"model, does not go along; who loads .*\(backbone=…\)"):
+        sent.push_to_hub("me/dogs", token=TOKEN)
+    assert not [name for name, file in models["me/dogs"].items() if str(tmp_path).encode() in file]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"\(.*no such folder\): say where the same weights are"):
+        Tagger.from_pretrained("me/dogs")
+    back = Tagger.from_pretrained("me/dogs", backbone=sent.backbone)
+    image = photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(back.scores(image), sent.scores(image))
+
+
 def test_nothing_that_could_run_is_fetched(models, tagger):
     tagger.push_to_hub("me/dogs", token=TOKEN)
     files = models["me/dogs"]

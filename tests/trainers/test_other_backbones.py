@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from tai_dpt import Tagger
 from tai_dpt.backbones import load_backbone
@@ -115,15 +117,29 @@ def test_a_method_that_needs_places_says_so_before_it_works(world, tmp_path, pla
         trained(world, tmp_path, "PIAA", *options)
 
 
-def test_no_heat_map_by_a_tower_of_one_size(siglip):
+def test_a_tower_of_one_size_has_heat_maps_of_the_whole_image_squeezed(siglip, tmp_path):
     tagger = Tagger.from_captions(
         classes=["dog", "car"],
         captions=["a dog", "a car", "a dog in a car"] * 20,
         backbone=siglip,
         options=["OPTIM.MAX_EPOCH", 1, "TRAINER.TAIDPT.N_CTX", 2, "FEATURES.CACHE", "memory"],
     )
-    with pytest.raises(InputError, match=r"a heat map is of the whole image.*one size only"):
-        tagger.heatmap(np.zeros((60, 80, 3), np.uint8), "dog")
+    image = photo(tmp_path / "x.png")
+    squeezed = Image.open(image).resize((48, 48), Image.Resampling.BICUBIC)
+    assert tagger.heatmap(image, "dog").shape == (3, 3)
+    np.testing.assert_allclose(tagger.heatmap(squeezed), tagger.heatmap(image), atol=1e-6)
+    assert tagger.heatmap(image, shifts=2, full_size=True).shape == (
+        2,
+        *Image.open(image).size[::-1],
+    )
+
+
+def test_a_page_of_a_run_without_places_says_why_it_has_no_heat_maps(world, tmp_path, placeless):
+    trained(world, tmp_path, "TaIDPT", "MODEL.BACKBONE.NAME", placeless, "INPUT.SIZE", "[]")
+    results = json.loads((tmp_path / "results.json").read_text())
+    opened, missing = reopen_run(tmp_path, results, world)
+    assert opened.paths and opened.tagger is None
+    assert re.fullmatch(r"heat maps \(.* has no features of places in an image\)", missing)
 
 
 def test_others_say_what_their_local_scores_are(world, tmp_path, placeless, capsys):
