@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Bad inputs through every command: prints what fell short as a table, and nothing where none did.
-# --faults N: kill -9 at random moments, N seeds of every trainer and of fit.
+# --faults N: kill -9 at random moments, N seeds of every trainer, fit, tag, a sweep and a store.
 # Other arguments go to pytest: bash scripts/robustness.sh -k tagger
 set -euo pipefail
 cd "$(dirname "$0")/.."

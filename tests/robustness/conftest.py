@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,7 +50,19 @@ def note(request: pytest.FixtureRequest) -> Iterator[Callable[[Ended], None]]:
     yield keep
 
 
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
+    """Keeps how many kills of a test found what they were meant for at work, for the table."""
+
+    def keep(what: str, found: int) -> None:
+        request.node.user_properties.append(("kills", (what, found)))
+
+    return keep
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("TAI_DPT_FAULT_SEEDS"):
+        _show_kills(terminalreporter)
     failed = terminalreporter.getreports("failed")
     rows = [
         (report.nodeid.split("::")[-1], dict(report.user_properties)["ended"])
@@ -60,3 +74,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, (fault, code, said) in rows:
         shown = fault or "WRONG EXIT"
         terminalreporter.write_line(f"{name[:80]} | {shown} | {code} | {said[:160]}")
+
+
+def _show_kills(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call" and "kills" in dict(report.user_properties):
+                what, found = dict(report.user_properties)["kills"]
+                counts[what] += Counter({outcome: 1, "kills": found})
+    terminalreporter.write_line("\nwhat was killed | kills | ended the same | differed")
+    for what, count in counts.items():
+        row = (what, count["kills"], count["passed"], count["failed"])
+        terminalreporter.write_line(" | ".join(map(str, row)))

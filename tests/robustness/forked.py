@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 SECONDS = 20  # of a core: other work on the machine is no fault of the command
 WAIT = 120.0  # for one that waits and computes nothing
 GIGABYTES = 24  # of addresses: torch reserves many that it never touches
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class Ended(NamedTuple):
@@ -43,6 +45,47 @@ class Ended(NamedTuple):
         return lines[-1] if lines else ""
 
 
+class Child:
+    """A fork of this process at ``work``, which returns an exit code."""
+
+    def __init__(
+        self,
+        work: Callable[[], int],
+        scratch: Path,
+        *,
+        stdin: bytes = b"",
+        room: int | None = None,
+    ) -> None:
+        given, *self._said = [scratch / name for name in ("stdin", "stdout", "stderr")]
+        given.write_bytes(stdin)
+        streams = [os.open(given, os.O_RDONLY), *(os.open(p, _NEW, 0o644) for p in self._said)]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            become(work, streams, room)
+        for stream in streams:
+            os.close(stream)
+
+    def wait(self, seconds: float = WAIT) -> Ended:
+        """How it ended; after so many seconds it is killed, whatever it does."""
+        deadline = time.monotonic() + seconds
+        while True:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                code = -1 if code == -signal.SIGXCPU else code
+                break
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                code = -1
+                break
+            time.sleep(0.005)
+        read = [path.read_text(encoding="utf-8", errors="replace") for path in self._said]
+        return Ended(code, *read)
+
+
 def command(
     arguments: Sequence[object],
     scratch: Path,
@@ -59,63 +102,43 @@ def command(
         stdin: what it is given there.
         room: bytes after which every file is full, found out in the midst of the work.
     """
-    out, err, given = (scratch / name for name in ("stdout", "stderr", "stdin"))
-    given.write_bytes(stdin)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        _be_the_command([str(argument) for argument in arguments], given, out, err, room)
-    deadline = time.monotonic() + seconds
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            code = -1 if code == -signal.SIGXCPU else code
-            break
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            code = -1
-            break
-        time.sleep(0.005)
-    read = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
-    return Ended(code, *read)
+    return Child(lambda: main(arguments), scratch, stdin=stdin, room=room).wait(seconds)
 
 
-def _be_the_command(
-    arguments: list[str], given: Path, out: Path, err: Path, room: int | None
-) -> None:
-    """In the child: become the command; never returns."""
+def main(arguments: Sequence[object]) -> int:
+    """``tai-dpt ARGUMENTS`` in this process: its exit code."""
+    from tai_dpt.cli.exits import exit_code
+    from tai_dpt.cli.main import cli
+
+    words = [str(argument) for argument in arguments]
+    return exit_code("tai-dpt", lambda: cli.main(words, "tai-dpt", standalone_mode=False))
+
+
+def become(work: Callable[[], int], streams: Sequence[int], room: int | None = None) -> NoReturn:
+    """In a child: do ``work`` with these files for stdin, stdout and stderr; never returns."""
     import resource
     import traceback
 
     code = 70
     try:
-        for number, path, flags in (
-            (0, given, os.O_RDONLY),
-            (1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-            (2, err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        ):
-            os.dup2(os.open(path, flags, 0o644), number)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         resource.setrlimit(resource.RLIMIT_AS, (GIGABYTES << 30,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        for name in ("SIGINT", "SIGTERM"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
         if room is not None:
             from tai_dpt.io import output
 
             output._LEAST_ROOM = 0  # as if the room went after it was looked for
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        from tai_dpt.cli.exits import exit_code
-        from tai_dpt.cli.main import cli
-
-        code = exit_code("tai-dpt", lambda: cli.main(arguments, "tai-dpt", standalone_mode=False))
+        code = work()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except BaseException:
