@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.vocabulary import Vocabulary
 
@@ -68,20 +69,17 @@ def tag_labels(
     columns = [names.index(tag) for tag in tags]
     labels = np.full((len(ids), len(tags)), -1, np.int8)
     found = lines = 0
-    try:
-        with path.open("rb") as stream:  # half a gigabyte: a line at a time
-            for lines, line in enumerate(stream, 1):
-                row = place.get(every[lines - 1]) if lines <= len(every) else None
-                if row is None:
-                    continue
-                found += 1
-                marks = np.frombuffer(line, np.uint8)
-                marks = marks[marks > 32]  # everything but white space
-                if len(marks) != len(names) or not np.isin(marks, (_ZERO, _ONE)).all():
-                    raise InputError(f"{path}, line {lines}: not {len(names):,} times 0 or 1")
-                labels[row, marks[columns] == _ONE] = 1
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}; see DATASETS.md for the layout") from None
+    with open_file(path, remedy="see DATASETS.md for the layout") as stream:
+        for lines, line in enumerate(stream, 1):  # half a gigabyte: a line at a time
+            row = place.get(every[lines - 1]) if lines <= len(every) else None
+            if row is None:
+                continue
+            found += 1
+            marks = np.frombuffer(line, np.uint8)
+            marks = marks[marks > 32]  # everything but white space
+            if len(marks) != len(names) or not np.isin(marks, (_ZERO, _ONE)).all():
+                raise InputError(f"{path}, line {lines}: not {len(names):,} times 0 or 1")
+            labels[row, marks[columns] == _ONE] = 1
     if lines != len(every) or found != len(ids):
         raise InputError(
             f"{path}: {lines:,} lines for the {len(every):,} images of Imagelist.txt, with "

@@ -24,6 +24,7 @@ from tai_dpt.datasets.base import (
 from tai_dpt.datasets.class_subsets import ANY_LIST
 from tai_dpt.datasets.nus_tags import TAG_SUBSETS, seen_tags, tag_labels, with_tags
 from tai_dpt.errors import InputError, first_few, unknown
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -150,12 +151,8 @@ def check_concepts(home: Path, vocabulary: Vocabulary) -> None:
 
 def _zeros_and_ones(path: Path) -> NDArray[np.bool_]:
     """The labels of a file of one 0 or 1 a line; there are 162 files of 100,000 lines and more."""
-    try:
-        raw = path.read_bytes().removeprefix(_BOM)
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}; see DATASETS.md for the layout") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with open_file(path, remedy="see DATASETS.md for the layout") as stream:
+        raw = stream.read().removeprefix(_BOM)
     data = np.frombuffer(raw, np.uint8)
     solid = np.flatnonzero(data > 32)  # everything but white space
     values = data[solid]

@@ -43,7 +43,7 @@ class _Source:
         if isinstance(source, str | os.PathLike):
             self.name = str(source)
             self.ending = Path(without_packing(self.name.lower())).suffix
-            self._lines = read_lines(source)
+            self._lines = read_lines(source, pipe=True)
         else:
             self.name, self.ending = "standard input", ""
             self._lines = decoded_lines(source, self.name)

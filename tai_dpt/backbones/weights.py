@@ -21,6 +21,7 @@ from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import check_zip
 from tai_dpt.io.atomic import atomic_write, file_sha256
+from tai_dpt.io.opening import why_no_file
 
 VOCABULARY_SIZE = 49408  # of CLIP's tokenizer
 # what OpenAI's archives hold beside the weights: sizes, which the shapes say anyway
@@ -45,9 +46,7 @@ def read_state_dict(path: str | os.PathLike[str], *, sha256: str | None = None) 
         InputError: the file is missing, truncated or of another kind, or its checksum differs.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"cannot read weights from '{path}': {what}")
+    _check_file(path)
     if sha256 is not None:
         found = file_sha256(path)
         if found != sha256.lower():
@@ -159,6 +158,7 @@ def convert_weights(source: Path, target: Path) -> int:
     Raises:
         InputError: ``source`` holds no weights.
     """
+    _check_file(source)
     state = _unwrap(_read(source, run_code=True), source)
     with atomic_write(target) as stream:
         # safetensors refuses tensors that share memory
@@ -171,6 +171,11 @@ def convert_weights(source: Path, target: Path) -> int:
             )
         )
     return len(state)
+
+
+def _check_file(path: Path) -> None:
+    if why := why_no_file(path):
+        raise InputError(f"cannot read weights from '{path}': {why}")
 
 
 def _broken(path: Path, error: Exception) -> InputError:

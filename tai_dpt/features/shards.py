@@ -38,6 +38,7 @@ from tai_dpt.features.precisions import PRECISIONS, PrecisionName
 from tai_dpt.features.shard_files import SafetensorsFile, checksum, shard_file
 from tai_dpt.io.arrays import ArraySpec, read_npy
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.opening import check_file
 from tai_dpt.io.reading import Count, Finite, Record, checked, read_json
 
 KeyValue = str | int | float | bool
@@ -296,6 +297,7 @@ class ShardFolder:
         file = shard_file(self.path, _name(shard))
         try:
             status = file.path.stat()
+            check_file(file.path)
             record = file.record()
             if record.model_dump(exclude={"crc32", "written"}) != self._record(shard):
                 return "it belongs to another store"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import check_file, open_file
 from tai_dpt.io.reading import first_line, then
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def _read_numpy(
     path: str | os.PathLike[str], ending: str, wanted: Iterable[str], remedy: str
 ) -> dict[str, NDArray[Any]]:
     """Those of the arrays ``wanted`` that a file holds; the one of ``.npy`` is whatever asked."""
-    try:
-        with open(path, "rb") as stream:
+    with open_file(path, remedy=remedy) as stream:
+        try:
             start = stream.read(6)
             if not start.startswith(b"PK" if ending == ".npz" else b"\x93NUMPY"):
                 raise ValueError("it does not begin like one")
@@ -78,14 +79,10 @@ def _read_numpy(
             if ending == ".npy":
                 return dict.fromkeys(wanted, content)
             return {name: content[name] for name in wanted if name in content.files}
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}{then(remedy)}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; a {ending} file is needed") from None
-    except DAMAGED as error:
-        raise InputError(
-            f"{path} cannot be read as {ending} ({first_line(error)}){then(remedy)}"
-        ) from None
+        except DAMAGED as error:
+            raise InputError(
+                f"{path} cannot be read as {ending} ({first_line(error)}){then(remedy)}"
+            ) from None
 
 
 def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[str, Tensor]:
@@ -96,11 +93,10 @@ def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[
     """
     from safetensors import SafetensorError, safe_open
 
+    check_file(path, remedy=remedy)
     try:
         with safe_open(path, framework="pt") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}{then(remedy)}") from None
     except (SafetensorError, *DAMAGED) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)}){then(remedy)}") from None
 

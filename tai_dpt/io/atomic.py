@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from tai_dpt.io.opening import open_file
+
 _LONGEST_NAME = 200  # bytes of the temporary name; systems allow 255
 
 
@@ -96,7 +98,7 @@ def temporary_name(path: Path) -> Path:
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from typing import Any
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import atomic_write, open_named
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.reading import parse_json
 
 HISTORY_FILE = "history.jsonl"
@@ -70,10 +71,11 @@ def read_history(folder: PathLike) -> list[dict[str, Any]]:
 
     A line that was cut off, or is no such record, is left out.
     """
-    try:
-        text = (Path(folder) / HISTORY_FILE).read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
+    path = Path(folder) / HISTORY_FILE
+    if not path.exists():
         return []
+    with open_file(path) as stream:
+        text = stream.read().decode("utf-8", errors="replace")
     found = []
     for line in text.split("\n"):
         with suppress(InputError):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.image_formats import image_endings
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.parquet import open_parquet
 from tai_dpt.io.tar_images import TarImage, images_in_tar, is_tar
 
@@ -292,12 +293,8 @@ def _paths_of_parquet(name: str) -> list[str]:
 def _content(source: str | os.PathLike[str]) -> bytes:
     if source == STDIN:
         return sys.stdin.buffer.read()
-    try:
-        return Path(source).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {source}") from None
-    except OSError as error:
-        raise InputError(f"cannot read the list {source}: {error.strerror}") from None
+    with open_file(source, pipe=True) as stream:
+        return stream.read()
 
 
 def _as_on_disk(line: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import check_file
 
 
 def pyarrow(module: str = "pyarrow", *, needed_by: str = "Parquet") -> Any:
@@ -28,8 +28,7 @@ def open_parquet(name: str) -> Any:
         InputError: pyarrow is not installed, there is no such file, or it is no Parquet file.
     """
     parquet = pyarrow("pyarrow.parquet", needed_by=name)
-    if not Path(name).is_file():
-        raise InputError(f"no such file: {name} (Parquet cannot be read from a pipe)")
+    check_file(name)
     try:
         return parquet.ParquetFile(name)
     except (pyarrow().ArrowException, OSError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_formats import image_endings
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.reading import first_line
 
 
@@ -55,7 +56,7 @@ def images_in_tar(tar: str, left_aside: Counter[str]) -> list[TarImage]:
     found: dict[str, TarImage] = {}
     endings = image_endings()
     try:
-        with open(tar, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        with open_file(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # a million: 1 GB
                 base = os.path.basename(member.name)

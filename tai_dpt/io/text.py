@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import open_file
 
 _WIDE_BOMS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -39,27 +40,20 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return "\n".join(line for _, line in read_lines(path))
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+def read_lines(path: str | os.PathLike[str], *, pipe: bool = False) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file as ``(line number from 1, line without its end)``, one at a time.
 
     A file called ``….gz`` or ``….zst`` is unpacked.
+
+    Args:
+        pipe: as ``io.opening`` has it.
 
     Raises:
         InputError: there is no such file, it is a folder, it is empty, cannot be unpacked, or a
             byte is not UTF-8 — the message gives its position and the command that converts it.
     """
     path = Path(path)
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; a text file is needed")
-        if path.is_block_device() or (path.is_char_device() and not os.isatty(0)):
-            raise InputError(f"{path} is a device; a text file is needed")
-        stream = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    with stream, _unpacked(stream, path) as content:
+    with open_file(path, pipe=pipe) as stream, _unpacked(stream, path) as content:
         try:
             yield from decoded_lines(content, str(path))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:

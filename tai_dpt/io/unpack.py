@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import temporary_name
 from tai_dpt.io.console import bar
+from tai_dpt.io.opening import check_file
 from tai_dpt.io.output import check_room
 from tai_dpt.io.reading import first_line
 
@@ -57,6 +58,7 @@ def unpack(archive: Path, folder: Path, *, overwrite: bool = False) -> list[str]
         InputError: it is damaged, has names that lead out of ``folder`` or links, or there is no
             room; only damage inside a file is found on the way.
     """
+    check_file(archive)
     try:
         with _members(archive) as members:
             listed = list(members)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.console import shown
 from tai_dpt.io.json_text import json_text
+from tai_dpt.io.opening import open_file
 from tai_dpt.io.reading import parse_json
 from tai_dpt.io.spreadsheets import as_given, csv_lines
 
@@ -75,7 +76,8 @@ def held_images(path: Path, format: str) -> Held:
     Raises:
         InputError: it is a file of another format.
     """
-    content = path.read_bytes()
+    with open_file(path) as source:
+        content = source.read()
     whole = content[: content.rfind(b"\n") + 1]
     text = whole.decode("utf-8", "surrogateescape")
     if format == "csv":

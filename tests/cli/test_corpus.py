@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from shell_pipes import handed_over, needs_pipes
 
 from tai_dpt.cli.main import cli
 from tai_dpt.errors import InputError
@@ -181,7 +180,7 @@ def test_co_occurrence_counts_pairs(rows):
             assert pairs[i, j] == sum(row[i] and row[j] for row in rows)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@needs_pipes
 @pytest.mark.parametrize(
     "options, shown",
     [
@@ -193,11 +192,7 @@ def test_co_occurrence_counts_pairs(rows):
 )
 def test_captions_from_a_pipe_are_read_once(folder, options, shown):
     """As ``--captions <(zcat corpus.gz)`` gives them."""
-    pipe = folder / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=(CAPTIONS,), daemon=True)
-    writer.start()
-    result = run("--captions", pipe, "--vocabulary", folder / "classes.txt", *options)
-    writer.join(timeout=10)
+    with handed_over(CAPTIONS) as pipe:
+        result = run("--captions", pipe, "--vocabulary", folder / "classes.txt", *options)
     assert result.exit_code == 0 and shown in result.output
     assert result.output == of_folder(folder, *options).output

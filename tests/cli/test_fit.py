@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from shell_pipes import handed_over, needs_pipes
 
 from tai_dpt import Tagger
 from tai_dpt.scoring.calibration import SOURCES
@@ -214,14 +213,10 @@ def test_the_backbone_is_the_recipes_where_none_is_named(tmp_path) -> None:
     assert named_backbone(None, shipped) == named_backbone("emoji_scenes", None)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@needs_pipes
 def test_fit_reads_captions_from_a_pipe(desk, tmp_path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    text = (desk / "corpus.txt").read_text()
-    writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
-    writer.start()
-    code, _, err = fit(desk, tmp_path / "piped", "--captions", pipe, "--quiet")
+    with handed_over((desk / "corpus.txt").read_text()) as pipe:
+        code, _, err = fit(desk, tmp_path / "piped", "--captions", pipe, "--quiet")
     assert code == 0, err
     fit(desk, tmp_path / "read", "--captions", desk / "corpus.txt", "--quiet")
     piped, read = (Tagger.load(tmp_path / name) for name in ("piped", "read"))

@@ -1,11 +1,10 @@
 """Caption files of every format, labels with them, and the cache of both."""
 
 import json
-import os
-import threading
 
 import numpy as np
 import pytest
+from shell_pipes import handed_over, needs_pipes
 
 from tai_dpt.datasets.corpora import (
     FORMATS,
@@ -193,15 +192,11 @@ def test_lists_of_texts_and_splits(tmp_path):
         assert read_captions(path) == ["train", "test", "test"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@needs_pipes
 @pytest.mark.parametrize("content", ["a dog\na cat\n", '["a dog", "a cat"]'])
-def test_a_pipe_is_opened_once(tmp_path, content):
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    writer = threading.Thread(target=path.write_text, args=(content,))
-    writer.start()
-    corpus = load_corpus([path], NounFilter(vocabulary=Vocabulary(("dog", "cat"))))
-    writer.join()
+def test_a_pipe_is_opened_once(content):
+    with handed_over(content) as path:
+        corpus = load_corpus([path], NounFilter(vocabulary=Vocabulary(("dog", "cat"))))
     assert corpus.texts == ["a dog", "a cat"]
 
 
