@@ -19,7 +19,8 @@ from benchmarks.common import (
     side_by_side,
 )
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import build_store
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shard_files import BareFile, SafetensorsFile
 from tai_dpt.features.shards import ShardFolder

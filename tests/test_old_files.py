@@ -11,7 +11,8 @@ import torch
 
 from tai_dpt import Tagger
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import build_store
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.scoring.results import ScoreTable, whole_results
 from tai_dpt.toolbox import load_checkpoint

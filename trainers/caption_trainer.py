@@ -7,7 +7,7 @@ import dataclasses
 from tai_dpt import distributed
 from tai_dpt.features import AnyFeatures
 from tai_dpt.scoring.linear_head import add_noise
-from tai_dpt.trainers.features import FeatureLoader, caption_store
+from tai_dpt.trainers.features import FeatureLoader
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
 from tai_dpt.trainers.prompt_trainer import PromptTrainer
 
@@ -26,7 +26,7 @@ def caption_loader(trainer: MultiLabelTrainer) -> FeatureLoader:
             "scores, too"
         )
     return FeatureLoader(
-        lambda: caption_store(trainer.cfg, trainer.backbone, corpus.texts, report=trainer.report),
+        lambda: trainer.captions,
         corpus,
         batch_size=trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
         device=trainer.device,

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from yacs.config import CfgNode
 
 from tai_dpt.backbones import Backbone
 from tai_dpt.datasets.base import MultiLabelDataset
+from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.errors import InputError
+from tai_dpt.features import FeatureStore
 from tai_dpt.io.reading import shown_value
 from tai_dpt.labels.class_lists import imagenet_templates
 from tai_dpt.scoring.concepts import class_concepts
-from tai_dpt.trainers.features import Report, caption_store
 
 IMAGENET = "imagenet"  # as a template: the 80 published with CLIP
 _ROWS_AT_ONCE = 4096
@@ -57,30 +57,24 @@ def text_embeddings(backbone: Backbone, texts: Sequence[str]) -> Tensor:
 
 
 def caption_concepts(
-    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, report: Report
+    backbone: Backbone, dataset: MultiLabelDataset, captions: FeatureStore
 ) -> Tensor:
-    """The concepts (C, D) of the corpus's captions; a class without any has its templates'."""
+    """The concepts (C, D) of the corpus's ``captions``; a class without any has its templates'."""
     fallback = template_embeddings(backbone, dataset.classnames, IMAGENET)
-    return class_concepts(_captions(cfg, backbone, dataset, report), fallback=fallback)
+    return class_concepts(_labelled(dataset.corpus, captions), fallback=fallback)
 
 
 def caption_features(
-    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, *, most: int, report: Report
+    corpus: LabelledCorpus, captions: FeatureStore, *, most: int, seed: int
 ) -> Tensor:
-    """The global features of the corpus's captions (M, D), of ``most`` drawn by ``SEED``."""
-    corpus = dataset.corpus
+    """The global features of the corpus's ``captions`` (M, D), of ``most`` drawn by ``seed``."""
     count = len(corpus) - corpus.templates
-    generator = torch.Generator().manual_seed(max(cfg.SEED, 0))
+    generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(count, generator=generator)[:most].sort().values
-    store = caption_store(cfg, backbone, corpus.texts, report=report)
-    return store.global_features(rows).to(backbone.device)
+    return captions.global_features(rows)
 
 
-def _captions(
-    cfg: CfgNode, backbone: Backbone, dataset: MultiLabelDataset, report: Report
-) -> Iterator[tuple[Tensor, Tensor]]:
-    corpus = dataset.corpus
-    store = caption_store(cfg, backbone, corpus.texts, report=report)
+def _labelled(corpus: LabelledCorpus, store: FeatureStore) -> Iterator[tuple[Tensor, Tensor]]:
     for rows in torch.arange(len(corpus) - corpus.templates).split(_ROWS_AT_ONCE):
         yield store.global_features(rows), torch.from_numpy(corpus.dense_labels(rows.numpy()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tai_dpt.features import StorePlan
 from tai_dpt.scoring.concepts import ContextTable, context_guided_scores
 from tai_dpt.scoring.methods import Learned, Prompts
 from tai_dpt.scoring.scores import Scoring
@@ -33,12 +34,18 @@ class Concepts(UntrainedTrainer):
     reads_captions = True
 
     def build_model(self) -> None:
-        options, given = self.options, (self.backbone, self.dataset)
-        self.concepts = caption_concepts(self.cfg, *given, report=self.report)
+        options, captions = self.options, self.captions.open()
+        self.concepts = caption_concepts(self.backbone, self.dataset, captions)
         self.table = None
         if options.CONTEXT_GUIDED:
-            features = caption_features(self.cfg, *given, most=options.TABLE, report=self.report)
-            self.table = ContextTable.of(features, seed=max(self.cfg.SEED, 0))
+            seed = max(self.cfg.SEED, 0)
+            features = caption_features(
+                self.dataset.corpus, captions, most=options.TABLE, seed=seed
+            )
+            self.table = ContextTable.of(features.to(self.backbone.device), seed=seed)
+
+    def kept_features(self) -> list[StorePlan]:
+        return [self.captions, *super().kept_features()]
 
     def training_cardinality(self) -> float:
         return self.dataset.corpus.cardinality

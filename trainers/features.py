@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -28,8 +29,9 @@ from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.images import image_batches, pixel_batches, unreadable_images
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.features import AnyFeatures
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import StorePlan
 from tai_dpt.features.encode import Load
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.store import FeatureStore
 from tai_dpt.io.shipped import backbone_file
 from tai_dpt.trainers.config_files import DENSE_OF_OLD
@@ -75,17 +77,17 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
     return backbone
 
 
-def caption_store(
+def caption_plan(
     cfg: CfgNode,
     backbone: Backbone,
     texts: Sequence[str],
     *,
     report: Report,
-) -> FeatureStore:
+) -> StorePlan:
     """The features of the training captions; ``report`` takes lines about their encoding."""
     digest = _digest(texts)
     tokens = cached_tokens(backbone, texts, digest=digest, folder=cache_folder(cfg))
-    return build_store(
+    return StorePlan(
         key=_key(backbone, kind="captions", texts=digest, **_tokens_part(backbone)),
         count=len(tokens),
         embed_dim=backbone.embed_dim,
@@ -101,7 +103,7 @@ def caption_store(
     )
 
 
-def image_store(
+def image_plan(
     cfg: CfgNode,
     backbone: Backbone,
     split: ImageSplit,
@@ -110,10 +112,10 @@ def image_store(
     position_embedding: bool,
     report: Report,
     read_once: bool = False,
-) -> FeatureStore:
+) -> StorePlan:
     """The features of a split's images; all of them must be readable."""
     workers = cfg.DATALOADER.NUM_WORKERS
-    return _pixel_store(
+    return _pixel_plan(
         cfg,
         backbone,
         split,
@@ -126,7 +128,7 @@ def image_store(
     )
 
 
-def view_store(
+def view_plan(
     cfg: CfgNode,
     backbone: Backbone,
     split: ImageSplit,
@@ -134,12 +136,12 @@ def view_store(
     preprocessing: Preprocessing,
     position_embedding: bool,
     report: Report,
-) -> FeatureStore:
+) -> StorePlan:
     """The features of ``INPUT.VIEWS`` augmented views of each image; view v is item v · n + i."""
     views = [(path, view) for view in range(cfg.INPUT.VIEWS) for path in split.paths]
     read = ViewReader(train_transform(cfg, preprocessing), seed=cfg.INPUT.VIEWS_SEED)
     workers = cfg.DATALOADER.NUM_WORKERS
-    return _pixel_store(
+    return _pixel_plan(
         cfg,
         backbone,
         split,
@@ -154,7 +156,7 @@ def view_store(
     )
 
 
-def _pixel_store(
+def _pixel_plan(
     cfg: CfgNode,
     backbone: Backbone,
     split: ImageSplit,
@@ -165,13 +167,13 @@ def _pixel_store(
     load: Load,
     report: Report,
     read_once: bool = False,
-) -> FeatureStore:
+) -> StorePlan:
     stats = [os.stat(path) for path in split.paths]
     files = [
         f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}"
         for path, stat in zip(split.paths, stats, strict=True)
     ]
-    return build_store(
+    return StorePlan(
         key=_key(
             backbone,
             kind="images",
@@ -231,16 +233,16 @@ class Piece:
 class FeatureLoader:
     """Batches of stored features with labels: what a trainer iterates over.
 
-    The store is opened, and what it lacks encoded, by ``prepare`` or at the first iteration. A
-    shuffled loader's order depends on ``shuffle_seed`` and ``epoch`` alone, so a resumed run goes
-    on as it would have. No sample is left out: the last batch may be smaller. Of several
-    processes each gets its piece of every batch; ``batch_fraction`` is the weight of its mean loss
-    in the whole batch's.
+    The store is opened, and what it lacks encoded, when its ``plan`` is, or at the first
+    iteration. A shuffled loader's order depends on ``shuffle_seed`` and ``epoch`` alone, so a
+    resumed run goes on as it would have. No sample is left out: the last batch may be smaller.
+    Of several processes each gets its piece of every batch; ``batch_fraction`` is the weight of
+    its mean loss in the whole batch's.
     """
 
     def __init__(
         self,
-        open_store: Callable[[], FeatureStore],
+        plan: Callable[[], StorePlan],
         labels: Tensor | LabelledCorpus,
         *,
         batch_size: int,
@@ -253,20 +255,23 @@ class FeatureLoader:
         self.batch_size = batch_size
         self.epoch = 0
         self.batch_fraction = 1.0  # of the piece that was yielded last
-        self._open_store = open_store
-        self._store: FeatureStore | None = None
+        self._plan = plan
         self._device = device
         self._shuffle_seed = shuffle_seed
 
+    @cached_property
+    def plan(self) -> StorePlan:
+        """The store, before anything is encoded."""
+        return self._plan()
+
+    @property
+    def plans(self) -> list[StorePlan]:
+        """What is kept of its features."""
+        return [self.plan]
+
     @property
     def store(self) -> FeatureStore:
-        if self._store is None:
-            self._store = self._open_store()
-        return self._store
-
-    def prepare(self) -> None:
-        """Encode what is lacking now, so that no epoch's time contains it."""
-        _ = self.store
+        return self.plan.open()
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)

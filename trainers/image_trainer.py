@@ -19,9 +19,9 @@ from tai_dpt.datasets.images import pixel_batches
 from tai_dpt.datasets.partial import mask_of, partial_labels
 from tai_dpt.errors import InputError
 from tai_dpt.features import AnyFeatures
-from tai_dpt.features.store import FeatureStore
+from tai_dpt.features.build import StorePlan
 from tai_dpt.scoring.metrics import known_cardinality
-from tai_dpt.trainers.features import FeatureLoader, image_store, readable_images, view_store
+from tai_dpt.trainers.features import FeatureLoader, image_plan, readable_images, view_plan
 from tai_dpt.trainers.prompt_trainer import PromptTrainer
 
 MASK_FILE = "partial_mask.npz"
@@ -75,13 +75,13 @@ class ImageTrainer(PromptTrainer):
         prepared = {"preprocessing": self.preprocessing, "report": self.report, **where}
         if not augments(cfg):
             return FeatureLoader(
-                lambda: image_store(cfg, self.backbone, self.train_images, **prepared),
+                lambda: image_plan(cfg, self.backbone, self.train_images, **prepared),
                 labels,
                 **options,
             )
         if cfg.INPUT.VIEWS:
             return ViewLoader(
-                lambda: view_store(cfg, self.backbone, self.train_images, **prepared),
+                lambda: view_plan(cfg, self.backbone, self.train_images, **prepared),
                 labels,
                 views=cfg.INPUT.VIEWS,
                 **options,
@@ -131,9 +131,9 @@ class ViewLoader(FeatureLoader):
     """
 
     def __init__(
-        self, open_store: Callable[[], FeatureStore], labels: Tensor, *, views: int, **options: Any
+        self, plan: Callable[[], StorePlan], labels: Tensor, *, views: int, **options: Any
     ) -> None:
-        super().__init__(open_store, labels, **options)
+        super().__init__(plan, labels, **options)
         self.views = views
 
     def _features(self, index: Tensor) -> AnyFeatures:
@@ -158,15 +158,12 @@ class FreshLoader(FeatureLoader):
         position_embedding: bool,
         **options: Any,
     ) -> None:
-        super().__init__(self._no_store, torch.from_numpy(images.labels), **options)
+        super().__init__(self._no_plan, torch.from_numpy(images.labels), **options)
         self._paths = images.paths
         self._backbone = backbone
         self._read = read
         self._workers = workers
         self._position_embedding = position_embedding
-
-    def prepare(self) -> None:
-        """There is nothing to encode beforehand."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         pieces = self._pieces()
@@ -180,6 +177,10 @@ class FreshLoader(FeatureLoader):
             )
             yield self._batch(piece, features)
 
+    @property
+    def plans(self) -> list[StorePlan]:
+        return []
+
     @staticmethod
-    def _no_store() -> FeatureStore:
+    def _no_plan() -> StorePlan:
         raise InputError("new views are encoded in every epoch: none are stored")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
 from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
-from tai_dpt.features import AnyFeatures
+from tai_dpt.features import AnyFeatures, StorePlan, check_room
 from tai_dpt.scoring.methods import Learned
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
 from tai_dpt.scoring.rectification import check_rectification, rectify_scores
@@ -29,7 +30,8 @@ from tai_dpt.trainers.evaluator import MultiLabelEvaluator
 from tai_dpt.trainers.features import (
     FeatureLoader,
     backbone_from_config,
-    image_store,
+    caption_plan,
+    image_plan,
     readable_images,
     settle_precision,
 )
@@ -217,6 +219,12 @@ class MultiLabelTrainer(ParallelTrainer):
         alone = distributed.world() == 1
         return chosen if alone or chosen.type == "cuda" else torch.device("cpu")
 
+    @cached_property
+    def captions(self) -> StorePlan:
+        """The features of the corpus's captions."""
+        texts = self.dataset.corpus.texts
+        return caption_plan(self.cfg, self.backbone, texts, report=self.report)
+
     def image_loader(self, split: ImageSplit, *, read_once: bool = False) -> FeatureLoader | None:
         """Features of images in their order; None where there are none.
 
@@ -225,7 +233,7 @@ class MultiLabelTrainer(ParallelTrainer):
         if not len(split):
             return None
         return FeatureLoader(
-            lambda: image_store(
+            lambda: image_plan(
                 self.cfg,
                 self.backbone,
                 split,
@@ -254,13 +262,26 @@ class MultiLabelTrainer(ParallelTrainer):
         Raises:
             InputError: an image cannot be read, or features cannot be kept.
         """
-        if not self.cfg.TEST.NO_TEST and self.cfg.FEATURES.CACHE in ("auto", "disk"):
-            # kept: an image or a disk that stops the test stops it now, and not after training
-            for loader in (self.val_loader, self.test_loader):
-                if isinstance(loader, FeatureLoader):
-                    loader.prepare()
+        plans = self.kept_features()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
-            self.train_loader_x.prepare()
+            plans += self.train_loader_x.plans
+        self.check_room(plans)
+        for plan in plans:
+            plan.open()
+
+    def kept_features(self) -> list[StorePlan]:
+        """The stores that a test reads, where they are kept: an image or a disk that stops it
+        stops the run before anything is trained."""
+        if self.cfg.TEST.NO_TEST or self.cfg.FEATURES.CACHE not in ("auto", "disk"):
+            return []
+        loaders = (self.val_loader, self.test_loader)
+        return [loader.plan for loader in loaders if isinstance(loader, FeatureLoader)]
+
+    @staticmethod
+    def check_room(plans: Sequence[StorePlan]) -> None:
+        """Refuse, before anything is encoded, stores that do not fit on the disk together."""
+        check_room(plans)
+        distributed.barrier()  # all ranks have looked before one writes
 
     def before_epoch(self) -> None:
         """Tell the loader the epoch: it decides the order of the samples."""

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from tai_dpt import distributed
 from tai_dpt.errors import InputError, first_few
-from tai_dpt.features import AnyFeatures
+from tai_dpt.features import AnyFeatures, StorePlan
 from tai_dpt.prompts.learner import (
     PromptEncoder,
     PromptLearner,
@@ -133,6 +133,10 @@ class PromptTrainer(MultiLabelTrainer):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model("prompt_learner", self.model, self.optim, self.sched)
 
+    def kept_features(self) -> list[StorePlan]:
+        plans = super().kept_features()
+        return [self.captions, *plans] if plans and self.options.CONCEPTS else plans
+
     def adapt_state_dict(self, name: str, state_dict: dict[str, Any]) -> dict[str, Any]:
         return adapt_state_dict(self.model, state_dict)
 
@@ -193,7 +197,7 @@ class PromptTrainer(MultiLabelTrainer):
     @cached_property
     def concepts(self) -> Tensor:
         """What the captions that name a class have in common (C, D)."""
-        return caption_concepts(self.cfg, self.backbone, self.dataset, report=self.report)
+        return caption_concepts(self.backbone, self.dataset, self.captions.open())
 
     @contextmanager
     def _others_untouched(self, draw: ClassDraw | None) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from yacs.config import CfgNode
 
 from tai_dpt.errors import InputError
+from tai_dpt.features import StorePlan
 from tai_dpt.trainers.class_texts import check_template
 from tai_dpt.trainers.features import FeatureLoader, readable_images
 from tai_dpt.trainers.multilabel import MultiLabelTrainer
@@ -26,6 +27,14 @@ class UntrainedTrainer(MultiLabelTrainer):
         self.log(f"{self.cfg.TRAINER.NAME}: nothing to train")
         if not self.cfg.TEST.NO_TEST:
             self.test()
+
+    def build_data_loader(self) -> None:
+        super().build_data_loader()
+        self.check_room(self.kept_features())
+
+    def kept_features(self) -> list[StorePlan]:
+        plans = super().kept_features()
+        return [self.pool_loader().plan, *plans] if "POOL" in self.options else plans
 
     def pool_loader(self, *, least: int = 1) -> FeatureLoader:
         """The features of the images of ``POOL``, whose labels are not read.

@@ -1,6 +1,7 @@
 """What the frozen encoders give, and the store that keeps it."""
 
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import StorePlan, build_store, check_room
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import AnyFeatures, PackedFeatures
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 from tai_dpt.features.types import Features
@@ -12,5 +13,7 @@ __all__ = [
     "OnDemandStore",
     "PackedFeatures",
     "StoreOptions",
+    "StorePlan",
     "build_store",
+    "check_room",
 ]

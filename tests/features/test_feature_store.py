@@ -16,8 +16,9 @@ from torch.nn.functional import normalize
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import build_store
 from tai_dpt.features.encode import plan_batches
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.precisions import PRECISIONS
 from tai_dpt.features.store import FeatureStore, OnDemandStore

@@ -20,7 +20,8 @@ import torch
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import progress
-from tai_dpt.features.build import StoreOptions, build_store
+from tai_dpt.features.build import StorePlan, check_room
+from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shards import KeyValue
 from tai_dpt.features.store import FeatureStore
@@ -51,6 +52,10 @@ class Encoder:
 
 
 def build(encode: Encoder, **options: object) -> FeatureStore:
+    return planned(encode, **options).open()
+
+
+def planned(encode: Encoder, **options: object) -> StorePlan:
     chosen: dict[str, object] = {
         "key": KEY,
         "count": COUNT,
@@ -67,7 +72,7 @@ def build(encode: Encoder, **options: object) -> FeatureStore:
     given = {**chosen, **options}
     kept = StoreOptions(**{k: v for k, v in given.items() if k in how})  # type: ignore[arg-type]
     what = {k: v for k, v in given.items() if k not in how}
-    return build_store(**what, options=kept)  # type: ignore[arg-type]
+    return StorePlan(**what, options=kept)  # type: ignore[arg-type]
 
 
 def assert_whole(store: FeatureStore) -> None:
@@ -413,6 +418,43 @@ def test_too_little_free_space_is_said_before_any_work(
     with pytest.raises(InputError, match=r"576 bytes to write in .*, where 575 bytes are free"):
         build(encode, directory=tmp_path / "store")
     assert encode.asked == [] and not (tmp_path / "store").exists()
+
+
+def test_stores_of_one_run_are_weighed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, free = shutil.disk_usage(tmp_path), 2 * 576 - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free))
+    encode, lines = Encoder(), []
+
+    def plans(*more: dict[str, object]) -> list[StorePlan]:
+        given: list[dict[str, object]] = [{"name": "captions"}, {"name": "images"}, *more]
+        return [
+            planned(encode, **{"root": tmp_path, "cache": "auto", "progress": lines.append, **how})
+            for how in given
+        ]
+
+    with pytest.raises(InputError) as refused:
+        check_room(plans())
+    assert "features (captions 576 bytes, images 576 bytes): 1.15 kB to write" in str(refused.value)
+    assert "FEATURES.CACHE memory" in str(refused.value)
+    assert encode.asked == [] and not list(tmp_path.iterdir())
+
+    first, second, again = plans({"name": "captions"})
+    first.open()
+    check_room([first, second, again])  # what is there is not to be written
+    free = 2 * 576
+    once = plans({"name": "test", "read_once": True})
+    check_room(once)
+    assert isinstance(once[2].open(), FeatureStore)  # it takes what the others leave
+    free = 576 + 100
+    once = plans({"name": "other", "read_once": True})
+    check_room(once)
+    for plan in once:
+        plan.open()
+    assert not list(tmp_path.glob("other-*"))
+    assert lines[-1].startswith("other: 576 bytes to write in ")
+    assert "where 100 bytes are free; they are read once: encoded then" in lines[-1]
 
 
 def test_what_is_read_once_and_does_not_fit_is_encoded_as_it_is_read(tmp_path: Path) -> None:

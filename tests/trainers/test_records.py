@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +125,31 @@ def test_test_images_are_read_before_training(tmp_path, capsys) -> None:
     assert start(world, out, "FEATURES.CACHE", "disk", "FEATURES.DIR", tmp_path / "features") == 2
     assert "000003.png" in capsys.readouterr().err
     assert not (out / "prompt_learner").exists()
+
+
+@pytest.mark.parametrize("trainer", ["TaIDPT", "Concepts"])
+def test_all_stores_of_a_run_are_weighed_before_one_is_made(
+    world, tmp_path, capsys, monkeypatch, trainer
+) -> None:
+    folder, usage, free = tmp_path / "features", shutil.disk_usage(tmp_path), 0
+    folder.mkdir()
+
+    def disk_usage(path):
+        return usage._replace(free=free) if Path(path) == folder else usage
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    options = ("FEATURES.CACHE", "disk", "FEATURES.DIR", folder)
+    assert start(world, tmp_path / "run", *options, trainer=trainer) == 2
+    said = capsys.readouterr().err
+    parts = re.search(r"features \((\w+) ([\d.]+) kB, (\w+) ([\d.]+) kB\): ([\d.]+) kB", said)
+    assert parts and {parts[1], parts[3]} == {"captions", "images"} and "FEATURES.CACHE" in said
+    one, other, both = (float(parts[number]) * 1000 for number in (2, 4, 5))
+    assert both == pytest.approx(one + other, abs=100)
+    free = int(both - 100)
+    assert start(world, tmp_path / "run", *options, trainer=trainer) == 2
+    assert not list(folder.glob("*/shard-*")) and not (tmp_path / "run").exists()
+    free = int(both + 100)
+    assert start(world, tmp_path / "run", *options, trainer=trainer) == 0
 
 
 def test_what_changes_no_figure_is_no_conflict(world, copy) -> None:
