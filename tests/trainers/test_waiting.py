@@ -39,7 +39,7 @@ def test_a_step_reads_nothing_off_the_device(world, tmp_path, name):
     """On the device "meta" tensors have shapes and no numbers: whatever reads one raises."""
     trainer = trainer_of(world, tmp_path, name, *TRAINERS[name], no_train=True)
     loader, meta = trainer.train_loader_x, torch.device("meta")
-    loader.prepare()
+    loader.plan.open()
     trainer.device = loader._device = meta
     trainer.model.to(meta)
     (model,) = trainer.get_model_names()
