@@ -14,6 +14,7 @@ from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.reading import read_yaml, shown_value
 from tai_dpt.scoring.results import flat_config
 from tai_dpt.trainers.config import default_config
+from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.public_names import refuse_public_names
 
 PathLike = str | os.PathLike[str]
@@ -58,20 +59,37 @@ def restore(cfg: CfgNode, saved: Mapping[str, Any]) -> None:
 
     So is Dassl's evaluator, which version 0.1 took for ours. Local features stay those that the run
     was tested with.
+
+    Raises:
+        InputError: a value is of another type than its option, or none that is valid.
     """
     options = flat_config(saved)
     for key, value in options.items():
         if (key, value) == ("TEST.EVALUATOR", "Classification"):
             continue
-        with suppress(InputError):
+        try:
             node, leaf = find_key(cfg, key)
-            node[leaf] = tuple(value) if isinstance(value, list) else value
+        except InputError:
+            continue
+        value = tuple(value) if isinstance(value, list) else value
+        if _kind(value) != _kind(node[leaf]) and _default(key) is not None:
+            kind = type(node[leaf]).__name__
+            raise InputError(f"{key} takes a value of type {kind}, not {shown_value(value)}")
+        node[leaf] = value
+    check_options(cfg)
     cfg.MODEL.BACKBONE.DENSE = dense_of(saved)
 
 
 def dense_of(saved: Mapping[str, Any]) -> str:
     """``MODEL.BACKBONE.DENSE`` of a run's saved config."""
     return str(flat_config(saved).get(_DENSE, DENSE_OF_OLD))
+
+
+def _kind(value: Any) -> type:
+    """The type of an option's value, where numbers are one and lists are one."""
+    if isinstance(value, bool | str | CfgNode):
+        return type(value)
+    return float if isinstance(value, int | float) else tuple if value is not None else type(None)
 
 
 def find_key(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:

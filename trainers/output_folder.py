@@ -127,19 +127,24 @@ def nothing_left_if_refused(folder: PathLike) -> Iterator[None]:
     """Where the block refuses its input and wrote no more than logs, these go, and the folders
     that were made for them."""
     folder = Path(folder)
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    before = _state(folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    before, folders = _state(folder), _folders(folder)
     try:
         yield
     except InputError:
         new = [path for path, written in _state(folder).items() if before.get(path) != written]
-        if all(path.parent == folder and path.name.startswith("log.txt") for path in new):
+        if all(path.name.startswith("log.txt") for path in new):
             for path in new:
                 path.unlink()
-            with suppress(OSError):
-                for place in made:
+            inside = sorted(_folders(folder) - folders, reverse=True)  # the deepest first
+            for place in (*inside, *missing):
+                with suppress(OSError):
                     place.rmdir()
         raise
+
+
+def _folders(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_dir()}
 
 
 def _state(folder: Path) -> dict[Path, int]:

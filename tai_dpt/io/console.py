@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+# what a terminal takes for orders: control characters, and those that turn what follows around
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # what every command can be asked for, in its click context's meta
 JSON, QUIET = "tai_dpt.json", "tai_dpt.quiet"
 
@@ -66,8 +69,12 @@ def answer(text: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """A text with blanks for the line breaks that a file's name may bring into it."""
-    return " ".join(text.splitlines())
+    r"""A text without the line breaks, and the orders to a terminal, that a file's name may bring.
+
+    >>> one_line("a\nb\x1b[2J")
+    'a b\\x1b[2J'
+    """
+    return _ORDERS.sub(lambda found: repr(found[0])[1:-1], " ".join(text.splitlines()))
 
 
 def as_text(name: str) -> str:

@@ -45,7 +45,7 @@ _ADVICE = {
 }
 # of a Parquet file, where several columns hold text
 _PATHS = ("path", "image", "image_path", "file_name", "filename", "filepath", "file")
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_RANGE = re.compile(r"\{(\d{1,12})\.\.(\d{1,12})\}")
 _KINDS_SHOWN = 8
 
 

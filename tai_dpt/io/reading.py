@@ -12,7 +12,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
@@ -245,6 +246,10 @@ def checked(kind: type[T], content: Any, *, where: str, remedy: str = "") -> T:
     Raises:
         InputError: it does not fit; the message says which part does not, and what would.
     """
+    if is_dataclass(kind) and isinstance(content, Mapping):  # pydantic passes over what it lacks
+        unknown = [name for name in content if name not in {field.name for field in fields(kind)}]
+        if unknown:
+            raise InputError(f"{where}: {unknown[0]!r} is unknown{then(remedy)}")
     # strict mode takes a list for a tuple only where it knows that the source is JSON
     text = json.dumps(content, ensure_ascii=False, default=str)
     try:

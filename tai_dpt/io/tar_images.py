@@ -74,7 +74,9 @@ def images_in_tar(tar: str, left_aside: Counter[str]) -> list[TarImage]:
             stream.seek(archive.offset)
             if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError("what follows its last file is no tar")
-    except (tarfile.TarError, EOFError) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:  # sizes that are none
         raise InputError(
             f"{tar} cannot be read as a tar ({first_line(error)}): is it whole, and not compressed?"
         ) from None

@@ -86,6 +86,8 @@ class ScoreTable:
             InputError: there is none, it is damaged, or its parts do not fit one another.
         """
         parts = read_npz(path, _SCORES, remedy=_AGAIN)
+        if not len(parts["ids"]):
+            raise InputError(f"{path}: it holds no images; {_AGAIN}")
         for name in ("ids", "class_names"):
             values, counts = np.unique(parts[name], return_counts=True)
             if (counts > 1).any():
@@ -173,6 +175,11 @@ class _AllMetrics(_Metrics):
     f1: _F1
 
 
+class _Backbone(OpenRecord):
+    name: str
+    sha256: str
+
+
 class PageResults(WholeResults):
     """What a page of a run reads."""
 
@@ -181,7 +188,9 @@ class PageResults(WholeResults):
     metrics: dict[Kind, _AllMetrics]  # type: ignore[assignment]
     class_names: Names
     threshold_source: str
+    backbone: _Backbone | None = None  # type: ignore[assignment]
     versions: dict[str, str]
+    preprocessing: dict[str, Any] | None = None
     toolbox: str
 
 
