@@ -228,15 +228,16 @@ def listed_paths(source: str | os.PathLike[str]) -> list[str]:
 
 
 def missing_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Those of ``paths`` that are not on disk, listing each folder once."""
+    """Those of ``paths`` that are not on disk, as they are given, listing each folder once."""
     names: dict[Path, set[str]] = {}
     missing = []
-    for path in map(Path, paths):
+    for given in map(os.fspath, paths):
+        path = Path(given)
         if path.parent not in names:
             there = path.parent.iterdir() if path.parent.is_dir() else ()
             names[path.parent] = {entry.name for entry in there}
         if path.name not in names[path.parent]:
-            missing.append(str(path))
+            missing.append(given)
     return missing
 
 

@@ -50,9 +50,11 @@ NFD = unicodedata.normalize("NFD", "café.jpg")
         ("v1.2.png", "v1.2"),
     ],
 )
-def test_other_spellings_are_found_where_one_image_fits(tmp_path, there, written):
+def test_other_spellings_are_found_where_one_image_fits(tmp_path, there, written, monkeypatch):
     touch(tmp_path, there, "other.jpg", "notes.txt")
-    assert locate([written], tmp_path) == [there]
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, ".", f"../{tmp_path.name}"):
+        assert locate([written], folder) == [there]
 
 
 @pytest.mark.parametrize(
