@@ -4,9 +4,12 @@ A top-level installed package called ``datasets`` would overwrite Hugging Face's
 ``datasets/`` is installed as ``tai_dpt.datasets``, ``trainers/`` as ``tai_dpt.trainers``, etc.
 """
 
+import re
 import sys
+from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.config.pyprojecttoml import load_file
 
 # folder in the repository -> package it is installed as
 FOLDERS = {
@@ -28,7 +31,32 @@ for folder, package in FOLDERS.items():
     packages += [f"{package}.{name}" for name in below]
 packages = [package for package in packages if package not in NOT_SHIPPED]
 
+
+
+def description() -> str:
+    """The README for a package index, which has none of the files that it points to.
+
+    Where ``[project.urls]`` has a ``Repository`` they are had from there, at the tag of this
+    version; else pictures are left out, and a link is its words alone.
+    """
+    here = Path(__file__).parent
+    repository = load_file(here / "pyproject.toml")["project"]["urls"].get("Repository")
+    version = re.search(r'^__version__ = "(.+)"', (here / "tai_dpt/__init__.py").read_text(), re.M)
+
+    def elsewhere(link: "re.Match[str]") -> str:
+        picture, words, target = link.groups()
+        if repository:
+            kind = "raw" if picture else "blob"
+            return f"{picture}[{words}]({repository.rstrip('/')}/{kind}/v{version[1]}/{target})"
+        return "" if picture else words
+
+    text = (here / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?)\[([^\]]+)\]\((?![a-z]+:|#)([^)\s]+)\)", elsewhere, text)
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     packages=packages,
     package_dir={package: folder for folder, package in FOLDERS.items()},
     include_package_data=False,  # MANIFEST.in says what a source distribution holds, no more

@@ -36,8 +36,10 @@ wanted=$({ cat setup.py pyproject.toml; find tai_dpt trainers datasets configs d
 stamps=".venv/installed-${EXTRAS:-*}"
 links=.venv/lib/python*/site-packages/__editable__*.pth
 if ! grep -qxsF "$wanted" $stamps || ! grep -qsF "$PWD/" $links; then
-    echo "Installing (the first time this downloads PyTorch) …" >&2
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check -e ".${EXTRAS:+[$EXTRAS]}" \
+    echo "Installing (the first time this downloads PyTorch, up to some GB) …" >&2
+    quiet=--quiet
+    [ ! -t 2 ] || compgen -G "$stamps" > /dev/null || quiet= # a long download shows itself
+    "$PYTHON" -m pip install $quiet --disable-pip-version-check -e ".${EXTRAS:+[$EXTRAS]}" \
         --config-settings editable_mode=strict >&2
     echo "$wanted" > ".venv/installed-${EXTRAS:-base}"
 fi

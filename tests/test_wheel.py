@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -128,6 +129,45 @@ def test_what_is_in_it(wheel):
     sprites = "data/emoji_scenes/ATTRIBUTION.md"
     texts = {f"LICENSES/{path.name}" for path in (ROOT / "LICENSES").iterdir()}
     assert licences == {"LICENSE", sprites, *texts}
+
+
+def links(metadata: str) -> list[tuple[str, str]]:
+    """The pictures ("!") and links of a description that is not code."""
+    prose = re.sub(r"```.*?```", "", metadata, flags=re.S)
+    return re.findall(r"(!?)\[[^\]]+\]\(([^)]+)\)", prose)
+
+
+def test_an_index_shows_no_link_to_a_file_that_it_has_not(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    assert "Description-Content-Type: text/markdown" in metadata
+    found = links(metadata)
+    assert found and all(target.startswith("https://") for _, target in found)
+    pictures = 2 if "Project-URL: Repository" in metadata else 0
+    assert sum(picture == "!" for picture, _ in found) == pictures
+    assert "**TaI-DPT 88.6**" in metadata and "go on from here" in metadata
+
+
+def test_an_index_shows_the_pictures_of_a_repository_that_is_known(source, tmp_path):
+    """At the tag of the version; every file that is named is in the checkout."""
+    for path in source.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    home = "https://example.org/somebody/tai-dpt"
+    project = (source / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").unlink()
+    known = project.replace("[project.urls]", f'[project.urls]\nRepository = "{home}"')
+    (tmp_path / "pyproject.toml").write_text(known)
+    code = "from setuptools.build_meta import *; prepare_metadata_for_build_wheel('.')"
+    made = run(sys.executable, "-c", code, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    (metadata,) = tmp_path.glob("*.dist-info/METADATA")
+    found = [(p, t) for p, t in links(metadata.read_text()) if t.startswith(home)]
+    version = re.search("^Version: (.+)", metadata.read_text(), re.M)[1]
+    for picture, target in found:
+        place = f"{home}/{'raw' if picture else 'blob'}/v{version}/"
+        assert target.startswith(place) and (ROOT / target.removeprefix(place)).is_file()
+    assert sum(picture == "!" for picture, _ in found) == 2 and len(found) > 5
 
 
 def test_everything_a_wing_needs_at_run_time_is_in_it(wheel):

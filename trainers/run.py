@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,14 @@ def run(
     overwrite: bool = False,
     header: str = "",
     quiet: bool = False,
+    watch: Callable[[int, int, float], None] | None = None,
 ) -> Any:
     """Build ``cfg``'s trainer and train it (or evaluate it); returns the trainer.
 
     Everything printed, ``header`` and the config first, goes to ``OUTPUT_DIR``/log.txt and,
     unless ``quiet``, to stdout. Of the processes that ``torchrun`` started only rank 0 prints and
-    writes. ``overwrite`` replaces the run that is in the folder.
+    writes. ``overwrite`` replaces the run that is in the folder. ``watch`` takes (steps done, steps
+    in all, loss) after every training step.
 
     Raises:
         InputError: a name that nobody registered, a folder that cannot be written or that holds a
@@ -216,6 +218,8 @@ def run(
                 check_evaluation(cfg, trainer.model_record(), overwrite=overwrite)
             trainer.test()
         elif not no_train:
+            if watch is not None:
+                trainer.watch = watch
             try:
                 trainer.train()
             except Stopped as stop:

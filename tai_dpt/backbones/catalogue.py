@@ -16,6 +16,7 @@ from tai_dpt.backbones.download import NAMES, file_of
 from tai_dpt.backbones.hub import hub_folder
 from tai_dpt.errors import InputError
 from tai_dpt.io.reading import read_json
+from tai_dpt.io.shipped import SHIPPED
 
 #: what a library's models are asked for by -> its package, and the extra that installs it
 LIBRARIES = {
@@ -74,6 +75,7 @@ def in_hub_cache() -> list[Entry]:
 def licence_of(name: str) -> str:
     """Of a backbone's weights, as far as this machine knows it; "unknown" otherwise."""
     known = {entry.name: entry.licence for entry in (*published(), *in_hub_cache())}
+    known[SHIPPED] = "MIT"  # as this project's code
     place = own_place(name)
     return known.get(name) or (_licence(Path(place).expanduser() / _CARD) if place else "unknown")
 

@@ -58,4 +58,6 @@ def app(tagger: Path, labels: Path, port: int, host: str, open_tagger: Any) -> d
         except Stopped as stop:
             if stop.number != signal.SIGINT:  # Ctrl-C is how a page ends
                 raise
+    if len(corrections):
+        tell(f"Next: tai-dpt calibrate {tagger} --labelled {corrections.file} --per-class")
     return {"url": server.url, "corrected": len(corrections)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 
 from tai_dpt.cli.command import command
-from tai_dpt.io.console import answer, say
+from tai_dpt.io.console import answer, say, step_bar
 from tai_dpt.io.shipped import config_path, shipped_data
 
 # the paper's row -> the trainer and which of its scores
@@ -61,7 +62,8 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
         trainer = cfg.TRAINER.NAME
         work = "zero-shot CLIP" if trainer == "ZSCLIP" else "learning prompts from captions"
         say(f"seed {cfg.SEED}: {work} …")
-        finished = run(cfg, overwrite=overwrite, quiet=True)
+        with step_bar() if trainer == "TaIDPT" else nullcontext() as step:
+            finished = run(cfg, overwrite=overwrite, quiet=True, watch=step)
         for row, (name, prediction) in ROWS.items():
             if name == trainer:
                 results[row].append(finished.evaluator.results[prediction].mAP)

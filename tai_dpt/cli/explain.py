@@ -143,9 +143,11 @@ def _numbers(images: list[ImageExplanation], captions: list[CaptionExplanation])
 
 
 def _table(caption: CaptionExplanation) -> str:
-    from tai_dpt.reports.heatmaps import decimals
+    from tai_dpt.reports.heatmaps import decimals, number
 
-    digits = f".{decimals(*caption.limits)}f"
-    rows = [[w, *map(float, v)] for w, v in zip(caption.words, caption.values, strict=True)]
-    rows.append(["(whole caption)", *map(float, caption.whole)])
-    return tabulate(rows, ["word", *caption.classes], floatfmt=digits, tablefmt="simple") + "\n"
+    digits = decimals(*caption.limits)
+    lines = [*zip(caption.words, caption.values, strict=True), ("(whole caption)", caption.whole)]
+    rows = [[word, *(number(value, digits) for value in values)] for word, values in lines]
+    align = ("left", *["right"] * len(caption.classes))
+    header = ["word", *caption.classes]
+    return tabulate(rows, header, "simple", disable_numparse=True, colalign=align) + "\n"

@@ -19,7 +19,7 @@ from tai_dpt.cli.options import (
     view_option,
 )
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import answer, bar, say
+from tai_dpt.io.console import answer, say, step_bar
 from tai_dpt.io.output import os_error
 from tai_dpt.io.shipped import SHIPPED
 
@@ -124,13 +124,7 @@ def fit(
             "no --captions: learning from captions that are written from templates for the "
             "class names; real ones make a better tagger"
         )
-    with bar(desc="learning", unit=" steps") as progress:
-
-        def step(done: int, total: int, loss: float) -> None:
-            progress.total = total
-            progress.set_postfix_str(f"loss {loss:.2f}", refresh=False)
-            progress.update(done - progress.n)
-
+    with step_bar() as step:
         tagger = Tagger.from_captions(
             classes=classes,
             captions=captions or None,

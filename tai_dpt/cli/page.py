@@ -8,6 +8,7 @@ import click
 
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import overwrite_option
+from tai_dpt.errors import InputError
 from tai_dpt.io.console import say
 from tai_dpt.io.output import check_output
 
@@ -37,6 +38,11 @@ def page(
     numbers. Without the data the page is made from what the run left, and says what it lacks.
     """
     out = out or run / "report.html"
+    if (run / "tagger.json").is_file():
+        raise InputError(
+            f"{run} is a tagger, and this page is of a training run: 'tai-dpt explain {run} IMAGE "
+            f"--out why.html' or 'tai-dpt app {run}' show what a tagger sees"
+        )
     check_output(out, overwrite=overwrite, inputs=[run / "results.json", run / "scores.npz"])
     from tai_dpt.reports.run_page import write_page  # here, so that --help does not wait for torch
 

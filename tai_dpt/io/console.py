@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -56,10 +56,24 @@ def bar(**options: Any) -> tqdm[Any]:
     return tqdm(disable=hidden, file=sys.stderr, **options)
 
 
+@contextmanager
+def step_bar() -> Iterator[Callable[[int, int, float], None]]:
+    """A bar of training steps; gives what is to be told (steps done, steps in all, loss)."""
+    with bar(desc="learning", unit=" steps") as progress:
+
+        def step(done: int, total: int, loss: float) -> None:
+            progress.total = total
+            progress.set_postfix_str(f"loss {loss:.2f}", refresh=False)
+            progress.update(done - progress.n)
+
+        yield step
+
+
 def say(text: str) -> None:
-    """A note on stderr, for people; ``--quiet`` leaves it out."""
+    """A note on stderr, for people; ``--quiet`` leaves it out. It stands above a bar there is."""
     if not asked_for(QUIET):
-        click.echo(text, err=True)
+        with tqdm.external_write_mode(file=sys.stderr):
+            click.echo(text, err=True)
 
 
 def answer(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tai_dpt.io.console import as_text
-from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, decimals, shade
+from tai_dpt.reports.heatmaps import CaptionExplanation, ImageExplanation, decimals, number, shade
 from tai_dpt.reports.page import embedded, render
 
 
@@ -33,7 +33,7 @@ def _image(item: ImageExplanation) -> dict[str, Any]:
 
 def legend(item: ImageExplanation | CaptionExplanation) -> dict[str, str]:
     """What the colours are: of what, from where to where."""
-    low, high = (f"{limit:.{decimals(*item.limits)}f}" for limit in item.limits)
+    low, high = (number(limit, decimals(*item.limits)) for limit in item.limits)
     return {"unit": item.unit, "low": low, "high": high}
 
 
@@ -44,7 +44,7 @@ def shaded_words(item: CaptionExplanation) -> dict[str, Any]:
         words = []
         for word, values in zip(item.words, item.values, strict=True):
             color, ink = shade(values[column], *item.limits)
-            value = f"{values[column]:.{digits}f}"
+            value = number(values[column], digits)
             words.append({"text": word, "color": color, "ink": ink, "value": value})
-        classes.append({"name": name, "words": words, "whole": f"{item.whole[column]:.{digits}f}"})
+        classes.append({"name": name, "words": words, "whole": number(item.whole[column], digits)})
     return {"text": " ".join(item.words), "classes": classes, **legend(item)}

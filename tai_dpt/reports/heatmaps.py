@@ -90,6 +90,15 @@ def decimals(low: float, high: float) -> int:
     return max(2, 1 - math.floor(math.log10(high - low))) if high > low else 2
 
 
+def number(value: float, digits: int) -> str:
+    """A value with so many digits behind the point; what rounds to zero has no sign.
+
+    >>> number(-0.004, 2), number(-0.006, 2)
+    ('0.00', '-0.01')
+    """
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
 def for_show(image: Image.Image) -> Image.Image:
     """An image at the size at which people look at it."""
     width, height = image.size
@@ -167,7 +176,8 @@ def _draw_scale(axis: Any, ramp: Image.Image, low: float, high: float, name: str
     for side in axis.spines.values():
         side.set_edgecolor("#bbbbbb")
     digits = decimals(low, high)
-    ends = (f"{name}   {low:.{digits}f} ", "right", -0.01), (f" {high:.{digits}f}", "left", 1.01)
+    bottom, top = number(low, digits), number(high, digits)
+    ends = (f"{name}   {bottom} ", "right", -0.01), (f" {top}", "left", 1.01)
     for text, side, x in ends:
         axis.text(
             x, 0.5, text, fontsize=8, ha=side, va="center", color=_SOFT, transform=axis.transAxes
@@ -237,7 +247,7 @@ def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
                     Rectangle((x, top), width, _ROW - 0.04, facecolor=color, edgecolor="#dddddd")
                 )
                 axis.text(
-                    *(x + width / 2, y + place * _ROW, f"{value:.{digits}f}"),
+                    *(x + width / 2, y + place * _ROW, number(value, digits)),
                     **{"fontsize": 9, "ha": "center", "va": "center", "color": ink},
                 )
         column += len(line)

@@ -98,18 +98,21 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
         f"{backbone['weights_sha256'][:12]}…; licence of its weights: "
         f"{_plain(licence_of(backbone['name']))}"
     }
+    recipe = about.get("recipe") or {}
     if captions := about.get("captions"):
-        written = ", written from templates" if captions.get("written_from_templates") else ""
+        kind = "captions, and class names in templates" if recipe.get("steps") else "captions"
+        if captions.get("written_from_templates"):
+            kind = "written from templates"
         facts["learned from"] = (
-            f"{captions['learned_from']:,} captions{written}; {captions['held_out']:,} held out, "
+            f"{captions['learned_from']:,} texts: {kind}; {captions['held_out']:,} held out, "
             f"{captions['naming_no_class']:,} that name no class left out"
         )
         pairs = zip(captions["per_class"], content["class_names"], strict=True)
         counts = sorted(pairs, key=lambda pair: pair[0])
         fewest = ", ".join(f"{_plain(name)} {count:,}" for count, name in counts[:3])
         median = statistics.median(count for count, _ in counts)
-        facts["captions of a class"] = f"{median:,g} in the median; the fewest: {fewest}"
-    if recipe := about.get("recipe"):
+        facts["texts of a class"] = f"{median:,g} in the median; the fewest: {fewest}"
+    if recipe.get("steps"):
         facts["training"] = (
             f"{recipe['epochs']:,} epochs, {recipe['steps']:,} steps of {recipe['batch_size']:,} "
             f"captions, seed {recipe['seed']}"

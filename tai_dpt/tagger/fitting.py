@@ -122,6 +122,7 @@ class _Fitting(MultiLabelTrainer):
         device: torch.device,
     ) -> None:
         self.progress = progress
+        self.watch = progress.step
         self.log_file = log_file
         self.losses: list[float] = []
         super().__init__(cfg, dataset=dataset, device=device)
@@ -166,7 +167,6 @@ class _Fitting(MultiLabelTrainer):
     def record_step(self, step: int, losses: Mapping[str, float], **when: Any) -> None:
         super().record_step(step, losses, **when)
         self.losses.append(losses["loss"])
-        self.progress.step(step, self.max_epoch * self.num_batches, losses["loss"])
 
 
 class _Prompts(_Fitting, TaIDPT):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,6 +71,8 @@ class RunMixin(_Loop):
     _history: History | None = None
     best_result: float
     model_state = ModelState()
+    #: takes (steps done, steps in all, loss) after every training step
+    watch: Callable[[int, int, float], None] = staticmethod(lambda done, total, loss: None)
 
     def __init__(self, cfg: CfgNode) -> None:
         if cfg.TEST.FINAL_MODEL not in FINAL_MODELS:
@@ -331,6 +333,7 @@ class RunMixin(_Loop):
             raise self._diverged(step.number)
         losses.update(values)
         self.record_step(step.number, values, rate=step.rate, seconds=step.seconds)
+        self.watch(step.number, self.max_epoch * self.num_batches, values.get("loss", math.nan))
         for name, meter in losses.meters.items():
             self.write_scalar(f"train/{name}", meter.average, step.number - 1)
         self.write_scalar("train/lr", step.next_rate, step.number - 1)

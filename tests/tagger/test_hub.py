@@ -227,7 +227,8 @@ def test_the_card_says_what_there_is_to_say(tagger, tmp_path):
     for text in (
         "library_name: tai-dpt",
         "**Classes:** dog, car, traffic light",
-        f"{captions['learned_from']:,} captions; {captions['held_out']:,} held out",
+        f"{captions['learned_from']:,} texts: captions, and class names in templates; "
+        f"{captions['held_out']:,} held out",
         "in this folder; SHA-256 " + tagger.backbone.weights_hash[:12],
         "licence of its weights: unknown",
         "- a class is said to be there from a probability of ",

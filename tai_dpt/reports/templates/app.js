@@ -144,6 +144,7 @@ class Card {
       scale.setAttribute("aria-hidden", "true");
       this.caption.replaceChildren(
         `where “${name}” is: ${seen.unit} ${seen.low} `, scale, ` ${seen.high}`,
+        others.length ? `, one scale with ${others.join(", ")}` : "",
       );
     } catch (error) {
       button.setAttribute("aria-pressed", false);
