@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tai_dpt.datasets.sources import SourceFile
 
 ARCHIVES = "archives"  # below the data folder
+_MOST_UNPACKED = 2  # times what the file of sources says, which is about
 
 
 @command()
@@ -178,7 +179,8 @@ def _get(file: SourceFile, root: Path, mirror: str | None, *, keep: bool, overwr
                 shutil.copyfileobj(stream, sink, 1 << 20)
         return
     say(f"{file.name}: unpacking to {root / file.into}")
-    if differ := unpack(source, root / file.into, overwrite=overwrite):
+    most = _MOST_UNPACKED * file.unpacked
+    if differ := unpack(source, root / file.into, most=most, overwrite=overwrite):
         say(
             f"{file.name}: {len(differ):,} files differ from those that are there, which stay "
             f"(--overwrite replaces them): {first_few(differ, 3)}",

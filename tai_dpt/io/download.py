@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import hashlib
 import logging
 import os
@@ -23,7 +22,7 @@ from urllib.request import Request, getproxies, urlopen
 
 from tai_dpt.errors import InputError, Stopped
 from tai_dpt.io.atomic import file_sha256
-from tai_dpt.io.console import bar
+from tai_dpt.io.console import bar, one_line
 from tai_dpt.io.lock import locked
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class _BrokenOff(Exception):
     """The network's or the server's fault, never this machine's."""
 
     def __init__(self, reason: object, *, final: bool = False) -> None:
-        super().__init__(str(reason) or type(reason).__name__)
+        super().__init__(one_line(str(reason)) or type(reason).__name__)
         self.reason, self.final = reason, final
 
 
@@ -169,8 +168,12 @@ def _receive(url: str, part: Path, size: int | None, *, dated: bool) -> None:
             with suppress(TypeError, ValueError, OSError):  # no date, or none that is one
                 date = parsedate_to_datetime(str(source.headers["Last-Modified"])).timestamp()
                 os.utime(part, (date, date))
-    if total is not None and _held(part) < total:
-        raise _BrokenOff(f"it ended after {_held(part):,} of {total:,} bytes")
+    whole, arrived = size if total is None else total, _held(part)
+    if whole is not None and arrived < whole:
+        raise _BrokenOff(f"it ended after {arrived:,} of {whole:,} bytes")
+    if whole is not None and arrived > whole:
+        part.unlink()
+        raise _BrokenOff(f"it sent {arrived:,} bytes, and {whole:,} are expected", final=True)
 
 
 def _opened(request: Request, part: Path) -> HTTPResponse:
@@ -186,8 +189,9 @@ def _opened(request: Request, part: Path) -> HTTPResponse:
 
 
 def _read(source: HTTPResponse) -> bytes:
+    """What has arrived, as soon as it has: a connection that breaks then takes none of it along."""
     try:
-        return source.read(1 << 20)
+        return source.read1(1 << 18)
     except (OSError, HTTPException) as error:
         raise _BrokenOff(error) from error
 
@@ -209,7 +213,7 @@ def _extent(source: HTTPResponse) -> tuple[int, int | None]:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Of several processes on this machine one fetches ``target``; the others wait for it."""
-    mark = hashlib.sha256(f"{getpass.getuser()} {target.absolute()}".encode()).hexdigest()[:16]
+    mark = hashlib.sha256(f"{os.getuid()} {target.absolute()}".encode()).hexdigest()[:16]
     place = Path(tempfile.gettempdir()) / f"tai-dpt-fetch-{mark}"
     place.mkdir(exist_ok=True)
     waiting = partial(logger.warning, "another process fetches %s; waiting for it", target.name)

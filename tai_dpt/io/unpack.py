@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -23,7 +24,10 @@ from tai_dpt.io.output import check_room
 from tai_dpt.io.reading import first_line
 
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError),
+    *(zlib.error, lzma.LZMAError, NotImplementedError),  # the last: of a method nobody uses
+)
 
 
 class _Member(NamedTuple):
@@ -45,18 +49,23 @@ def stays_inside(name: str) -> bool:
     return not up and "\0" not in name
 
 
-def unpack(archive: Path, folder: Path, *, overwrite: bool = False) -> list[str]:
+def unpack(
+    archive: Path, folder: Path, *, most: int | None = None, overwrite: bool = False
+) -> list[str]:
     """Write what is in a zip or tar file below ``folder``; a file appears when it is whole.
 
     A file of the same size that is there is taken for done, so that the same call goes on after
     an interruption.
 
+    Args:
+        most: bytes; an archive that becomes more is refused.
+
     Returns:
         Names that are there with another size and stay, unless ``overwrite`` says that they go.
 
     Raises:
-        InputError: it is damaged, has names that lead out of ``folder`` or links, or there is no
-            room; only damage inside a file is found on the way.
+        InputError: it is damaged, becomes too much, has names that lead out of ``folder`` or links,
+            or there is no room; only damage inside a file is found on the way.
     """
     check_file(archive)
     try:
@@ -68,6 +77,18 @@ def unpack(archive: Path, folder: Path, *, overwrite: bool = False) -> list[str]
                         f"{archive} holds '{member.name}', which leads out of the folder, or is a "
                         "link or encrypted: nothing was unpacked"
                     )
+            names = {PurePosixPath(member.name) for member in listed}
+            if both := names & {folder for name in names for folder in name.parents}:
+                raise InputError(
+                    f"{archive} is damaged ('{min(both)}' is a file and a folder in it): delete it "
+                    "and get it again"
+                )
+            total = sum(member.size for member in listed)
+            if most is not None and total > most:
+                raise InputError(
+                    f"{archive} becomes {total / 1e6:,.0f} MB, and at most {most / 1e6:,.0f} are "
+                    "expected of it: nothing was unpacked"
+                )
             missing, differ = [], []
             for member in listed:
                 path = folder / member.name

@@ -74,7 +74,7 @@ def sources(publisher, archives, tmp_path) -> Path:
         origin = read_sources()[name].model_dump()
         for file in origin["files"]:
             base = file["url"].rpartition("/")[2]
-            file.update(url=publisher.url(base), bytes=len(archives[base]), unpacked=10_000)
+            file.update(url=publisher.url(base), bytes=len(archives[base]), unpacked=100_000)
             file["sha256"] = hashlib.sha256(archives[base]).hexdigest()
         listed[name] = {
             **origin,
@@ -137,6 +137,13 @@ def test_too_little_room_is_told_before_anything_is_fetched(
     done = get("voc2007", "--root", tmp_path, "--sources", sources)
     assert isinstance(done.exception, InputError) and not publisher.asked
     assert "free some room, or choose another --root" in str(done.exception)
+
+
+def test_an_archive_that_becomes_too_much_is_refused(publisher, sources, tmp_path):
+    sources.write_text(sources.read_text().replace("unpacked: 100000", "unpacked: 100"))
+    done = get("voc2007", "--root", tmp_path, "--sources", sources)
+    assert "and at most 0 are expected of it: nothing was unpacked" in str(done.exception)
+    assert not (tmp_path / "VOCdevkit").exists()
 
 
 def test_a_changed_file_at_the_publisher_is_refused(publisher, sources, tmp_path):

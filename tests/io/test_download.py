@@ -47,6 +47,51 @@ def test_what_is_cut_off_goes_on(publisher, target, known):
     assert ranges == ["", "bytes=1000-", "bytes=4000-", "bytes=4000-", "bytes=9000-"]
 
 
+@pytest.mark.parametrize("ending", ["reset", "stall"])
+def test_what_arrived_before_a_connection_broke_is_kept(publisher, target, monkeypatch, ending):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.3)
+    publisher.cuts, publisher.ending = [1000, 4000], ending
+    fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert target.read_bytes() == DATA
+    assert [asked for _, asked in publisher.asked] == ["", "bytes=1000-", "bytes=4000-"]
+
+
+def test_a_size_that_is_not_told_or_wrong(publisher, target):
+    publisher.tells_size, publisher.cuts = False, [1000]
+    fetch(publisher.url("a.zip"), target, size=len(DATA))
+    assert target.read_bytes() == DATA and publisher.asked[-1][1] == "bytes=1000-"
+    target.unlink()
+    with pytest.raises(InputError, match=r"it sent 10,240 bytes, and 50 are expected"):
+        fetch(publisher.url("a.zip"), target, size=50)
+    publisher.tells_size, publisher.too_many = True, 5
+    with pytest.raises(InputError, match="has 10,245 bytes, and 10,240 are expected"):
+        fetch(publisher.url("a.zip"), target, size=len(DATA))
+    assert not left(target)
+
+
+def test_a_file_that_moved_is_followed(publisher, target):
+    publisher.moved = {"/a.zip": "/b/a.zip", "/b/a.zip": publisher.url("c/a.zip")}
+    publisher.cuts = [1000]
+    fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert target.read_bytes() == DATA
+    assert [part for part in publisher.asked if "/c/" in part[0]][-1][1] == "bytes=1000-"
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("/a.zip", "infinite loop"),
+        ("file:///etc/passwd", "is not allowed"),
+        ("https://127.0.0.1:9/a.zip", "refused"),
+    ],
+)
+def test_a_file_that_moved_to_nowhere_is_said_at_once(publisher, target, to, said):
+    publisher.moved = {"/a.zip": to}
+    with pytest.raises(InputError, match=said) as caught:
+        fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert len(str(caught.value).splitlines()) == 1 and not left(target)
+
+
 def test_an_earlier_call_is_gone_on_with(publisher, target):
     publisher.cuts = [1000] + [0] * 9  # then nothing new
     with pytest.raises(InputError, match=r"it ended after 1,000 of 10,240 bytes\): fetch http"):

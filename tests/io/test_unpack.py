@@ -94,6 +94,49 @@ def test_a_bit_that_turned_is_found(tmp_path):
     assert below(tmp_path / "to") == {}
 
 
+def test_what_becomes_more_than_is_expected_is_refused(tmp_path):
+    archive = write(tmp_path / "x.zip", {f"{n}": bytes(1_000_000) for n in range(5)})
+    assert archive.stat().st_size < 10_000
+    with pytest.raises(InputError, match="becomes 5 MB, and at most 4 are expected of it: nothing"):
+        unpack(archive, tmp_path / "to", most=4_000_000)
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_size_that_is_a_lie_ends_where_it_says(tmp_path):
+    archive = write(tmp_path / "x.zip", {"a": bytes(1_000_000)})
+    content = bytearray(archive.read_bytes())
+    for place in (22, content.index(b"PK\1\2") + 24):
+        content[place : place + 4] = (10).to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        unpack(archive, tmp_path / "to")
+    assert below(tmp_path / "to") == {}
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")])
+def test_a_file_that_is_a_folder_too_is_damage(tmp_path, names):
+    archive = write(tmp_path / "x.zip", {"other": b"1"} | dict.fromkeys(names, b"1"))
+    with pytest.raises(InputError, match=r"damaged \('a(/b)?' is a file and a folder in it\)"):
+        unpack(archive, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_other_ways_of_packing(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"content " * 200)
+    assert unpack(path, tmp_path / "to") == [] and below(tmp_path / "to")["a"][:8] == b"content "
+    whole = path.read_bytes()
+    start = whole.index(b"PK\1\2")
+    for change in ({45: b"\xff" * 9}, {8: b"\x61\0", start + 10: b"\x61\0"}):  # damage; method 97
+        content = bytearray(whole)
+        for place, part in change.items():
+            content[place : place + len(part)] = part
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"x.zip is damaged \(.+\): delete it"):
+            unpack(path, tmp_path / "elsewhere")
+
+
 def test_room_is_asked_for_first(tmp_path, monkeypatch):
     archive = write(tmp_path / "x.zip", FILES)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 4000}))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +27,13 @@ class Publisher:
     #: status codes that are answered first
     faults: list[int] = field(default_factory=list)
     date: str = DATE
+    #: whether the size is told, and how many bytes too many it is
+    tells_size: bool = True
+    too_many: int = 0
+    #: how an answer ends at a cut: "close", "reset", or nothing comes any more ("stall")
+    ending: str = "close"
+    #: path -> where it is now
+    moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)  # path, Range
 
     def url(self, name: str) -> str:
@@ -32,6 +43,11 @@ class Publisher:
         wanted = request.headers.get("Range", "")
         self.asked.append((request.path, wanted))
         name = request.path.rpartition("/")[2]
+        if request.path in self.moved:
+            request.send_response(302)
+            request.send_header("Location", self.moved[request.path])
+            request.end_headers()
+            return
         if self.faults or name not in self.files:
             request.send_error(self.faults.pop(0) if self.faults else 404)
             return
@@ -45,11 +61,22 @@ class Publisher:
         request.send_response(206 if start else 200)
         if start:
             request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        request.send_header("Content-Length", str(len(content) - start))
+        if self.tells_size:
+            request.send_header("Content-Length", str(len(content) - start + self.too_many))
         request.send_header("Last-Modified", self.date)
         request.end_headers()
-        end = self.cuts.pop(0) if self.cuts else len(content)
-        request.wfile.write(content[start:end])
+        if not self.cuts:
+            request.wfile.write(content[start:])
+            return
+        request.wfile.write(content[start : self.cuts.pop(0)])
+        if self.ending != "close":
+            time.sleep(0.1)  # what was sent has arrived
+        if self.ending == "reset":
+            linger = struct.pack("ii", 1, 0)
+            request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            os.close(request.connection.detach())
+        elif self.ending == "stall":
+            request.rfile.read(1)  # until the other side has had enough
 
 
 @contextmanager
@@ -64,7 +91,11 @@ def publish(files: dict[str, bytes]) -> Iterator[Publisher]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # of a connection that was broken off
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
     ).start()
