@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, getproxies, urlopen
 
 from tai_dpt.errors import InputError, Stopped
-from tai_dpt.io.atomic import file_sha256
+from tai_dpt.io.atomic import file_sha256, naming
 from tai_dpt.io.console import bar, one_line
 from tai_dpt.io.lock import locked
 
@@ -150,6 +150,7 @@ def _receive(url: str, part: Path, size: int | None, *, dated: bool) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
         try:
             with (
+                naming(part),
                 part.open("ab" if start else "wb") as sink,
                 bar(
                     desc=part.stem,

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
 from tai_dpt.errors import InputError
-from tai_dpt.io.atomic import temporary_name
+from tai_dpt.io.atomic import naming, temporary_name
 from tai_dpt.io.console import bar
 from tai_dpt.io.opening import check_file
 from tai_dpt.io.output import check_room
@@ -116,7 +116,7 @@ def _write(member: _Member, path: Path) -> None:
     try:
         source = member.open()
         assert source is not None
-        with source, temporary.open("xb") as sink:
+        with source, naming(path), temporary.open("xb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
         os.replace(temporary, path)
     except BaseException:

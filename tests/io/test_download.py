@@ -169,9 +169,10 @@ def test_a_disk_that_fills_on_the_way_keeps_what_arrived(publisher, target, monk
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as caught:
         patch.setattr(os, "fsync", full)
         fetch(publisher.url("a.zip"), target, size=len(DATA))
+    assert caught.value.filename == f"{target}.part"
     assert left(target) == ["a.zip.part"]
     fetch(publisher.url("a.zip"), target, size=len(DATA))
     assert target.read_bytes() == DATA

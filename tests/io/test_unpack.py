@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -135,6 +136,19 @@ def test_other_ways_of_packing(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"x.zip is damaged \(.+\): delete it"):
             unpack(path, tmp_path / "elsewhere")
+
+
+def test_a_disk_that_fills_on_the_way_is_named(tmp_path, monkeypatch):
+    archive = write(tmp_path / "x.zip", FILES)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        unpack(archive, tmp_path / "to")
+    assert caught.value.filename == str(tmp_path / "to/a/one.txt")
+    assert below(tmp_path / "to") == {}
 
 
 def test_room_is_asked_for_first(tmp_path, monkeypatch):
