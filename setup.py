@@ -32,7 +32,6 @@ for folder, package in FOLDERS.items():
 packages = [package for package in packages if package not in NOT_SHIPPED]
 
 
-
 def description() -> str:
     """The README for a package index, which has none of the files that it points to.
 

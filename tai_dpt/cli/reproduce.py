@@ -111,7 +111,12 @@ def reproduce(
             say("the paper plots these and prints no numbers: there is nothing to hold them to")
         return Ended(facts, code)
     folders = [run.folder for plan in plans.values() for run in plan]
-    return _held_to(targets, what, benchmark, folders, seeds=len(recipe.seeds), code=code)
+    remarks = []
+    if extra:
+        remarks.append(f"run with {' '.join(extra)}: not the recipe that the figures are of")
+    return _held_to(
+        *(targets, what, benchmark, folders), seeds=len(recipe.seeds), code=code, remarks=remarks
+    )
 
 
 def _chosen(targets: Targets, methods: Sequence[str]) -> Targets:
@@ -191,7 +196,14 @@ def _see_to_data(
 
 
 def _held_to(
-    targets: Targets, what: str, benchmark: str, folders: Sequence[Path], *, seeds: int, code: int
+    targets: Targets,
+    what: str,
+    benchmark: str,
+    folders: Sequence[Path],
+    *,
+    seeds: int,
+    code: int,
+    remarks: list[str],
 ) -> Ended:
     from tai_dpt.reports.published import benchmark_of
     from tai_dpt.reports.runs import find_runs, group_runs
@@ -204,7 +216,6 @@ def _held_to(
     held_to = "recorded" if benchmark == SHIPPED else "paper"
     answer(f"\n{benchmark}, {what}: ours against the {held_to} figures\n")
     answer(render_verdicts(found, held_to=held_to))
-    remarks: list[str] = []
     if benchmark != SHIPPED and benchmark_of(benchmark, groups, remarks) is None:
         code = NOT_WITHIN  # whatever the figures say
     for remark in remarks:

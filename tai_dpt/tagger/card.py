@@ -41,12 +41,15 @@ _MADE = {
 def write_card(folder: Path, content: Mapping[str, Any]) -> None:
     """Write what ``tagger.json`` says as ``README.md``.
 
-    What people wrote around that part stays; a README without it stays as it is.
+    What people wrote around that part stays; a README without it stays as it is, unless there is
+    nothing in it but a head for a hub.
     """
     path = folder / CARD_FILE
-    text = f"{_HEAD}{_BEGIN}{_END}\n"
+    text = _HEAD
     if path.exists():
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    if re.fullmatch(r"\s*(---\n.*?\n---\s*)?", text, re.S):
+        text = f"{text.rstrip()}\n\n{_BEGIN}{_END}\n".lstrip()
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if begin and end:
@@ -140,4 +143,4 @@ def _calibrated(content: Mapping[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """A text as Markdown that shows it; names may hold what Markdown takes for signs."""
-    return re.sub(r"([\\`*_\[\]<>|#$~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#$~]|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import tai_dpt
 from tai_dpt.backbones.hub import one_line
 from tai_dpt.errors import InputError
+from tai_dpt.io.reading import read_json
+from tai_dpt.tagger.card import CARD_FILE, write_card
+from tai_dpt.tagger.folder import ABOUT_FILE
 
 # what a tagger consists of; nothing that could run is sent or fetched
 _FILES = ["*.json", "*.safetensors", "README.md"]
@@ -23,12 +27,17 @@ def push(
 ) -> str:
     """Upload a tagger's folder to ``repo``, which is made where it is not there.
 
+    What people wrote in the card that is there stays.
+
     Returns: the address of the commit.
     """
     hub = _hub()
     api = hub.HfApi(token=token, library_name="tai-dpt", library_version=tai_dpt.__version__)
-    with _one_line_errors(repo, "upload to"):
+    with _one_line_errors(repo, f"upload to {repo}"):
         api.create_repo(repo, private=private, exist_ok=True)
+        with suppress(hub.errors.RemoteEntryNotFoundError):
+            shutil.copyfile(api.hf_hub_download(repo, CARD_FILE), folder / CARD_FILE)
+            write_card(folder, read_json(folder / ABOUT_FILE))
         commit = api.upload_folder(
             repo_id=repo,
             folder_path=folder,
@@ -44,7 +53,7 @@ def pull(repo: str, *, revision: str | None, token: str | None) -> Path:
     Without a network the cache's newest is taken.
     """
     hub = _hub()
-    with _one_line_errors(repo, "fetch"):
+    with _one_line_errors(repo, f"fetch {repo}, which is no folder here"):
         folder = hub.snapshot_download(
             repo,
             revision=revision,
@@ -75,6 +84,6 @@ def _one_line_errors(repo: str, what: str) -> Iterator[None]:
         if isinstance(error, MemoryError | InputError):
             raise
         raise InputError(
-            f"cannot {what} {repo}: {one_line(error)}; is the name right, do you have access ('hf "
-            "auth login', HF_TOKEN), is there a network?"
+            f"cannot {what}: {one_line(error)}; is the name right, do you have access ('hf auth "
+            "login', HF_TOKEN), is there a network?"
         ) from error

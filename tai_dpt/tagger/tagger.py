@@ -464,6 +464,8 @@ class PromptTagger:
     ) -> str:
         """Share the tagger as ``user/name``, with its card; the repository is made if need be.
 
+        What people wrote in a card that is there stays.
+
         A backbone that is none of the published goes along: its weights must be yours to share.
         One of a library that is named by a folder does not: who loads the tagger has to give it.
 

@@ -83,6 +83,9 @@ def test_a_cell_off_is_1_and_said(data, tmp_path):
     assert reproduce(*arguments, "--method", "TaI-DPT").exit_code == 0
     told = json.loads(reproduce(*arguments, "--json").stdout)
     assert [cell["within"] for cell in told["cells"]] == [False, True, False, True]
+    assert told["remarks"] == []
+    other = reproduce(*arguments, "--method", "TaI-DPT", "OPTIM.MAX_EPOCH", 10)
+    assert other.exit_code == 0 and "with OPTIM.MAX_EPOCH 10: not the recipe" in other.stdout
 
 
 def test_another_number_of_images_is_no_reproduction(data, tmp_path):

@@ -64,7 +64,13 @@ class Hub(BaseHTTPRequestHandler):
             self.answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
             return
         files = self.models[name]
-        if parts[0] != "api":
+        revision = parts[parts.index("revision") + 1] if "revision" in parts else "main"
+        if revision not in ("main", sha(files)):
+            error = {"X-Error-Code": "RevisionNotFound"}
+            self.answer({"error": f"Invalid rev id: {revision}"}, 404, error)
+        elif parts[0] != "api" and parts[-1] not in files:
+            self.answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
+        elif parts[0] != "api":
             content = files[parts[-1]]
             about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": sha(files)}
             self.answer(content, 200, about)
@@ -197,9 +203,28 @@ def test_nothing_that_could_run_is_fetched(models, tagger):
     assert not [path for path in Hub.asked if path.endswith(".pt")]
 
 
+@pytest.mark.parametrize(
+    "head", ["---\nlicense: mit\n---\n", "---\r\nlicense: mit\r\n---", "", "\n"]
+)
+def test_what_people_wrote_in_a_card_on_the_hub_stays(models, tagger, head):
+    models["me/dogs"] = {"README.md": head.encode()}  # as a hub makes it
+    tagger.push_to_hub("me/dogs", token=TOKEN)
+    card = models["me/dogs"]["README.md"].decode()
+    assert card.startswith(head.strip().replace("\r", ""))
+    assert card.count("# A tagger of 3 classes") == 1
+    models["me/dogs"]["README.md"] = f"{card}\nWhat I found out\n".encode()
+    calibrated, tagger.calibration = tagger.calibration, None
+    try:
+        tagger.push_to_hub("me/dogs", token=TOKEN)
+    finally:
+        tagger.calibration = calibrated
+    newer = models["me/dogs"]["README.md"].decode()
+    assert newer.endswith("\nWhat I found out\n") and "Not calibrated" in newer
+
+
 def test_errors_are_one_line(models, tagger, tmp_path, monkeypatch):
     for name, message in (
-        ("me/cats", "cannot fetch me/cats: .*404.*is the name right, do you have access"),
+        ("me/cats", "me/cats, which is no folder here: .*404.*is the name right, do you have"),
         ("no folder", "'no folder' is neither a folder nor a hub's 'user/name'"),
     ):
         with pytest.raises(InputError, match=message) as caught:
@@ -207,6 +232,10 @@ def test_errors_are_one_line(models, tagger, tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"cannot upload to me/dogs: .*401"):
         tagger.push_to_hub("me/dogs", token="hf_other")
+    tagger.push_to_hub("me/dogs", token=TOKEN)
+    with pytest.raises(InputError, match=r"cannot fetch me/dogs.*: .*(404|v9)") as caught:
+        Tagger.from_pretrained("me/dogs", revision="v9")
+    assert "\n" not in str(caught.value)
     models["me/empty"] = {"README.md": b"hello"}
     with pytest.raises(InputError, match="not a tagger"):
         Tagger.from_pretrained("me/empty")
@@ -262,6 +291,7 @@ def test_names_are_shown_as_they_are(tmp_path, tagger):
 
     tagger.save(tmp_path / "mine")
     content = json.loads((tmp_path / "mine/tagger.json").read_text())
-    content["class_names"] = ["R&B | <b>live</b>", "*dog*", "x"]
+    content["class_names"] = ["R&B | <b>live</b>", "*dog* ~~$x$~~", "&lt;\n\n# [a](b)"]
     write_card(tmp_path / "mine", content)
-    assert "R&B \\| \\<b\\>live\\</b\\>, \\*dog\\*" in (tmp_path / "mine/README.md").read_text()
+    card = (tmp_path / "mine/README.md").read_text()
+    assert r"R&B \| \<b\>live\</b\>, \*dog\* \~\~\$x\$\~\~, \&lt; \# \[a\](b)" in card
