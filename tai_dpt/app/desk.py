@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class Desk:
             "calibrated": calibration is not None,
             "threshold": 0.5 if calibration is None else round(calibration.threshold, 2),
             "thresholds": calibration.thresholds if calibration is not None and own else None,
+            "heat": _goes(self.tagger.need_heat_maps),
+            "words": _goes(self.tagger.need_words),
             "folder": str(self.corrections.folder),
             "corrected": len(self.corrections),
         }
@@ -116,6 +118,15 @@ QUESTIONS = {
     "/words": Desk.words,
     "/corrections": Desk.correct,
 }
+
+
+def _goes(need: Callable[[], None]) -> bool:
+    """Whether what is needed is there."""
+    try:
+        need()
+    except InputError:
+        return False
+    return True
 
 
 def _name(asked: Asked) -> str:

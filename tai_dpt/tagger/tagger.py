@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.backbones import Backbone
+from tai_dpt.backbones.backbone import local_model
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.errors import InputError, first_few, unknown
@@ -318,6 +319,15 @@ class PromptTagger:
 
     # -- explaining ----------------------------------------------------------------------------
 
+    def need_heat_maps(self) -> None:
+        """Raise InputError where ``heatmap`` would, whatever the image."""
+        self.backbone.need_places("a heat map needs")
+
+    def need_words(self) -> None:
+        """Raise InputError where ``words`` would, whatever the caption."""
+        self.backbone.need_words("to explain a caption needs")
+        self.need_words_known()
+
     def class_indices(self, classes: str | Sequence[str] | None) -> list[int]:
         """Columns of class names; all of them for None.
 
@@ -357,7 +367,7 @@ class PromptTagger:
             full_size: resized to the image's own height and width, not one value a cell.
         """
         columns = self.class_indices(classes)
-        self.backbone.need_places("a heat map needs")
+        self.need_heat_maps()
         whole, cell = self.preprocessing.read(image), self.backbone.cell
         if self.backbone.image.any_size:
             pixels = self.preprocessing.uncut(whole, multiple=cell)
@@ -388,8 +398,7 @@ class PromptTagger:
             caption's (k,), which is the similarity at its end.
         """
         columns = self.class_indices(classes)
-        self.backbone.need_words("to explain a caption needs")
-        self.need_words_known()
+        self.need_words()
         (tokens,) = self.backbone.tokenize([caption])
         features = self.backbone.encode_texts([tokens])
         values = self.method.places(features, self.embeddings, columns)[0].cpu().numpy()  # (N, k)
@@ -479,6 +488,12 @@ class PromptTagger:
         Raises:
             InputError: it cannot be done, with what the hub says.
         """
+        if local_model(self.backbone.name):
+            warnings.warn(
+                f"{self.backbone.name} is on this machine and does not go along: who loads {name} "
+                "must have it, too, and say where (from_pretrained(…, backbone=…))",
+                stacklevel=2,
+            )
         with tempfile.TemporaryDirectory(prefix="tai-dpt-") as place:
             folder = Path(place, "tagger")
             self.save(folder)

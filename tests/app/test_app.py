@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import http.client
 import json
 import threading
@@ -22,12 +23,31 @@ from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
 
 from browser import BROWSER, new_page
-from taggers import new_tagger, photo, run
+from library_models import save_open_clip, save_transformers
+from taggers import CLASSES, new_tagger, photo, run
 
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
     return new_tagger(tmp_path_factory.mktemp("tagger"))
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """A tagger of a vision transformer of a library, by ``library:kind``; each is fitted once."""
+
+    @functools.cache
+    def fitted(name: str):
+        library, _, kind = name.partition(":")
+        folder = tmp_path_factory.mktemp("model")
+        if library == "open_clip":
+            pytest.importorskip("open_clip")
+            return new_tagger(folder, f"hf-hub:{save_open_clip(folder, kind)}")
+        pytest.importorskip("transformers")
+        save_transformers(folder, kind)
+        return new_tagger(folder, f"transformers:{folder}")
+
+    return fitted
 
 
 @contextmanager
@@ -129,6 +149,39 @@ def test_corrections_are_what_calibrate_takes(server, tagger, tmp_path) -> None:
         *("calibrate", tmp_path / "tagger", "--labelled", folder / "labels.jsonl", "--dry-run")
     )
     assert code == 0 and "on labelled images: 4 images" in out, out + err
+
+
+@pytest.mark.parametrize(
+    ("name", "explains"),
+    [
+        ("open_clip:vit_gelu", True),
+        ("transformers:clip_quick_gelu", True),
+        ("transformers:siglip", False),
+    ],
+)
+def test_vision_transformers(transformer, tmp_path, name, explains) -> None:
+    tagger = transformer(name)
+    tagger.save(tmp_path / "tagger")
+    with serving(tagger, tmp_path / "corrections") as server:
+        assert ask(server, "/tagger")[1]["heat"] is ask(server, "/tagger")[1]["words"] is explains
+        assert ("caption-form" in ask(server, "/")[1]) == explains
+        for seed in range(4):
+            path = photo(tmp_path / "a.png", seed=seed)
+            status, seen = ask(server, "/labels", path.read_bytes(), name="a.png")
+            wanted = sorted(tagger.predict_proba(path)[0].tolist(), reverse=True)
+            assert [v for _, v in seen["labels"]] == [round(value, 4) for value in wanted]
+            fields = {"present": CLASSES[: seed % 2 + 1], "all": 1}
+            assert ask(server, "/corrections", path.read_bytes(), name="a.png", **fields)[0] == 200
+        status, drawn = ask(server, "/heat", path.read_bytes(), name="a.png", **{"class": "dog"})
+        assert status == (200 if explains else 400), drawn
+        assert explains or "takes images of one size only" in drawn["error"]
+        status, read = ask(server, "/words", b"a dog by a car", **{"class": "dog"})
+        assert status == (200 if explains else 400), read
+        texts = [word["text"] for word in read["classes"][0]["words"]] if explains else []
+        assert "".join(texts) == ("adogbyacar" if explains else "")
+    labels = tmp_path / "corrections/labels.jsonl"
+    code, out, err = run("calibrate", tmp_path / "tagger", "--labelled", labels, "--per-class")
+    assert code == 0 and "on labelled images: 4 images with 1.5 classes each" in out, out + err
 
 
 def test_a_label_file_of_other_classes_is_not_touched(tagger, tmp_path) -> None:
@@ -239,7 +292,9 @@ def test_wrong_arguments(server, tagger, tmp_path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_in_a_browser(tagger, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["", "open_clip:vit_gelu"])
+def test_in_a_browser(tagger, transformer, tmp_path, name) -> None:
+    tagger = transformer(name) if name else tagger
     folder = tmp_path / "corrections"
     photos = [photo(tmp_path / f"<i>{n}.png", seed=n) for n in (1, 2)]
     (tmp_path / "no.png").write_text("<html>")
@@ -279,3 +334,16 @@ def test_in_a_browser(tagger, tmp_path) -> None:
         assert page.run("document.documentElement.scrollWidth") <= 390
         refused = [entry for entry in page.complaints if "/labels?name=no.png" in entry]
         assert page.complaints == refused
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_what_a_backbone_cannot_say_is_not_offered_in_a_browser(transformer, tmp_path) -> None:
+    tagger = transformer("transformers:siglip")
+    with serving(tagger, tmp_path / "c") as server, new_page(tmp_path / "profile") as page:
+        page.open(server.url, width=390)
+        page.choose("#files", photo(tmp_path / "a.png"))
+        page.wait("document.querySelectorAll('.card .marking:not([hidden])').length === 1")
+        assert page.run("document.querySelectorAll('.where').length") == 3
+        assert page.run("document.querySelectorAll('button.where, #caption').length") == 0
+        assert "Click a" not in page.run("document.body.textContent")
+        assert page.complaints == []

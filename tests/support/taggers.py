@@ -39,12 +39,15 @@ def weight_file(folder: Path) -> Path:
     return path
 
 
-def new_tagger(folder: Path):
-    """Fitted to ``CAPTIONS`` with the golden CLIP."""
+def new_tagger(folder: Path, backbone: str | None = None):
+    """Fitted to ``CAPTIONS`` with the golden CLIP, or another backbone."""
     from tai_dpt import Tagger
 
     return Tagger.from_captions(
-        classes=CLASSES, captions=CAPTIONS, backbone=weight_file(folder), options=OPTIONS
+        classes=CLASSES,
+        captions=CAPTIONS,
+        backbone=backbone or weight_file(folder),
+        options=OPTIONS,
     )
 
 

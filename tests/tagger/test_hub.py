@@ -17,6 +17,7 @@ from tai_dpt import Tagger
 from tai_dpt.errors import InputError
 from tai_dpt.tagger.adapting import adapt
 
+from library_models import save_transformers
 from taggers import CAPTIONS, CLASSES, OPTIONS, new_tagger, photo, weight_file
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -157,6 +158,23 @@ def test_a_tagger_of_each_method_comes_back(models, tmp_path, method):
     card = models["me/other"]["README.md"].decode()
     assert ("made from unlabelled images" in card) == (method == "piaa")
     assert ("| adapted to | 1 unlabelled images, " in card) == (method == "piaa")
+
+
+def test_a_librarys_model_of_this_machine_does_not_go_along(models, tmp_path):
+    pytest.importorskip("transformers")
+    save_transformers(tmp_path, "clip_gelu")
+    name = f"transformers:{tmp_path}"
+    sent = new_tagger(tmp_path, name)
+    with pytest.warns(UserWarning, match=f"{name} is on this machine and does not go along"):
+        sent.push_to_hub("me/other", token=TOKEN)
+    image = photo(tmp_path / "a.png")
+    elsewhere = tmp_path.rename(tmp_path.with_name("elsewhere"))
+    with pytest.raises(InputError, match=r"transformers:.*"):
+        Tagger.from_pretrained("me/other")
+    back = Tagger.from_pretrained("me/other", backbone=f"transformers:{elsewhere}")
+    np.testing.assert_array_equal(
+        back.scores(elsewhere / image.name), sent.scores(elsewhere / image.name)
+    )
 
 
 def test_a_newer_one_is_fetched_and_without_a_network_the_cached(models, tagger, monkeypatch):

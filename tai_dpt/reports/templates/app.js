@@ -95,9 +95,12 @@ class Card {
 
   row([name, value]) {
     const row = make("li", "");
-    const where = make("button", name, { className: "where", type: "button" });
-    where.setAttribute("aria-pressed", this.drawnClass === name);
-    where.addEventListener("click", () => this.heat(name, where));
+    const where = make(tagger.heat ? "button" : "span", name, { className: "where" });
+    if (tagger.heat) {
+      where.type = "button";
+      where.setAttribute("aria-pressed", this.drawnClass === name);
+      where.addEventListener("click", () => this.heat(name, where));
+    }
     const shown = make("span", value === null ? "" : value.toFixed(2), { className: "number" });
     const marks = make("span", "", { className: "marks" });
     marks.setAttribute("role", "group");
@@ -274,7 +277,7 @@ addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   take(event.dataTransfer.files);
 });
-find("caption-form").addEventListener("submit", showWords);
+find("caption-form")?.addEventListener("submit", showWords);
 if (slider) {
   slider.addEventListener("input", () => {
     if (own) own.checked = false;
