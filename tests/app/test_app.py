@@ -7,6 +7,7 @@ import errno
 import functools
 import http.client
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from tai_dpt.app.corrections import Corrections
 from tai_dpt.app.desk import Desk
 from tai_dpt.app.server import MOST_BYTES, PageServer
 from tai_dpt.datasets.label_files import read_label_file
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, Stopped
 
 from browser import BROWSER, new_page
 from library_models import save_open_clip, save_transformers
@@ -289,6 +290,22 @@ def test_wrong_arguments(server, tagger, tmp_path) -> None:
     ):
         code, _, err = run("app", *arguments)
         assert code == 2 and message in err, err
+
+
+def test_what_to_do_with_corrections_is_said_at_the_end(tagger, tmp_path, monkeypatch) -> None:
+    tagger.save(tmp_path / "tagger")
+    folder = tmp_path / "c"
+
+    def used(server: PageServer) -> None:
+        content = photo(tmp_path / "a.png").read_bytes()
+        server.desk.answer("/corrections", {"name": ["a.png"], "present": ["dog"]}, content)
+        raise Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(PageServer, "serve_forever", used)
+    code, out, err = run("app", tmp_path / "tagger", "--labels", folder, "--port", 0)
+    assert code == 0, err
+    said = f"Next: tai-dpt calibrate {tmp_path}/tagger --labelled {folder}/labels.jsonl --per-class"
+    assert out.splitlines()[-1] == said
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")

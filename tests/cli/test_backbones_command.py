@@ -95,3 +95,6 @@ def test_the_one_that_ships_has_its_name_everywhere(tmp_path):
     cfg.MODEL.BACKBONE.NAME = "emoji_scenes"
     trained = backbone_from_config(cfg, torch.device("cpu"), "fp32")
     assert again.backbone.weights_hash == trained.weights_hash == tagger.backbone.weights_hash
+    assert again.backbone.name == trained.name == tagger.backbone.name == "emoji_scenes"
+    card = (tmp_path / "tagger/README.md").read_text()
+    assert "| backbone | emoji\\_scenes, " in card and "licence of its weights: MIT" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,10 +15,27 @@ import pytest
 from tai_dpt.cli.command import Command
 from tai_dpt.cli.main import COMMANDS, cli
 from tai_dpt.cli.train import main as train
+from tai_dpt.io.console import say, step_bar
 from tai_dpt.labels.wordnet import has_wordnet
 
 from places import ROOT, TESTS
 from taggers import photo, run
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_note_stands_above_a_bar(monkeypatch):
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with step_bar() as step:
+        step(1, 4, 0.5)
+        say("a note")
+        step(4, 4, 0.25)
+    before, _, after = terminal.getvalue().partition("a note\n")
+    assert before.rpartition("\r")[2] == "" and "learning" in before
+    assert "4/4" in after and "loss 0.25" in after
 
 
 def found(name: str) -> click.Command:

@@ -168,8 +168,11 @@ def test_a_run_from_python(flags: list[str], tmp_path: Path) -> None:
     }
     cfg = make_cfg(output_dir=tmp_path / "a", opts=("OPTIM.MAX_EPOCH", 3), **settings)
     assert (0, 3, str(tmp_path)) == (cfg.SEED, cfg.OPTIM.MAX_EPOCH, cfg.DATASET.ROOT)
-    trainer = run(cfg)
+    steps: list[tuple[int, int, float]] = []
+    trainer = run(cfg, watch=lambda *step: steps.append(step))
     assert trainer.epoch == 2
+    assert [loss for _, _, loss in steps] == trainer.losses
+    assert steps[-1][:2] == (len(trainer.losses), len(trainer.losses))
     loaded = run(
         make_cfg(output_dir=tmp_path / "b", **settings), eval_only=True, model_dir=tmp_path / "a"
     )

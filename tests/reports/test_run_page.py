@@ -135,6 +135,12 @@ def test_no_run_is_one_line(tmp_path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_tagger_has_no_page(tmp_path) -> None:
+    (tmp_path / "tagger.json").write_text("{}")
+    code, _, err = run("page", tmp_path)
+    assert code == 2 and "is a tagger, and this page is of a training run: 'tai-dpt exp" in err
+
+
 def test_confused_pairs() -> None:
     labels = np.array([[1, -1, -1]] * 6 + [[-1, 1, 1]] * 6, np.int8)
     scores = np.array([[0.5, 0.9, 0.1]] * 3 + [[0.5, 0.2, 0.1]] * 3 + [[0.0, 1.0, 1.0]] * 6)
