@@ -79,7 +79,9 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
     draw_predictions(finished, picture)
     answer(
         f"\npicture: {picture}\nlogs, checkpoints, scores: {out}\n"
-        f"took {time.monotonic() - started:.0f} s"
+        f"took {time.monotonic() - started:.0f} s\n\n"
+        f"Next: tai-dpt page {out}/TaIDPT/seed{seeds[0]}    tai-dpt fit --help, for classes of "
+        "your own"
     )
     return {"seeds": seeds, "images": n_images, "mAP": results, "picture": picture, "runs": out}
 
