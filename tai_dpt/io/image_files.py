@@ -231,13 +231,13 @@ def missing_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Those of ``paths`` that are not on disk, as they are given, listing each folder once."""
     names: dict[Path, set[str]] = {}
     missing = []
-    for given in map(os.fspath, paths):
+    for given in paths:
         path = Path(given)
         if path.parent not in names:
             there = path.parent.iterdir() if path.parent.is_dir() else ()
             names[path.parent] = {entry.name for entry in there}
         if path.name not in names[path.parent]:
-            missing.append(given)
+            missing.append(os.fspath(given))
     return missing
 
 
