@@ -98,7 +98,7 @@ def test_calibrate_on_unlabelled_images(desk, tmp_path) -> None:
     assert code == 0, err
     assert (out / "tagger.json").read_text() == before
     code, said, _ = run("calibrate", out, "--images", desk / "photos")
-    assert "brought into line with 12 unlabelled images, expecting 1.6 of the" in said
+    assert "brought into line with 12 unlabelled images, expecting 1.5 of the" in said
     tagger = Tagger.load(out)
     assert tagger.calibration.source == SOURCES[1]
     expected = tagger.predict_proba(sorted((desk / "photos").iterdir())).sum(1).mean()
