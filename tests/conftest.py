@@ -30,6 +30,18 @@ if "mix_stderr" in inspect.signature(CliRunner).parameters:  # click 8.1: make i
     Result.output = property(lambda result: result.stdout + result.stderr)
 
 
+# files whose tests take seconds each; their fixtures are made once a process
+LONGEST = {
+    *("test_docs.py", "test_wheel.py", "test_sweep_scripts.py", "test_notebooks.py"),
+    *("test_backbones_full_size.py", "test_distributed.py", "test_benchmarks.py"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with them, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def golden_inputs() -> SimpleNamespace:
     inputs = load_golden("inputs")
