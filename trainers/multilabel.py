@@ -17,10 +17,12 @@ from tai_dpt import distributed
 from tai_dpt.backbones import Backbone
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.datasets.base import ImageSplit, MultiLabelDataset
+from tai_dpt.datasets.config import cache_folder
 from tai_dpt.datasets.images import preprocessing_from_config
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
-from tai_dpt.features import AnyFeatures, StorePlan, check_room
+from tai_dpt.features import AnyFeatures, StorePlan, check_stores
+from tai_dpt.io.output import check_room
 from tai_dpt.scoring.methods import Learned
 from tai_dpt.scoring.metrics import best_f1_threshold, check_finite
 from tai_dpt.scoring.rectification import check_rectification, rectify_scores
@@ -184,6 +186,9 @@ class MultiLabelTrainer(ParallelTrainer):
             InputError: data or backbone cannot be had, or lack what the trainer needs.
         """
         self.device = self._choose_device(self.cfg)
+        kept = cache_folder(self.cfg)
+        if kept is not None and not kept.exists():  # one that is there may hold all, and be read
+            check_room(kept, option="FEATURES.DIR")
         dataset = self.load_dataset()
         self.dataset = dataset
         self.backbone = backbone_from_config(self.cfg, self.device, self.options.PREC)
@@ -265,7 +270,7 @@ class MultiLabelTrainer(ParallelTrainer):
         plans = self.kept_features()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
             plans += self.train_loader_x.plans
-        self.check_room(plans)
+        self.check_stores(plans)
         for plan in plans:
             plan.open()
 
@@ -278,9 +283,9 @@ class MultiLabelTrainer(ParallelTrainer):
         return [loader.plan for loader in loaders if isinstance(loader, FeatureLoader)]
 
     @staticmethod
-    def check_room(plans: Sequence[StorePlan]) -> None:
+    def check_stores(plans: Sequence[StorePlan]) -> None:
         """Refuse, before anything is encoded, stores that do not fit on the disk together."""
-        check_room(plans)
+        check_stores(plans)
         distributed.barrier()  # all ranks have looked before one writes
 
     def before_epoch(self) -> None:

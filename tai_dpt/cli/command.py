@@ -8,6 +8,7 @@ prints for people with ``answer`` (the result, stdout) and
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -20,6 +21,9 @@ from click.core import ParameterSource
 
 from tai_dpt.io.console import JSON, QUIET, one_line_warnings
 from tai_dpt.io.json_text import json_text
+
+# where home cannot be written it tells of its font cache, in several lines
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
 

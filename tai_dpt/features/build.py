@@ -203,7 +203,7 @@ class StorePlan:
         )
 
 
-def check_room(plans: Sequence[StorePlan]) -> None:
+def check_stores(plans: Sequence[StorePlan]) -> None:
     """Compare all that will be written with the room there is, before any of it is made.
 
     What may be left out takes what the others leave, and is left out where that is too little.

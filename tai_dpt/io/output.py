@@ -88,9 +88,9 @@ def check_output_folder(
 
 
 def check_room(
-    folder: PathLike, *, needs: int = _LEAST_ROOM, name: str = "x", option: str = "--out"
+    folder: PathLike, *, needs: int = _LEAST_ROOM, name: str = "", option: str = "--out"
 ) -> None:
-    """Find out whether a file ``name`` can be written in ``folder``, made or still to be made.
+    """Find out whether a file ``name``, or any, can be written in ``folder``, made or still to be.
 
     Raises:
         InputError: it cannot; the message says why and names ``option``.

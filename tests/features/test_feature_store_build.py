@@ -20,7 +20,7 @@ import torch
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import progress
-from tai_dpt.features.build import StorePlan, check_room
+from tai_dpt.features.build import StorePlan, check_stores
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shards import KeyValue
@@ -435,21 +435,21 @@ def test_stores_of_one_run_are_weighed_together(
         ]
 
     with pytest.raises(InputError) as refused:
-        check_room(plans())
+        check_stores(plans())
     assert "features (captions 576 bytes, images 576 bytes): 1.15 kB to write" in str(refused.value)
     assert "FEATURES.CACHE memory" in str(refused.value)
     assert encode.asked == [] and not list(tmp_path.iterdir())
 
     first, second, again = plans({"name": "captions"})
     first.open()
-    check_room([first, second, again])  # what is there is not to be written
+    check_stores([first, second, again])  # what is there is not to be written
     free = 2 * 576
     once = plans({"name": "test", "read_once": True})
-    check_room(once)
+    check_stores(once)
     assert isinstance(once[2].open(), FeatureStore)  # it takes what the others leave
     free = 576 + 100
     once = plans({"name": "other", "read_once": True})
-    check_room(once)
+    check_stores(once)
     for plan in once:
         plan.open()
     assert not list(tmp_path.glob("other-*"))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from forked import command
 from PIL import Image
+
+from tai_dpt.cli.tag_sink import FileSink
 
 from places import ROOT, TESTS
 
@@ -236,18 +239,28 @@ def test_tag_cut_short_and_resumed_writes_what_it_would_have(desk: Path, note) -
 
 def test_two_at_one_output(desk: Path, note) -> None:
     """The second is refused; the first ends as if it were alone."""
-    reading, writing = os.pipe()
+    (reading, writing), (waiting, letting) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
+        os.close(reading), os.close(letting)
         (desk / "first").mkdir()
+        before = FileSink.flush
+
+        def after_the_other(self: FileSink) -> None:
+            before(self)
+            (desk / "begun").touch()
+            os.read(waiting, 1)  # until the other end is closed
+
+        FileSink.flush = after_the_other  # type: ignore[method-assign]
         ended = command(tagged(desk, "--batch-size", 8), desk / "first")
         os.write(writing, bytes([ended.code & 255]))
         os._exit(0)
-    os.close(writing)
-    while not (desk / "tags.csv.part").exists():
+    os.close(writing), os.close(waiting)
+    while not (desk / "begun").exists():
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.01)
     second = command(tagged(desk, "--overwrite"), desk)
+    os.close(letting)
     note(second)
     assert second.code == 2 and "another process is writing" in second.err
     assert os.read(reading, 1) == b"\0"
