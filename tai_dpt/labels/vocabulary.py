@@ -18,7 +18,7 @@ from tai_dpt.errors import InputError, first_few, shorten, unknown
 from tai_dpt.labels.name_entries import class_fields
 from tai_dpt.labels.name_lines import class_lines, stated_language
 from tai_dpt.labels.name_tables import class_table
-from tai_dpt.labels.spelling import Names, english_letters, normalise, readings
+from tai_dpt.labels.spelling import Names, english_letters, normalise, plain, readings
 
 NAME_STYLES = ("paper", "readable")
 YAML_ENDINGS = (".yaml", ".yml", ".json")  # JSON is YAML
@@ -255,6 +255,8 @@ def _check_text(value: Any, where: str, needs: str) -> None:
         raise InputError(
             f"{where}: {shorten(value)!r} has the character U+{ord(strange):04X}, which is no text"
         )
+    if not plain(value).strip():  # joiners of no width, underscores
+        raise InputError(f"{where}: {shorten(value)!r} has nothing in it that can be read")
     if len(value) > _LONGEST:
         raise InputError(
             f"{where}: '{shorten(value)}' has {len(value):,} characters, more than {_LONGEST}: no "

@@ -58,7 +58,7 @@ def _config_of(results: dict[str, Any], root: Path | None) -> CfgNode:
     from tai_dpt.trainers import extend_cfg
     from tai_dpt.trainers.config_files import restore
 
-    if not results["config"]:
+    if not results["config"] or results["split"] is None:
         raise InputError("it does not say which data set it is of")
     cfg = get_cfg_default()
     extend_cfg(cfg)

@@ -95,8 +95,8 @@ def _fused(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _dataset_name(results: dict[str, Any]) -> str:
     """A data set in COCO's format is known by its folder."""
-    coco = results["config"].get("DATASET", {}).get("COCO", {}).get("TEST") or ()
-    if results["dataset"] == "CocoFormat" and coco:
+    coco = flat_config(results["config"]).get("DATASET.COCO.TEST")
+    if results["dataset"] == "CocoFormat" and isinstance(coco, list | tuple) and coco:
         return str(coco[0]).split("/")[0]
     return str(results["dataset"])
 

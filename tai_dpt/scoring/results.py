@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import tai_dpt
 from tai_dpt.errors import InputError
@@ -125,6 +125,37 @@ def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
         stream.write("\n")
 
 
+class _FusedRun(OpenRecord):
+    """What a fusion's results say of one of its runs."""
+
+    trainer: str | None = None
+    rectify: str | None = None
+    added: str | None = None
+
+
+class _Fusion(OpenRecord):
+    """How runs were fused: an ensemble has a weight, of its image run, a fusion one of each."""
+
+    normalise: str
+    weight: Finite = 0.0
+    weight_source: str = ""
+    text: _FusedRun = _FusedRun()
+    image: _FusedRun = _FusedRun()
+    weights: tuple[Finite, ...] = ()
+    runs: tuple[_FusedRun, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> _Fusion:
+        ensemble = ("weight", "weight_source", "text", "image")
+        said = self.model_fields_set
+        for name in ensemble if said.intersection(ensemble) else ("weights", "runs"):
+            if name not in said:
+                raise ValueError(f"it lacks '{name}'")
+        if len(self.weights) != len(self.runs):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.runs)} runs")
+        return self
+
+
 class Results(OpenRecord):
     """What ``results.json`` may say; a fusion of bare score files says little."""
 
@@ -138,6 +169,7 @@ class Results(OpenRecord):
     config: dict[str, Any] = Field(default_factory=dict)
     backbone: dict[str, str | None] | None = None
     class_names: Names | None = None
+    fusion: _Fusion | None = None
 
 
 class _Metrics(OpenRecord):
@@ -194,7 +226,9 @@ class PageResults(WholeResults):
     toolbox: str
 
 
-class _PageFusion(_WholeFusion, PageResults):
+class _PageFusion(PageResults):
+    dataset: str | None  # type: ignore[assignment]
+    seed: int | None  # type: ignore[assignment]
     split: Literal["val", "test"] | None  # type: ignore[assignment]
     toolbox: str | None = None  # type: ignore[assignment]
 

@@ -217,7 +217,9 @@ def test_table2_has_rows_with_concepts(tmp_path: Path) -> None:
         TRAINER__TAIDPTENSEMBLE__IMAGE_RUN="DualCoOp/emoji_scenes/partial0.1_concepts/seed1",
     )
     results = json.loads(path.read_text())
-    path.write_text(json.dumps({**results, "fusion": {"image": {"added": "concepts"}}}))
+    fusion = {"normalise": "minmax", "weight": 0.9, "weight_source": "command line"}
+    fusion |= {"text": {}, "image": {"added": "concepts"}}
+    path.write_text(json.dumps({**results, "fusion": fusion}))
     lines = rows(ask(tmp_path, "--table", 2))
     assert lines[3:] == [
         "DualCoOp 92.0 92.0",
