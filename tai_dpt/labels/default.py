@@ -96,6 +96,20 @@ class DefaultMatcher:
         }
         self._keys: dict[str, str] = {}
 
+        for phrase in sorted(own.intersection(matched)) if vocabulary.english else ():
+            for spelling in (words(phrase), *spellings(phrase, apart=False)):
+                if (plural := self._unread_plural(spelling)) is not None:
+                    self._add(plural, classes_of[phrase])
+
+    def _unread_plural(self, spelling: list[str]) -> list[str] | None:
+        """The plural in -s of which the lemmatiser does not find the singular ("gurus")."""
+        *before, last = spelling
+        plural = f"{last}s"
+        known = last.endswith("s") or not last.isalpha() or len(last) + len(before) < 3
+        if known or plural in FUNCTION_WORDS or self._lemma(plural) == self._lemma(last):
+            return None
+        return [*before, plural]
+
     def _add(self, spelling: Iterable[str], classes: tuple[int, ...]) -> None:
         node = self._trie
         for word in map(self._lemma, spelling):

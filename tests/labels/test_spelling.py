@@ -67,6 +67,8 @@ def found(names, captions):
         ("kite\uff08bird\uff09", ["a kite"]),
         ("mouse {computer}", ["two mice"]),
         ("mug\uff0fcup", ["a cup", "mugs"]),
+        ("yo-yo", ["yo-yos", "yoyos", "two yo yos"]),
+        ("guru", ["gurus", "a guru"]),
         ("film", ["F\u0130LM", "f\u0131lm", "FILM"]),
         ("I\u015f\u0131k", ["\u0131\u015f\u0131k", "I\u015eIK", "i\u015fik"]),
     ],
