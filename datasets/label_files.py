@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from tai_dpt.errors import InputError, shorten, unknown
 from tai_dpt.io.reading import parse_json, shown_value
 from tai_dpt.io.text import read_lines
+from tai_dpt.labels.name_tables import SEPARATOR
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
 
@@ -130,6 +131,7 @@ class _Reader:
         self.called = called
         self.class_of = vocabulary.index_by_any_name()
         self.label_columns = [name for name in LABEL_COLUMNS if name not in self.class_of]
+        self.above = 0  # lines before the header
         self.line_of: dict[str, int] = {}
         self.first_line: dict[str, int] = {}  # of each image, its name in one spelling
         self.rows: list[NDArray[np.int8]] = []
@@ -145,6 +147,8 @@ class _Reader:
             if not fields:
                 raise self._bad(number, f"no field 'image'; it has: {', '.join(item) or 'none'}")
             image = item[fields[0]]
+            if isinstance(image, float) and image.is_integer():  # 12.0, as pandas writes numbers
+                image = int(image)
             if isinstance(image, bool) or not isinstance(image, str | int):
                 raise self._bad(
                     number, f"'{fields[0]}' is {shown_value(image)}, not the image's name"
@@ -164,6 +168,8 @@ class _Reader:
     def table(self, delimiter: str) -> None:
         lines = (line + "\n" for _, line in read_lines(self.path))
         first = next(lines)
+        if stated := SEPARATOR.fullmatch(first.strip()):  # Excel's first line
+            delimiter, first, self.above = stated[1], next(lines, ""), 1
         for mark in (delimiter, ";", "\t", ","):
             header = [
                 cell.strip() for cell in self._next(csv.reader([first], delimiter=mark)) or ()
@@ -189,7 +195,7 @@ class _Reader:
         while (cells := self._next(reader)) is not None:
             if not any(cells):  # below a spreadsheet's last row
                 continue
-            number = reader.line_num + 1
+            number = reader.line_num + 1 + self.above
             if len(cells) != len(header):
                 raise self._bad(
                     number,
@@ -206,7 +212,8 @@ class _Reader:
         try:
             return next(reader, None)
         except csv.Error as error:
-            raise self._bad(getattr(reader, "line_num", 0) + 1, f"not valid CSV: {error}") from None
+            number = getattr(reader, "line_num", 0) + 1 + self.above
+            raise self._bad(number, f"not valid CSV: {error}") from None
 
     def _class_columns(self, header: Sequence[str], image: int) -> dict[int, int]:
         """Class of each column that is one."""

@@ -29,6 +29,7 @@ from tai_dpt.datasets.corpora.tables import BadRow, table_rows
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.reading import parse_json
 from tai_dpt.io.text import decoded_lines, read_lines, without_packing
+from tai_dpt.labels.name_tables import SEPARATOR
 
 ON_BAD_LINE = ("error", "skip")
 _MOST_BAD = 0.5  # of a file's captions that may be bad and skipped
@@ -275,6 +276,9 @@ def _table(source: _Source, field: str | int, *, delimiter: str, quotes: bool) -
 def _csv(source: _Source, field: str | int) -> Entries:
     """Comma-separated, or by what parts the first line; quoted with double quotes."""
     first = next(iter(source.beginning()), "")
+    if stated := SEPARATOR.fullmatch(first.strip()):  # Excel's first line
+        next(line for _, line in source if line.strip())
+        return _table(source, field, delimiter=stated[1], quotes=True)
     parted = {mark: [cell.strip('" ') for cell in first.split(mark)] for mark in ",;\t"}
     if isinstance(field, int):
         delimiter = next((mark for mark in parted if mark in first), ",")

@@ -49,6 +49,7 @@ def _contents():
         "lines_called.json": ("jsonl", lines),
         "narratives.jsonl": ("localized_narratives", lines),
         "table.csv": ("csv", ["image,caption", *table]),
+        "excel.csv": ("csv", ["sep=,", "image,caption", *table]),
         "captions.txt": ("csv", ["image,caption", *table]),  # Flickr8k as Kaggle has it
         "table.tsv": ("tsv", ["image\tcaption", *("\t".join(row) for row in NAMED)]),
         "Flickr8k.token.txt": ("flickr", token),

@@ -141,6 +141,15 @@ def test_soft_labels_need_a_number_to_decide_by(tmp_path):
 def test_a_number_may_name_an_image(tmp_path):
     read = labels(tmp_path / "x.jsonl", '{"image": 12, "labels": ["dog"]}\n')
     assert read.names == ["12"]
+    read = labels(tmp_path / "x.jsonl", '{"image": 12.0, "labels": ["dog"]}\n')
+    assert read.names == ["12"]
+
+
+def test_excels_first_line_says_what_parts_the_columns(tmp_path):
+    read = labels(tmp_path / "x.csv", "sep=;\nimage;labels\na.jpg;dog\n")
+    assert (read.names, read.labels.tolist()) == (["a.jpg"], [[1, -1, -1]])
+    with pytest.raises(InputError, match="line 3: unknown class 'dgo'"):
+        labels(tmp_path / "x.csv", "sep=;\nimage;labels\na.jpg;dgo\n")
 
 
 def test_ids_are_the_files_however_a_table_names_them(root, tmp_path):
