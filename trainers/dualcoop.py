@@ -6,6 +6,7 @@ Annotations* (NeurIPS 2022), as the paper of TaI-DPT runs it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from tai_dpt.scoring.losses import asymmetric_loss
 from tai_dpt.scoring.scores import Scores, dual_scores
 from tai_dpt.toolbox import TRAINER_REGISTRY
 from tai_dpt.trainers.image_trainer import ImageTrainer
+from tai_dpt.trainers.multilabel import Scorer
 from tai_dpt.trainers.prompt_trainer import PROMPT_OPTIONS
 
 
@@ -53,6 +55,17 @@ class DualCoOp(ImageTrainer):
             scale=learned["log_scale"].exp(),
             sharpness=learned["log_sharpness"].exp(),
         )
+
+    def scorer(self) -> Scorer:
+        """As every method's; InputError where scale or sharpness left the numbers there are."""
+        for name, parameter in self.model.numbers().items():
+            value = float(parameter.detach())
+            if not 0 < float(parameter.detach().exp()) < math.inf:
+                raise InputError(
+                    f"training diverged: the learned {name} is {value:g}, so every image has the "
+                    f"same scores: lower OPTIM.LR (now {self.cfg.OPTIM.LR:g})"
+                )
+        return super().scorer()
 
     def score_scale(self) -> float:
         return float(self.model.get_parameter("log_scale").detach().exp())

@@ -12,6 +12,7 @@ import torch
 
 from tai_dpt.cli.train import main
 from tai_dpt.datasets.partial import LabelMask
+from tai_dpt.errors import InputError
 from tai_dpt.scoring.losses import asymmetric_loss
 from tai_dpt.scoring.results import ScoreTable
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
@@ -62,6 +63,17 @@ def test_the_image_encoder_builds_no_graph_and_unknown_labels_no_gradient(world,
     trainer.batch_idx, trainer.num_batches = 0, 9
     assert trainer.forward_backward(batch) == {"loss": 0.0}
     assert all(not p.grad.any() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("number", ["log_scale", "log_sharpness"])
+@pytest.mark.parametrize("value", [-200.0, 200.0, float("nan")])
+def test_a_scale_that_is_no_number_gives_no_figure(world, tmp_path, number, value):
+    trainer = trained(world, tmp_path / "out", no_train=True)
+    with torch.no_grad():
+        trainer.model.get_parameter(number).fill_(value)
+    with pytest.raises(InputError, match=rf"diverged: the learned {number} is .*lower OPTIM.LR"):
+        trainer.test()
+    assert not (tmp_path / "out/results.json").exists()
 
 
 @pytest.mark.parametrize("csc", [False, True])
