@@ -22,8 +22,12 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 from reference import GOLDEN, load_golden
+
+settings.register_profile("patient", deadline=None)  # of a busy machine
+settings.load_profile("patient")
 
 if "mix_stderr" in inspect.signature(CliRunner).parameters:  # click 8.1: make it 8.2's runner
     CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)

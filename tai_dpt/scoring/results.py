@@ -128,6 +128,7 @@ def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
 class _FusedRun(OpenRecord):
     """What a fusion's results say of one of its runs."""
 
+    scores: str
     trainer: str | None = None
     rectify: str | None = None
     added: str | None = None
@@ -139,8 +140,8 @@ class _Fusion(OpenRecord):
     normalise: str
     weight: Finite = 0.0
     weight_source: str = ""
-    text: _FusedRun = _FusedRun()
-    image: _FusedRun = _FusedRun()
+    text: _FusedRun = _FusedRun(scores="")
+    image: _FusedRun = _FusedRun(scores="")
     weights: tuple[Finite, ...] = ()
     runs: tuple[_FusedRun, ...] = ()
 

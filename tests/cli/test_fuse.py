@@ -31,6 +31,9 @@ def runs(tmp_path):
             local=scores if name == "image" else -scores,
             merged=scores if name == "text" else -scores,
         ).save(tmp_path / name / "scores.npz")
+    none = np.zeros((0, 7), np.float32)
+    empty = ScoreTable((), tuple("abcdefg"), none.astype(np.int8), none, none, none)
+    empty.save(tmp_path / "empty/scores.npz")
     results = {"prediction": "local", "dataset": "Toy", "seed": 3, "config": {"SEED": 3}}
     save_results(tmp_path / "image/results.json", results)
     return tmp_path
@@ -68,6 +71,7 @@ def test_what_it_writes(runs):
 def test_bad_input(runs):
     for arguments, message in (
         ((runs / "text", runs / "none/scores.npz"), "no such file"),
+        ((runs / "text", runs / "empty"), "it holds no images"),
         ((runs / "text", runs / "image", "--weight", 1.5), r"must lie in \[0, 1\]"),
     ):
         result = call(*arguments)

@@ -109,6 +109,7 @@ def test_names_folders_and_patterns(tmp_path):
         (["*.bmp"], r"nothing matches the pattern '\*\.bmp'"),
         (["9.png"], "no such file or folder: '9.png'"),
         ([""], "no such file or folder: ''"),
+        (["{0.." + "9" * 5000 + "}.tar"], "no such file or folder"),
         (["letters"], "letters: no images in this folder; left aside: 1 .txt"),
         ([], "no images named"),
     ],

@@ -137,6 +137,11 @@ def test_what_does_not_fit_its_type(content: object, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_what_a_dataclass_lacks_is_unknown() -> None:
+    with pytest.raises(InputError, match="f: 'foo' is unknown; mend it"):
+        checked(Curve, {"slope": 1, "foo": 1}, where="f", remedy="mend it")
+
+
 def test_what_fits_its_type() -> None:
     got = checked(
         Described, {"class_names": ["a"], "curve": {"slope": 2, "offsets": [1]}}, where=""

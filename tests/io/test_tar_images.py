@@ -48,7 +48,11 @@ def test_a_damaged_tar_is_one_line(tmp_path):
         tar.add(tmp_path / "a.png", "b.png")
     whole = path.read_bytes()
     half = len(whole[: whole.rindex(b"b.png\0")])  # where the second header begins
-    damaged = (whole[: half + 700], whole[: half + 100], b"", b"\x1f\x8b" + bytes(600),
+    large = bytearray(whole[:512])
+    large[124:136] = b"\x80" + b"\x7f" * 11  # a size beyond all files
+    large[148:156] = b"%06o\0 " % (sum(large[:148]) + 8 * 32 + sum(large[156:]))
+    damaged = (bytes(large) + whole[512:], whole[: half + 700],
+               whole[: half + 100], b"", b"\x1f\x8b" + bytes(600),
                whole[:half] + b"x" * 1024)  # fmt: skip
     for content in damaged:
         path.write_bytes(content)

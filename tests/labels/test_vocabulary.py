@@ -161,6 +161,8 @@ def test_tables_of_classes(tmp_path, text, synonyms):
         ("c.yaml", "dog: [puppy]\ncat\n", "with a colon after a name that has none"),
         ("c.json", '["dog", ["cat", "kitten"]]', "a name and its synonyms are {name: dog,"),
         ("c.yaml", "nc: 3\n", "looks like YOLO's data.yaml, and has no names"),
+        ("c.txt", "dog\n\u200b\n", "class 1: '\\u200b' has nothing in it that can be read"),
+        ("c.txt", "___\n", "class 0: '___' has nothing in it that can be read"),
     ],
 )
 def test_lists_that_are_none(tmp_path, name, text, message):

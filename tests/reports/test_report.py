@@ -218,7 +218,7 @@ def test_table2_has_rows_with_concepts(tmp_path: Path) -> None:
     )
     results = json.loads(path.read_text())
     fusion = {"normalise": "minmax", "weight": 0.9, "weight_source": "command line"}
-    fusion |= {"text": {}, "image": {"added": "concepts"}}
+    fusion |= {"text": {"scores": "a"}, "image": {"scores": "b", "added": "concepts"}}
     path.write_text(json.dumps({**results, "fusion": fusion}))
     lines = rows(ask(tmp_path, "--table", 2))
     assert lines[3:] == [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from documents import BROKEN_JSON, MISSING, WRONG, changed, paths_in, written
-from forked import command
+from forked import command, main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +78,28 @@ def test_results(reader: str, content: bytes, run: Path, tmp_path: Path, note) -
     ended = command(arguments[reader], tmp_path)
     note(ended)
     assert not ended.fault and ended.code in (0, 2)
+
+
+FUSED_RUN = {"scores": "scores.npz", "trainer": "TaIDPT", "rectify": "none", "added": ""}
+ENSEMBLE = {"weight": 0.9, "weight_source": "option", "text": FUSED_RUN, "image": FUSED_RUN}
+ALSO_SAID = {
+    "fusion": {**ENSEMBLE, "normalise": "minmax", "weights": [0.1, 0.9], "runs": [FUSED_RUN] * 2},
+    "backbone": {"name": "clip", "sha256": "0" * 64},
+    "preprocessing": {"size": [64, 64]},
+}
+
+
+@pytest.mark.parametrize("path", list(paths_in(ALSO_SAID)), ids=".".join)
+@pytest.mark.parametrize("reader", ["report", "page"])
+def test_what_else_results_say(
+    reader: str, path: tuple[str, ...], run: Path, tmp_path: Path, capsys
+) -> None:
+    results = {**json.loads((RUN / "results.json").read_text()), "images": 40, **ALSO_SAID}
+    more = {"report": ["--runs"], "page": ["--per-class", 0, "--out", tmp_path / "page.html"]}
+    for value in WRONG.values():
+        (run / "results.json").write_bytes(written(changed(results, path, value)))
+        assert main([reader, run, *more[reader]]) in (0, 2)
+        (tmp_path / "page.html").unlink(missing_ok=True)
 
 
 CAPTIONS = {"annotations": [{"image_id": 1, "caption": "a dog in a car"}]}

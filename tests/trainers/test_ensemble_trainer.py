@@ -99,6 +99,30 @@ def test_another_split_is_evaluated_from_the_models(world, runs, tmp_path):
     assert json.loads((tmp_path / "text-val/results.json").read_text())["split"] == "val"
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("DATASET", "VOCABULARY", 5, "DATASET.VOCABULARY takes a value of type str, not 5"),
+        ("OPTIM", "LR", [1], "OPTIM.LR takes a value of type float"),
+        ("DATALOADER", "NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS is -1; valid: at least 0"),
+    ],
+)
+def test_a_run_whose_config_makes_no_sense_is_refused_and_nothing_left(
+    world, runs, tmp_path, capsys, section, key, value, message
+):
+    shutil.copytree(runs / "text", tmp_path / "text")
+    path = tmp_path / "text/results.json"
+    results = json.loads(path.read_text())
+    results["config"][section][key] = value
+    path.write_text(json.dumps(results))
+    options = (f"{NODE}.TEXT_RUN", tmp_path / "text", f"{NODE}.IMAGE_RUN", runs / "image")
+    out = tmp_path / "out"
+    argv = worlds.arguments(world, "TaIDPTEnsemble", out, *options, "TEST.SPLIT", "val")
+    assert main(argv) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_lambda_is_chosen_on_held_out_training_images(world, runs, tmp_path):
     options = of_runs(runs, f"{NODE}.WEIGHT", "auto", "DATASET.HOLDOUT", 0.3)
     trainer = started(world, "TaIDPTEnsemble", tmp_path, *options)
