@@ -60,7 +60,7 @@ class WatchedBackbone:
     name, weights_hash, embed_dim, device = "watched", "0" * 64, 4, torch.device("cpu")
     preprocessing = OWN
     image_size, cell, logit_scale = 64, 32, 100.0
-    image = SimpleNamespace(any_size=True)
+    image = SimpleNamespace(any_size=True, has_places=True)
 
     def __init__(self) -> None:
         self.pixels: list[torch.Tensor] = []
