@@ -315,7 +315,10 @@ def _part(out: Path | None, shard: Shard, format_: str, *, launched: bool) -> Pa
     """The file of a part."""
     if out is None:
         if launched and format_ != "xmp":
-            raise InputError(f"{shard.count} processes would share one output: add --out")
+            raise InputError(
+                f"RANK and WORLD_SIZE in the environment say that {shard.count} processes would "
+                "share one output: add --out, or --shard 0/1 to tag all of the images here"
+            )
         return None
     if format_ == "table":
         raise InputError("a table cannot be merged: with several parts take csv, jsonl or parquet")
