@@ -112,8 +112,9 @@ def sweep(
     )
     root = _data_root(dataset, data)
     launcher = [sys.executable, "-m", "tai_dpt", "train"] if train is None else _words(train)
-    plan = _only(PLANS[name](recipe), only)
-    _check_extra(extra, plan)
+    whole = PLANS[name](recipe)
+    plan = _only(whole, only)
+    _check_extra(extra, whole)  # a part of it is called as the whole is
     index, count = slurm_task(os.environ)
     runs = runs_of_task(plan, index, count)
 

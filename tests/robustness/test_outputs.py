@@ -17,7 +17,7 @@ import pytest
 from forked import command
 from PIL import Image
 
-from tai_dpt.cli.tag_sink import FileSink
+from tai_dpt.tags.sinks import FileSink
 
 from places import ROOT, TESTS
 

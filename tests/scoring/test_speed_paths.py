@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -128,7 +130,8 @@ def test_the_loader_reads_packed_batches():
         precision=PRECISIONS["fp32"],
     )
     labels = torch.eye(3, dtype=torch.uint8)
-    loader = FeatureLoader(lambda: store, labels, batch_size=2, device=torch.device("cpu"))
+    plan = SimpleNamespace(open=lambda: store)
+    loader = FeatureLoader(lambda: plan, labels, batch_size=2, device=torch.device("cpu"))
     batches = list(loader)
     assert [len(batch["features"].local) for batch in batches] == [5, 1]
     assert torch.cat([batch["index"] for batch in batches]).tolist() == [0, 1, 2]
