@@ -60,7 +60,7 @@ def main(section: Section, quick: bool) -> None:
         "divided by the encoder's. The rest is attention, normalisation, activation and the "
         f"projection of every token. The store uses {TOKENS_AT_ONCE:,} tokens a batch. With bf16 "
         "in hardware the products become so fast that the rest, which has no such hardware, takes "
-        "about half of the time: that is the limit there."
+        "a third to half of the time: that is the limit there."
     )
     for name, found in profiled.items():
         section.add(f"What the encoder spends its time on in {name}, by operator:")
