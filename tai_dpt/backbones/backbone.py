@@ -187,13 +187,6 @@ def has_name(given: str | os.PathLike[str]) -> bool:
     return str(given) in NAMES or str(given).partition(":")[0] in _LIBRARIES
 
 
-def local_model(given: str) -> Path | None:
-    """The file or folder on this machine that a library's model is; None for one of a hub."""
-    library, _, rest = given.partition(":")
-    place = Path(rest.partition("@")[2] or rest).expanduser()
-    return place if library in _LIBRARIES and place.exists() else None
-
-
 def backbone_names() -> list[str]:
     """The published models that can be asked for by name."""
     return list(NAMES)

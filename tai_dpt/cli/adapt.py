@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tai_dpt.cli.command import command
+from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.options import (
     include_backbone_option,
     overwrite_option,
@@ -20,7 +20,7 @@ from tai_dpt.io.console import answer, bar, say, shown
 from tai_dpt.io.image_files import find_images
 
 
-@command()
+@command(counts={"overwrite": Beside("resume", absent=True)})
 @tagger_argument
 @click.argument("images", nargs=-1, metavar="IMAGE|FOLDER|PATTERN...")
 @click.option(
@@ -67,10 +67,6 @@ def adapt(
     from tai_dpt.tagger import folder as tagger_folder
     from tai_dpt.tagger.adapting import adapt as adapted_to
 
-    if resume and overwrite:
-        raise InputError(
-            "--resume goes on with what is there and --overwrite starts anew: leave one of them out"
-        )
     found = find_images(images)
     if found.left_aside:
         say(f"left aside: {found.left_aside}")

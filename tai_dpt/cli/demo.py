@@ -56,8 +56,9 @@ def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool)
         for seed in seeds
         for trainer in ("ZSCLIP", "TaIDPT")
     ]
-    for cfg in () if overwrite else runs:
-        check_training(cfg, remedy="choose another --out, or replace it with --overwrite")
+    if not overwrite:
+        for cfg in runs:
+            check_training(cfg, remedy="choose another --out, or replace it with --overwrite")
     for cfg in runs:
         trainer = cfg.TRAINER.NAME
         work = "zero-shot CLIP" if trainer == "ZSCLIP" else "learning prompts from captions"

@@ -48,7 +48,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
     return Shard(number, count)
 
 
-@command(counts={"xmp_name": Beside("format_", "xmp")})
+@command(counts={"xmp_name": Beside("format_", "xmp"), "overwrite": Beside("resume", absent=True)})
 @tagger_argument
 @click.argument("images", type=FILE, nargs=-1, metavar="IMAGE|FOLDER|TAR|PATTERN...")
 @click.option(
@@ -160,10 +160,6 @@ def tag(
         raise InputError("--resume needs --out, the file to go on with")
     if overwrite and out is None:
         raise InputError("--overwrite needs --out, the file to replace")
-    if resume and overwrite:
-        raise InputError(
-            "--resume goes on with what is there and --overwrite starts anew: leave one of them out"
-        )
     launched = shard is None and distributed.launched() != (0, 1)
     shard = shard or Shard(*distributed.launched())
     if shard.count > 1:

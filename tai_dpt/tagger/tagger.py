@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tai_dpt.backbones import Backbone
-from tai_dpt.backbones.backbone import local_model
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.errors import InputError, first_few, unknown
@@ -488,19 +487,13 @@ class PromptTagger:
         Raises:
             InputError: it cannot be done, with what the hub says.
         """
-        if local_model(self.backbone.name):
-            warnings.warn(
-                f"{self.backbone.name} is on this machine and does not go along: who loads {name} "
-                "must have it, too, and say where (from_pretrained(…, backbone=…))",
-                stacklevel=2,
-            )
         with tempfile.TemporaryDirectory(prefix="tai-dpt-") as place:
             folder = Path(place, "tagger")
             self.save(folder)
             if tagger_folder.share_name(folder):
                 warnings.warn(
-                    f"{name}: the backbone, {self.backbone.name}, does not go along; who loads the "
-                    "tagger needs the same weights (backbone=…)",
+                    f"{self.backbone.name} is on this machine and does not go along: who loads "
+                    f"{name} must have it, too, and say where (from_pretrained(…, backbone=…))",
                     stacklevel=2,
                 )
             return tagger_hub.push(folder, name, private=private, token=token, message=message)

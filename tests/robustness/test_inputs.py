@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desks import lay_out
 from forked import Child, command, main, without_privileges
 from shell_pipes import handed_over, needs_pipes
 
 import worlds
-from places import ROOT, TESTS
+from places import ROOT
 
 WEIGHTS = ROOT / "data/emoji_scenes/clip.safetensors"
 SMALL = ["--backbone", WEIGHTS]
@@ -75,12 +75,7 @@ MORE_KINDS = ("a socket", "a device", "a folder", "a link to nothing", "missing"
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = worlds.write_world(tmp_path_factory.mktemp("inputs"))
-    shutil.copytree(TESTS / "reference/v0.1/tagger", folder / "tagger")
-    shutil.copytree(TESTS / "reference/v0.1/run", folder / "run")
-    results = json.loads((folder / "run/results.json").read_text())
-    (folder / "run/results.json").write_text(json.dumps({**results, "images": 40}))
-    (folder / "classes.txt").write_text("dog\ncar\n")
-    (folder / "captions.txt").write_text("a dog\na car\n" * 50)
+    lay_out(folder)
     (folder / "tags-1-of-2.csv").write_text("image,class,probability,score\n")
     shutil.copy(folder / "tiny/test/000000.png", folder / "a.png")
     return folder

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from desks import lay_out
 from forked import command
 from PIL import Image
 
 from tai_dpt.tags.sinks import FileSink
 
-from places import ROOT, TESTS
+from places import ROOT
 
 WEIGHTS = ROOT / "data/emoji_scenes/clip.safetensors"
 IMAGES = ROOT / "data/emoji_scenes/images/test"
@@ -29,12 +28,7 @@ SMALL = ["--backbone", WEIGHTS]
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """What the commands read, each kind of file once."""
-    shutil.copytree(TESTS / "reference/v0.1/tagger", tmp_path / "tagger")
-    shutil.copytree(TESTS / "reference/v0.1/run", tmp_path / "run")
-    results = json.loads((tmp_path / "run/results.json").read_text())
-    (tmp_path / "run/results.json").write_text(json.dumps({**results, "images": 40}))
-    (tmp_path / "classes.txt").write_text("dog\ncar\n")
-    (tmp_path / "captions.txt").write_text("a dog\na car\n" * 50)
+    lay_out(tmp_path)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

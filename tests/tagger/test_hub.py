@@ -165,8 +165,11 @@ def test_a_librarys_model_of_this_machine_does_not_go_along(models, tmp_path):
     save_transformers(tmp_path, "clip_gelu")
     name = f"transformers:{tmp_path}"
     sent = new_tagger(tmp_path, name)
-    with pytest.warns(UserWarning, match=f"{name} is on this machine and does not go along"):
+    with pytest.warns(
+        UserWarning, match=f"{name} is on this machine and does not go along"
+    ) as told:
         sent.push_to_hub("me/other", token=TOKEN)
+    assert sum("go along" in str(each.message) for each in told) == 1
     image = photo(tmp_path / "a.png")
     elsewhere = tmp_path.rename(tmp_path.with_name("elsewhere"))
     with pytest.raises(InputError, match=r"transformers:.*"):
@@ -197,7 +200,8 @@ def test_a_librarys_model_in_a_folder_does_not_go_along_and_its_place_is_nobodys
     pytest.importorskip("transformers")
     sent = new_tagger(tmp_path)
     sent.backbone_file, sent.backbone.name = None, f"transformers:{tmp_path}/model"
-    with pytest.warns(UserWarning, match=r"model, does not go along; who loads .*\(backbone=…\)"):
+    told = r"model is on this machine and does not go along: who loads .*backbone=…\)"
+    with pytest.warns(UserWarning, match=told):
         sent.push_to_hub("me/dogs", token=TOKEN)
     assert not [name for name, file in models["me/dogs"].items() if str(tmp_path).encode() in file]
     monkeypatch.chdir(tmp_path)
