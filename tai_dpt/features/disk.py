@@ -123,7 +123,9 @@ class DiskBuilder:
         if rank == 0 and not folder.complete:
             folder.complete = True
             # Worth a warning later, not an error now: the features are there.
-            with suppress(OSError), locked(self.path, rank, world, self._waiting):
+            with suppress(OSError), locked(self.path, rank, world, self._waiting) as alone:
+                if alone:  # of a process that was killed at this point: no shard is missing then
+                    folder.remove_leftovers(rank, world)
                 folder.write_manifest()
         return FeatureStore.of_folder(folder)
 

@@ -130,7 +130,7 @@ def test_a_killed_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-@pytest.mark.parametrize("when", ["record", "rename", "manifest"])
+@pytest.mark.parametrize("when", ["record", "rename", "manifest", "complete"])
 def test_a_kill_while_writing_leaves_nothing_half_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -141,6 +141,7 @@ def test_a_kill_while_writing_leaves_nothing_half_done(
         "manifest": "manifest.json",
         "record": "shard-00002.safetensors",
         "rename": "shard-00002.safetensors",
+        "complete": "manifest.json",  # all is there, and is to be marked so
     }
     real_fsync, real_replace = os.fsync, os.replace
 
@@ -150,7 +151,8 @@ def test_a_kill_while_writing_leaves_nothing_half_done(
         real_fsync(handle)
 
     def replace(source: str, target: Path) -> None:
-        if when != "record" and Path(target).name == names[when]:
+        whole = len(shards_of(tmp_path)) == COUNT // 2
+        if when != "record" and Path(target).name == names[when] and whole == (when == "complete"):
             raise Killed
         real_replace(source, target)
 
@@ -163,7 +165,7 @@ def test_a_kill_while_writing_leaves_nothing_half_done(
     assert list(tmp_path.glob(".*.tmp"))
     encode = Encoder()
     assert_whole(build(encode, directory=tmp_path))
-    assert len(encode.asked) == (COUNT if when == "manifest" else COUNT - 4)
+    assert len(encode.asked) == {"manifest": COUNT, "complete": 0}.get(when, COUNT - 4)
     assert not list(tmp_path.glob(".*.tmp"))
 
 
