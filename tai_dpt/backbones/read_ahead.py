@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
@@ -21,6 +23,9 @@ def read_ahead(
     if workers < 1:
         yield from map(read, items)
         return
+    # In a forked process torch makes its pool anew at the first use; two threads that come to it
+    # at once fail on an assertion ("Invalid thread pool!"), so it is made before there are any.
+    torch.set_num_threads(torch.get_num_threads())
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Read]] = deque()
         try:
