@@ -27,7 +27,7 @@ from benchmarks.common import (
 from benchmarks.plain_training import PlainTraining
 from benchmarks.step import OurTraining, plain_of
 from tai_dpt.backbones.text import TOKENS_AT_ONCE
-from tai_dpt.features import FeatureStore, StoreOptions, build_store
+from tai_dpt.features import FeatureStore, StoreOptions, StorePlan
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import load_vocabulary
 
@@ -56,7 +56,7 @@ class Job:
 
     def encode(self, folder: str) -> float:
         def run() -> None:
-            self.store = build_store(
+            self.store = StorePlan(
                 key={"run": folder},
                 count=len(self.texts),
                 embed_dim=self.backbone.embed_dim,
@@ -64,7 +64,7 @@ class Job:
                 lengths=[len(text) for text in self.texts],
                 global_is_last=True,
                 options=StoreOptions(directory=folder, batch_rows=TOKENS_AT_ONCE, progress=None),
-            )
+            ).open()
 
         return seconds(run) * self.scale
 

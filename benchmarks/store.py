@@ -19,7 +19,7 @@ from benchmarks.common import (
     side_by_side,
 )
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StorePlan
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.features.shard_files import BareFile, SafetensorsFile
@@ -35,7 +35,7 @@ def write_store(folder: Path, lengths: list[int], width: int) -> FeatureStore:
         local = F.normalize(torch.randn(int(taken.sum()), width, generator=generator), dim=1)
         return PackedFeatures(local[taken.cumsum(0) - 1], local, taken)
 
-    return build_store(
+    return StorePlan(
         key={"kind": "random"},
         count=len(lengths),
         embed_dim=width,
@@ -43,7 +43,7 @@ def write_store(folder: Path, lengths: list[int], width: int) -> FeatureStore:
         lengths=lengths,
         global_is_last=True,
         options=StoreOptions(directory=folder, progress=None),
-    )
+    ).open()
 
 
 def bare_copy(store: FeatureStore, folder: Path) -> FeatureStore:

@@ -11,7 +11,7 @@ import torch
 
 from tai_dpt import Tagger
 from tai_dpt.features import FeatureStore
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StorePlan
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
 from tai_dpt.scoring.results import ScoreTable, whole_results
@@ -88,7 +88,7 @@ def test_a_feature_store_goes_on_in_the_present_format(tmp_path):
         return PackedFeatures(local[lengths.cumsum(0) - 1], local, lengths)
 
     with pytest.warns(UserWarning, match=r"shard-00000.safetensors: it is missing; making it"):
-        store = build_store(
+        store = StorePlan(
             key=manifest["identity"]["key"],
             count=len(kept),
             embed_dim=kept[0].shape[1],
@@ -96,7 +96,7 @@ def test_a_feature_store_goes_on_in_the_present_format(tmp_path):
             lengths=[len(part) for part in kept],
             global_is_last=True,
             options=StoreOptions(directory=tmp_path / "store", progress=None),
-        )
+        ).open()
     torch.testing.assert_close(store.packed([0]).local, kept[0], atol=1e-3, rtol=0)
     assert [path.name for path in (tmp_path / "store").glob("shard-*")] == [
         "shard-00000.safetensors"

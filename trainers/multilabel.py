@@ -270,7 +270,7 @@ class MultiLabelTrainer(ParallelTrainer):
         plans = self.kept_features()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
             plans += self.train_loader_x.plans
-        self.check_stores(plans)
+        self.check_room_for(plans)
         for plan in plans:
             plan.open()
 
@@ -283,7 +283,7 @@ class MultiLabelTrainer(ParallelTrainer):
         return [loader.plan for loader in loaders if isinstance(loader, FeatureLoader)]
 
     @staticmethod
-    def check_stores(plans: Sequence[StorePlan]) -> None:
+    def check_room_for(plans: Sequence[StorePlan]) -> None:
         """Refuse, before anything is encoded, stores that do not fit on the disk together."""
         check_stores(plans)
         distributed.barrier()  # all ranks have looked before one writes

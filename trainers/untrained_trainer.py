@@ -30,7 +30,7 @@ class UntrainedTrainer(MultiLabelTrainer):
 
     def build_data_loader(self) -> None:
         super().build_data_loader()
-        self.check_stores(self.kept_features())
+        self.check_room_for(self.kept_features())
 
     def kept_features(self) -> list[StorePlan]:
         plans = super().kept_features()

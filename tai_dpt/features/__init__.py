@@ -1,6 +1,6 @@
 """What the frozen encoders give, and the store that keeps it."""
 
-from tai_dpt.features.build import StorePlan, build_store, check_stores
+from tai_dpt.features.build import StorePlan, check_stores
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import AnyFeatures, PackedFeatures
 from tai_dpt.features.store import FeatureStore, OnDemandStore
@@ -14,6 +14,5 @@ __all__ = [
     "PackedFeatures",
     "StoreOptions",
     "StorePlan",
-    "build_store",
     "check_stores",
 ]

@@ -29,18 +29,10 @@ from tai_dpt.features.shards import KeyValue, Layout, describe_lengths, digest
 from tai_dpt.features.store import FeatureStore, OnDemandStore
 
 
-def build_store(
-    *,
-    key: Mapping[str, KeyValue],
-    count: int,
-    embed_dim: int,
-    encode: Encode,
-    load: Load | None = None,
-    lengths: int | Sequence[int] | np.ndarray | Tensor | None = None,
-    global_is_last: bool = False,
-    options: StoreOptions | None = None,
-) -> FeatureStore:
-    """Open the store of some items' features, encoding whatever of it does not exist yet.
+class StorePlan:
+    """The store of some items' features: ``open`` encodes whatever of it does not exist yet.
+
+    Until then nothing is encoded or written but, where lengths are not known, the first item.
 
     With ``cache="disk"`` features are kept in shards. What finished shards hold is never encoded
     again, after a kill at any point too; a missing or damaged shard is named in a warning and
@@ -67,21 +59,6 @@ def build_store(
             than ``max_bytes`` or the free space; the disk is full (finished shards stay); the
             encoder's results are not what was announced; an argument is wrong.
     """
-    return StorePlan(
-        key=key,
-        count=count,
-        embed_dim=embed_dim,
-        encode=encode,
-        load=load,
-        lengths=lengths,
-        global_is_last=global_is_last,
-        options=options,
-    ).open()
-
-
-class StorePlan:
-    """A store that ``build_store`` would open, with its arguments: nothing is encoded or written
-    yet but, where lengths are not known, the first item."""
 
     def __init__(
         self,
@@ -129,7 +106,7 @@ class StorePlan:
         return self.options.cache == "auto" and self.options.read_once
 
     def open(self) -> FeatureStore:
-        """Encode whatever of it does not exist yet, the first time; see ``build_store``."""
+        """Encode whatever of it does not exist yet, the first time."""
         if self._opened is None:
             self._opened = self._made()
         return self._opened

@@ -34,7 +34,7 @@ Indices = Sequence[int] | np.ndarray | Tensor
 class FeatureStore:
     """The features of ``N`` captions or images, read by index.
 
-    Made by ``build_store`` or ``FeatureStore.open``; held in memory-mapped shards or in memory,
+    Made by ``StorePlan.open`` or ``FeatureStore.open``; held in memory-mapped shards or in memory,
     which makes no difference to a reader. ``OnDemandStore`` reads the same way and stores nothing.
     """
 

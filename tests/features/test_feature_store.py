@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from tai_dpt.errors import InputError
 from tai_dpt.features import Features
-from tai_dpt.features.build import build_store
+from tai_dpt.features.build import StorePlan
 from tai_dpt.features.encode import plan_batches
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.packed import PackedFeatures
@@ -65,7 +65,7 @@ class Items:
         given = {**settings, **options}
         kept = StoreOptions(**{k: v for k, v in given.items() if k in how})  # type: ignore[arg-type]
         what = {k: v for k, v in given.items() if k not in how}
-        return build_store(**what, options=kept)  # type: ignore[arg-type]
+        return StorePlan(**what, options=kept).open()  # type: ignore[arg-type]
 
     def check(
         self, store: FeatureStore, indices: list[int], rtol: float = 0, atol: float = 0

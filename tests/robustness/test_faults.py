@@ -22,7 +22,7 @@ import pytest
 import torch
 from forked import Child, become, command, main
 
-from tai_dpt.features import FeatureStore, PackedFeatures, StoreOptions, build_store
+from tai_dpt.features import FeatureStore, PackedFeatures, StoreOptions, StorePlan
 
 import worlds
 from places import ROOT, TESTS
@@ -285,7 +285,7 @@ def building(folder: Path, pause: float = 0.001) -> Callable[[], int]:
         return PackedFeatures(rows[lengths.cumsum(0) - 1], rows, lengths)
 
     def work() -> int:
-        build_store(
+        StorePlan(
             key={"weights": "abc"},
             count=ITEMS,
             embed_dim=2,
@@ -293,7 +293,7 @@ def building(folder: Path, pause: float = 0.001) -> Callable[[], int]:
             lengths=[1 + i % 3 for i in range(ITEMS)],
             global_is_last=True,
             options=StoreOptions(directory=folder, shard_bytes=80, batch_items=10, progress=None),
-        )
+        ).open()
         return 0
 
     return work

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tai_dpt.errors import InputError
-from tai_dpt.features import FeatureStore, PackedFeatures, StoreOptions, build_store
+from tai_dpt.features import FeatureStore, PackedFeatures, StoreOptions, StorePlan
 
 LENGTHS = [2, 3, 2, 4, 3, 2]
 ROWS = torch.eye(4)[torch.arange(sum(LENGTHS)) % 4]
@@ -36,7 +36,7 @@ def build(folder: Path) -> FeatureStore:
         lengths = torch.tensor([LENGTHS[i] for i in items])
         return PackedFeatures(rows[lengths.cumsum(0) - 1], rows, lengths)
 
-    return build_store(
+    return StorePlan(
         key={"weights": "abc", "size": 4},
         count=len(LENGTHS),
         embed_dim=4,
@@ -44,7 +44,7 @@ def build(folder: Path) -> FeatureStore:
         lengths=LENGTHS,
         global_is_last=True,
         options=StoreOptions(directory=folder, shard_bytes=64, progress=None),
-    )
+    ).open()
 
 
 @pytest.fixture(scope="module")
