@@ -28,13 +28,14 @@ from tai_dpt.scoring.scores import Scale, Scores, Scoring, score
 #: class tensors by name, the classes first
 Tensors = Mapping[str, Tensor]
 _MATRIX = ("C", "D")
+_Shapes: TypeAlias = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Prompts:
     """Class embeddings for the whole and for the parts: learned prompts, or captions' concepts."""
 
-    shapes: ClassVar[dict[str, tuple[str, ...]]] = {"global": _MATRIX, "local": _MATRIX}
+    shapes: ClassVar[_Shapes] = {"global": _MATRIX, "local": _MATRIX}
     place_value: ClassVar[str] = "similarity"  # what ``places`` gives, in words
     name: Literal["tai-dpt", "concepts"] = "tai-dpt"
 
@@ -64,8 +65,8 @@ class Prompts:
 class Mix:
     """TaI-DPT's scores and those of the captions' concepts, added."""
 
-    shapes: ClassVar = {**Prompts.shapes, "concepts": _MATRIX}
-    place_value: ClassVar = Prompts.place_value
+    shapes: ClassVar[_Shapes] = {**Prompts.shapes, "concepts": _MATRIX}
+    place_value: ClassVar[str] = Prompts.place_value
     name: Literal["mix"] = "mix"
 
     def scores(
@@ -91,8 +92,8 @@ class Mix:
 class Head:
     """CoMC: a linear head over features that are moved towards the texts they resemble."""
 
-    shapes: ClassVar = {"head": _MATRIX, "templates": _MATRIX}
-    place_value: ClassVar = "logit"
+    shapes: ClassVar[_Shapes] = {"head": _MATRIX, "templates": _MATRIX}
+    place_value: ClassVar[str] = "logit"
     name: Literal["comc"] = "comc"
     towards_text: Fraction = 0.3
     text_scale: Scale = 100.0
@@ -118,8 +119,8 @@ class Head:
 class Patches:
     """PIAA: a patch classifier, and the class embeddings that it was made with."""
 
-    shapes: ClassVar = {**Prompts.shapes, "weight": _MATRIX, "bias": ("C",)}
-    place_value: ClassVar = "log-probability"
+    shapes: ClassVar[_Shapes] = {**Prompts.shapes, "weight": _MATRIX, "bias": ("C",)}
+    place_value: ClassVar[str] = "log-probability"
     name: Literal["piaa"] = "piaa"
     setting: SettingName = "coco2014"
 
