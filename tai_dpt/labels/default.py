@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from tai_dpt.labels.lemmas import word_set
-from tai_dpt.labels.spelling import bare, found_within, plain, spellings, unbroken_pattern, words
+from tai_dpt.labels.spelling import WithinText, bare, found_within, plain, spellings, words
 from tai_dpt.labels.vocabulary import Vocabulary
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -35,6 +35,7 @@ _AUXILIARIES = word_set(
 )
 _JOINING = word_set("and or but that which who while where when with as than so if because nor")
 FUNCTION_WORDS = _DETERMINERS | _PREPOSITIONS | _AUXILIARIES | _JOINING
+_NO_PLURALS = FUNCTION_WORDS | word_set("us yes gas bus")  # but what looks like a plural
 _BEFORE_VERB = word_set(
     "i you he she we they it who which will would can could may might must shall should not "
     "don't t cannot let lets"
@@ -46,6 +47,23 @@ _SIDES = word_set("left right")
 _BESIDE_SIDE = word_set("next behind beside in on by here there side hand handed")
 
 
+# nouns that captions also have as verbs, for class lists without ``modifiers`` and ``verbs``
+_VERBS = word_set(
+    "backpack ball bat bear bench bike book bridge brush camp can clock cloud coach coast comb "
+    "couch cup cycle dog dress drum duck fan fence fish flag flower fly fork garden grass guard "
+    "guide hammer hook hose house iron jet kite lock map monitor mop nail nurse paint park "
+    "phone pilot plane plant plug pump purse ring rock rose sail saw screw seal shovel sign "
+    "sink skate skateboard ski snowboard stamp surfboard swing tape tattoo taxi tie tower train "
+    "trap truck vacuum watch whip"
+)
+
+
+def _adjectives(phrases: Container[str]) -> tuple[str, ...]:
+    """Common words for ``modifiers``: "orange", unless the classes are colours."""
+    others = COLOURS - {"orange", "gold", "golden", "silver"}
+    return () if any(colour in phrases for colour in others) else ("orange",)
+
+
 class DefaultMatcher:
     """Finds the words and phrases of a vocabulary, the longest first, and weighs each one.
 
@@ -55,7 +73,8 @@ class DefaultMatcher:
     * followed at once by a word of another class, not of people: it then says what kind ("baby
       elephant", "orange cat"; but "motorcycle cop"),
     * one of the vocabulary's adjectives, used as one ("orange shirt", "bright orange"),
-    * one of the vocabulary's verbs, used as one ("to book a table", "the road bears right").
+    * one of the vocabulary's verbs, used as one ("to book a table", "the road bears right"); where
+      it names neither, some common ones stand in for both.
 
     A name of two words also counts where they stand apart ("a tennis player swings a racket"),
     unless the second word names another class ("hot dog").
@@ -84,10 +103,12 @@ class DefaultMatcher:
         for phrase in matched:
             for spelling in spellings(phrase, apart=phrase in own):
                 self._add(spelling, classes_of[phrase])
-        self._within = {plain(phrase): classes_of[phrase] for phrase in within}
-        self._unbroken = unbroken_pattern(self._within)
-        self._modifiers = {lemma(word) for word in vocabulary.modifiers}
-        self._verbs = {lemma(word) for word in vocabulary.verbs}
+        self._within = WithinText({phrase: classes_of[phrase] for phrase in within})
+        modifiers, verbs = vocabulary.modifiers, vocabulary.verbs
+        if not modifiers and not verbs:  # a list that says nothing of this
+            modifiers, verbs = _adjectives(classes_of), tuple(_VERBS)
+        self._modifiers = {lemma(word) for word in modifiers}
+        self._verbs = {lemma(word) for word in verbs}
         self._apart = self._pairs(vocabulary)
         self._people = {
             index
@@ -105,8 +126,8 @@ class DefaultMatcher:
         """The plural in -s of which the lemmatiser does not find the singular ("gurus")."""
         *before, last = spelling
         plural = f"{last}s"
-        known = last.endswith("s") or not last.isalpha() or len(last) + len(before) < 3
-        if known or plural in FUNCTION_WORDS or self._lemma(plural) == self._lemma(last):
+        known = last.endswith("s") or not last.isalnum() or len(last) + len(before) < 2
+        if known or plural in _NO_PLURALS or self._lemma(plural) == self._lemma(last):
             return None
         return [*before, plural]
 
@@ -133,10 +154,7 @@ class DefaultMatcher:
     def __call__(self, caption: str) -> tuple[int, ...]:
         text = plain(caption)
         tokens, keys = self._read(text)
-        found: set[int] = set()
-        if self._unbroken is not None and not text.isascii():
-            for match in self._unbroken.finditer(text):
-                found.update(self._within[match[0]])
+        found = self._within.classes(text)
         spans = self._spans(keys)
         follows = -1  # where the match to the right begins, and its classes
         following: tuple[int, ...] = ()

@@ -18,7 +18,7 @@ LEMMATIZERS = ("builtin", "nltk")
 _NO_LEMMATIZER = "none"  # of a vocabulary in another language than English
 
 # raise it whenever labels of the same captions and vocabulary may change: caches are keyed by it
-VERSION = 6
+VERSION = 7
 
 
 class NounFilter:

@@ -44,7 +44,19 @@ IRREGULAR = _pairs(
     zucchinis zucchini, paninis panini, martinis martini, safaris safari, jacuzzis jacuzzi,
     passersby passerby,
     rabbis rabbi, yetis yeti, okapis okapi, menus menu, emus emu, gnus gnu, tutus tutu,
-    caribous caribou
+    caribous caribou, fezzes fez, whizzes whiz, topazes topaz,
+    radii radius, nuclei nucleus, stimuli stimulus, hibisci hibiscus, papyri papyrus, foci focus,
+    eucalypti eucalyptus, octopodes octopus, gladioli gladiolus, syllabi syllabus,
+    larvae larva, antennae antenna, algae alga, vertebrae vertebra, formulae formula,
+    nebulae nebula, supernovae supernova, pupae pupa, amoebae amoeba,
+    bacteria bacterium, stadia stadium, aquaria aquarium, terraria terrarium, gymnasia gymnasium,
+    planetaria planetarium, auditoria auditorium, podia podium, ova ovum, automata automaton,
+    ganglia ganglion, polyhedra polyhedron, mitochondria mitochondrion,
+    theses thesis, analyses analysis, hypotheses hypothesis, parentheses parenthesis,
+    prostheses prosthesis, metamorphoses metamorphosis, diagnoses diagnosis,
+    appendices appendix, cortices cortex,
+    chateaux chateau, gateaux gateau, bureaux bureau, plateaux plateau, tableaux tableau,
+    trousseaux trousseau, chapeaux chapeau
     """
 )
 

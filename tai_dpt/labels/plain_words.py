@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tai_dpt.labels.spelling import found_within, plain, unbroken_pattern, words
+from tai_dpt.labels.spelling import WithinText, found_within, plain, words
 from tai_dpt.labels.vocabulary import Vocabulary
 
 
@@ -28,8 +28,7 @@ class PlainMatcher:
         self._max_tokens = max_tokens
         classes_of = vocabulary.classes_of_phrases()
         within = {phrase for phrase in classes_of if found_within(phrase)}
-        self._within = {plain(phrase): classes_of[phrase] for phrase in within}
-        self._unbroken = unbroken_pattern(self._within)
+        self._within = WithinText({phrase: classes_of[phrase] for phrase in within})
         self._phrases: dict[tuple[str, ...], tuple[int, ...]] = {}
         for phrase, classes in classes_of.items():
             if phrase not in within:
@@ -40,10 +39,7 @@ class PlainMatcher:
         return tuple(map(self._lemma, words(text)))
 
     def __call__(self, caption: str) -> tuple[int, ...]:
-        found: set[int] = set()
-        if self._unbroken is not None and not caption.isascii():
-            for match in self._unbroken.finditer(plain(caption)):
-                found.update(self._within[match[0]])
+        found = self._within.classes(plain(caption))
         keys = self._keys(caption)[: self._max_tokens]
         free = [True] * len(keys)
         for length in self._lengths:

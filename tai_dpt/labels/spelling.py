@@ -5,19 +5,41 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, product
 
 from tai_dpt.labels.lemmas import singular, word_set
 from tai_dpt.labels.variants import one_way, written_alike
 
 _APOSTROPHES = "\u2019\u2018\u201b\u02bc\u2032\u00b4\uff07`"
 _HYPHENS = "\u2010\u2011\u2012\u2013\u2043\u2212\ufe58\ufe63\uff0d"
-_INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width characters
+# soft hyphen, zero-width characters, directions of writing, variants of a glyph, and the marks for
+# vowels that Hebrew and Arabic write in schoolbooks alone
+_INVISIBLE = "\u00ad\u061c\u180e\ufeff\u0640\u0670\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7" + "".join(
+    chr(code)
+    for first, last in (
+        (0x200B, 0x200F),
+        (0x202A, 0x202E),
+        (0x2060, 0x206F),
+        (0xFE00, 0xFE0F),
+        (0x0591, 0x05BD),
+        (0x064B, 0x0652),
+    )
+    for code in range(first, last + 1)
+)
+_NO_MARKS = str.maketrans(  # letters that Unicode does not take apart
+    {
+        **{"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h"},
+        **{"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "Th", "Ħ": "H"},
+    }
+)
 _SAME = str.maketrans(
     {
         **dict.fromkeys(_APOSTROPHES, "'"),
         **dict.fromkeys(_HYPHENS, "-"),
         **dict.fromkeys(_INVISIBLE, None),
         "\u0131": "i",  # Turkish, whose capital is the I of all others
+        "\u00d7": "x",  # 4×4
+        "\u2044": "/",  # what Unicode makes of ½
     }
 )
 _LETTER = r"[^\W\d_]"
@@ -44,7 +66,10 @@ _NO_BREAKS = (
 )
 #: a character of a script that is written without spaces between words
 UNBROKEN = re.compile(f"[{_NO_BREAKS}]")
-_HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7af]")  # particles stick to the end of a word
+_UNBROKEN_SPACE = re.compile(rf"(?<=[{_NO_BREAKS}])\s+|\s+(?=[{_NO_BREAKS}])")
+_HANGUL_LETTERS = r"\u1100-\u11ff\uac00-\ud7af"
+_HANGUL = re.compile(f"[{_HANGUL_LETTERS}]")  # particles stick to the end of a word
+_RUN = re.compile(rf"[{_HANGUL_LETTERS}]+|[^\s{_HANGUL_LETTERS}]+")
 
 
 def plain(text: str) -> str:
@@ -88,14 +113,14 @@ def normalise(phrase: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Without accents.
+    """Without accents, and without the letters that only some languages have.
 
-    >>> bare("café")
-    'cafe'
+    >>> bare("café"), bare("smørrebrød")
+    ('cafe', 'smorrebrod')
     """
     if text.isascii():
         return text
-    parts = unicodedata.normalize("NFD", text)
+    parts = unicodedata.normalize("NFD", text.translate(_NO_MARKS))
     return unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
 
 
@@ -174,19 +199,37 @@ def english_letters(text: str) -> bool:
     return all("LATIN" in unicodedata.name(c, "") for c in text if c.isalpha())
 
 
-def unbroken_pattern(phrases: Iterable[str]) -> re.Pattern[str] | None:
+class WithinText:
     """Finds phrases of scripts that part no words inside a text, the longest first.
 
-    Korean, which parts words and sticks particles to their ends, is found at a word's beginning.
+    Spaces beside a character of such a script do not count. Korean, which parts words and sticks
+    particles to their ends, is found at a word's beginning; a compound may be parted in captions
+    or in its name.
 
-    >>> unbroken_pattern(["犬", "子犬"]).findall("白い子犬と犬")
-    ['子犬', '犬']
+    >>> WithinText({"犬": (0,), "子犬": (1,)}).classes("白い子犬")
+    {1}
     """
-    alternatives = [
-        (r"(?<!\w)" if _HANGUL.match(phrase) else "") + re.escape(phrase)
-        for phrase in sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    ]
-    return re.compile("|".join(alternatives)) if alternatives else None
+
+    def __init__(self, classes_of: Mapping[str, tuple[int, ...]]) -> None:
+        self._classes_of: dict[str, tuple[int, ...]] = {}
+        alternatives = []
+        for phrase in sorted(classes_of, key=lambda phrase: (-len(phrase), phrase)):
+            text = _UNBROKEN_SPACE.sub("", plain(phrase))
+            self._classes_of.setdefault("".join(text.split()), classes_of[phrase])
+            if _HANGUL.search(text):
+                parts = map(re.escape, _RUN.findall(text))
+                alternatives.append(r"(?<!\w)" + r"\s?".join(parts))
+            else:
+                alternatives.append(re.escape(text))
+        self._pattern = re.compile("|".join(alternatives)) if alternatives else None
+
+    def classes(self, text: str) -> set[int]:
+        """The classes whose phrases a text, as ``plain`` gives it, has."""
+        found: set[int] = set()
+        if self._pattern is not None and not text.isascii():
+            for match in self._pattern.finditer(_UNBROKEN_SPACE.sub("", text)):
+                found.update(self._classes_of["".join(match[0].split())])
+        return found
 
 
 def found_within(phrase: str) -> bool:
@@ -198,6 +241,8 @@ def found_within(phrase: str) -> bool:
     return bool(UNBROKEN.search(phrase) or _HANGUL.search(phrase))
 
 
+_OF_MANY = re.compile(r"(?<=[^\W\d_])s'(?!\w)")  # farmers' market
+_MOST_ACCENTED = 16  # ways to leave accents out
 _SPELT_OUT = re.compile(r"us|uk|usa|[b-df-hj-np-tv-xz]{2,4}")
 _DIGITS_APART = re.compile(r"\d+|[^\d]+")
 _NO_PARTS = word_set(
@@ -210,8 +255,8 @@ def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
     """The other ways in which people write a phrase, as lists of words; see ``words``.
 
     Joined ("tshirt", "hotair balloon"), without apostrophe ("mens shoes"), without accents,
-    without the dots that ``plain`` leaves ("approx. value"), digits apart from letters ("3 D"),
-    and each of these with other spellings of its words ("tee shirt", "gray wolf").
+    without the dots that ``plain`` leaves ("approx. value", "phd gown"), digits apart from letters
+    ("3 D"), and each of these with other spellings of its words ("tee shirt", "gray wolf").
 
     Args:
         apart: also a word of seven letters and more as two words ("key board").
@@ -236,10 +281,14 @@ def _otherwise(phrase: str, *, apart: bool) -> Iterator[list[str]]:
         yield words(re.sub(r"(?<=\w)\s*-\s*(?=\w)", "", text))
     if "'" in text:
         yield words(text.replace("'", ""))
+        if (one := _OF_MANY.sub("'s", text)) != text:
+            yield words(one)
     if not text.isascii():
-        yield words(bare(text))
+        ways = [dict.fromkeys((word, bare(word))) for word in parts]
+        yield from map(list, islice(product(*ways), 1, _MOST_ACCENTED))
     if "." in parts:
         yield [part for part in parts if part != "."]
+        yield words(text.replace(".", ""))
     if any(character.isdigit() for character in text):
         yield [piece for part in parts for piece in _DIGITS_APART.findall(part)]
     if (initials := _initials(parts)) != parts:

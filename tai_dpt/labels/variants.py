@@ -17,12 +17,25 @@ theatre theater, centre center, metre meter, litre liter, sabre saber, sceptre s
 armour armor, harbour harbor, neighbour neighbor, parlour parlor, mould mold, sulphur sulfur,
 whisky whiskey, omelette omelet, lasagne lasagna, ketchup catsup, chilli chili, racquet racket,
 barbecue barbeque bbq, catalogue catalog, kerb curb, disc disk, woollen woolen, traveller traveler,
-archaeologist archeologist, paediatrician pediatrician, tshirt teeshirt, okay ok
+archaeologist archeologist, paediatrician pediatrician, tshirt teeshirt, okay ok,
+aeroplane airplane, licence license, defence defense, offence offense, cosy cozy, dialogue dialog,
+analogue analog, programme program, carburettor carburetor, artefact artifact, waggon wagon,
+gaol jail, manoeuvre maneuver, haemorrhage hemorrhage, oesophagus esophagus, foetus fetus,
+paediatric pediatric, gynaecologist gynecologist, orthopaedic orthopedic, anaesthetic anesthetic,
+haemoglobin hemoglobin, encyclopaedia encyclopedia, leukaemia leukemia, oestrogen estrogen,
+coloured colored, armoured armored, favourite favorite, savoury savory, vapour vapor, odour odor,
+honour honor, labour labor, rumour rumor, rigour rigor, clamour clamor, glamour glamor,
+centrepiece centerpiece, spectre specter, lustre luster, calibre caliber, ochre ocher,
+goitre goiter, snowplough snowplow, woolly wooly, chequered checkered, enamelled enameled,
+jeweller jeweler, panelled paneled, modelling modeling, councillor councilor,
+marvellous marvelous, sulphate sulfate, phoney phony, pedlar peddler, gipsy gypsy, caviare caviar,
+hiccough hiccup, dyke dike
 """
 # the same only beside other words: "st bernard"
 _BESIDE_OTHERS = """
 saint st, mount mt, doctor dr, mister mr, junior jr, senior sr, t tee, and n, one 1, two 2, three 3,
-four 4, five 5, six 6, seven 7, eight 8, nine 9, ten 10, twelve 12
+four 4, five 5, six 6, seven 7, eight 8, nine 9, ten 10, eleven 11, twelve 12, fourteen 14,
+fifteen 15, sixteen 16, eighteen 18, twenty 20, fifty 50
 """
 
 

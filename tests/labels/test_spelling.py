@@ -71,6 +71,25 @@ def found(names, captions):
         ("guru", ["gurus", "a guru"]),
         ("film", ["F\u0130LM", "f\u0131lm", "FILM"]),
         ("I\u015f\u0131k", ["\u0131\u015f\u0131k", "I\u015eIK", "i\u015fik"]),
+        ("larva", ["two larvae", "larvas"]),
+        ("stadium", ["big stadia", "stadiums"]),
+        ("château", ["châteaux", "chateaux", "a chateau"]),
+        ("hypothesis", ["two hypotheses"]),
+        ("fez", ["fezzes", "a fez"]),
+        ("smørrebrød", ["smorrebrod", "Smørrebrød"]),
+        ("hors d'œuvre", ["hors d'oeuvres", "hors d\u2019\u0153uvre"]),
+        ("crème brûlée", ["crème brulée", "creme brulee", "crème brûlées"]),
+        ("licence plate", ["license plates", "a licence-plate"]),
+        ("Ph.D. gown", ["a PhD gown", "ph. d. gowns", "phd gowns"]),
+        ("D.J.", ["two DJs", "a DJ"]),
+        ("F-16", ["F-16s", "F16s", "an F 16"]),
+        ("farmers' market", ["a farmer's market", "farmers\u2019 markets", "farmers markets"]),
+        ("18-wheeler", ["an eighteen-wheeler", "18 wheelers"]),
+        ("4x4 car", ["a 4\u00d74 car"]),
+        ("1/2 inch nut", ["a \u00bd inch nut"]),
+        ("stop sign", ["a \u200fstop\u200e sign\ufe0f", "\u2067stop sign\u2069"]),
+        ("כלב", ["כֶּלֶב"]),
+        ("كلب", ["كَلْب"]),
     ],
 )
 def test_every_spelling_is_found(name, captions):
@@ -88,7 +107,29 @@ def test_what_is_not_a_spelling():
     ) == [(), (0,), (0,), (0,)]
 
 
+@pytest.mark.parametrize(
+    ("name", "otherwise", "meant"),
+    [
+        ("orange", ["an orange shirt", "a man in orange"], ["an orange", "oranges in a bowl"]),
+        ("train", ["they train hard", "to train a dog"], ["a train", "next to trains"]),
+        ("saw", ["we saw her"], ["a saw", "two saws"]),
+        ("can", ["you can see it"], ["a can of soda", "cans"]),
+    ],
+)
+def test_a_plain_list_of_names_knows_common_words_that_are_more_than_nouns(name, otherwise, meant):
+    assert found([name, "zebra", "red panda"], otherwise) == [()] * len(otherwise)
+    assert found([name, "zebra", "red panda"], meant) == [(0,)] * len(meant)
+
+
+def test_colours_may_be_classes_and_a_list_may_say_what_is_a_verb():
+    assert found(["orange", "red"], ["an orange shirt", "a red one"]) == [(0,), (1,)]
+    own = Vocabulary(("train", "book"), verbs=("book",))
+    assert NounFilter(vocabulary=own).labels(["they train", "they book"]) == [(0,), ()]
+
+
 def test_names_of_label_files_meet_in_every_spelling():
+    assert Names([("dog", 0), ("aeroplane", 1)]).get("\u200edog\u200f") == 0
+    assert Names([("dog", 0), ("aeroplane", 1)]).get("Airplanes") == 1
     names = Names([("t-shirt", 0), ("grey wolf", 1), ("St. Bernard", 2), ("two-wheeler", 3)])
     written = ["Tee Shirts", "gray_wolf", "saint bernard", "2-wheelers"]
     assert [names.get(name) for name in written] == [0, 1, 2, 3]
@@ -112,6 +153,9 @@ def test_an_accent_counts_where_a_class_differs_by_it():
         (["犬", "猫"], "犬がソファーで寝ている", (0,)),
         (["강아지", "개"], "강아지가 3개월", (0,)),
         (["T恤"], "一件白色的t恤", (0,)),
+        (["T恤", "消防栓"], "白色 T 恤 和 消防 栓", (0, 1)),
+        (["USB メモリ"], "黒いUSBメモリ", (0,)),
+        (["TV 리모컨", "소방 차"], "TV리모컨과 소방차", (0, 1)),
     ],
 )
 def test_scripts_without_word_breaks(names, caption, expected):
