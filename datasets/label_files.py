@@ -33,15 +33,27 @@ from tai_dpt.labels.vocabulary import Vocabulary
 
 IMAGE_COLUMNS = (
     *("image", "file", "path", "image_path", "file_name", "filename", "image_name", "file_path"),
-    *("filepath", "image_id", "img"),
+    *("filepath", "image_id", "img", "img_path", "image_file"),
 )
-LABEL_COLUMNS = ("labels", "tags", "label", "classes", "class")
+LABEL_COLUMNS = (
+    *("labels", "tags", "label", "classes", "class", "label_name", "class_name", "category"),
+    *("categories", "tag"),
+)
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 ZEROS = ("absent", "unknown")
 
 # what a cell of a class's column may hold beside numbers, in lower case
-_WORDS = {"true": 1, "yes": 1, "false": -1, "no": -1}
-_UNKNOWN = {"", "nan", "na", "n/a", "null"}
+# (Excel translates true and false)
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "wahr", "vrai", "verdadero", "vero"), 1),
+    **dict.fromkeys(("false", "no", "n", "f", "falsch", "faux", "falso"), -1),
+}
+_UNKNOWN = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "?"}
+# beside a column of class names: one of these says that a row is an object in an image
+_BOXES = {"xmin", "x min", "bbox", "x1", "left", "bbox x"}
+# and these how sure a label is; 0 is what annotators looked for in vain
+_SURE = ("confidence", "score", "probability")
+_LISTED = re.compile(r"\[.*\]|\(.*\)|\{.*\}", re.DOTALL)
 # the header that pandas gives, or reads, where a table has its rows' numbers in front
 _ROW_NUMBERS = re.compile(r"|unnamed: \d+")
 
@@ -84,6 +96,9 @@ def read_label_file(
         present_from: soft labels are allowed, numbers from 0 to 1, and say that a class is there
             from this one on, and absent below; 0: there are none.
         called: what the user sets each of these options by, for messages.
+
+    An image has one line; only where columns of boxes stand beside the names (``xmin``, ``bbox``)
+    is a line an object, and an image has all that its lines say.
 
     Raises:
         InputError: anything in it that is not as described, with the line and the valid values.
@@ -130,11 +145,17 @@ class _Reader:
         self.present_from = present_from
         self.called = called
         self.class_of = vocabulary.index_by_any_name()
-        self.label_columns = [name for name in LABEL_COLUMNS if name not in self.class_of]
+        self.label_columns = [
+            name
+            for name in LABEL_COLUMNS
+            if name not in self.class_of and normalise(name) not in self.skip
+        ]
         self.above = 0  # lines before the header
+        self.objects = False  # whether a line is an object, not an image
         self.line_of: dict[str, int] = {}
         self.first_line: dict[str, int] = {}  # of each image, its name in one spelling
         self.rows: list[NDArray[np.int8]] = []
+        self.row_of: dict[str, NDArray[np.int8]] = {}  # those of ``rows`` by the image
 
     def json_lines(self) -> None:
         for number, line in read_lines(self.path):
@@ -167,14 +188,18 @@ class _Reader:
 
     def table(self, delimiter: str) -> None:
         lines = (line + "\n" for _, line in read_lines(self.path))
-        first = next(lines)
-        if stated := SEPARATOR.fullmatch(first.strip()):  # Excel's first line
-            delimiter, first, self.above = stated[1], next(lines, ""), 1
-        for mark in (delimiter, ";", "\t", ","):
+        first, stated = "", None
+        for first in lines:
+            if stated is None and (stated := SEPARATOR.fullmatch(first.strip())):
+                delimiter = stated[1]  # Excel's first line
+            elif first.strip() and not first.startswith("# "):
+                break
+            self.above += 1
+        for mark in (delimiter, ";", "\t", ",", "|"):
             header = [
                 cell.strip() for cell in self._next(csv.reader([first], delimiter=mark)) or ()
             ]
-            lower = [normalise(cell) for cell in header]
+            lower = [_column(cell) for cell in header]
             image = _place(IMAGE_COLUMNS, lower)
             if image is not None:
                 break
@@ -184,10 +209,14 @@ class _Reader:
                 f"{', '.join(IMAGE_COLUMNS)}), it is '{first.strip()[:80]}'"
             )
         listed = _place(self.label_columns, lower)
-        special = map(normalise, (*IMAGE_COLUMNS, *self.label_columns))
+        self.objects = listed is not None and not _BOXES.isdisjoint(map(normalise, header))
+        sure = _place(_SURE, lower) if listed is not None else None
+        special = map(_column, (*IMAGE_COLUMNS, *self.label_columns))
         doubled = [name for name in special if lower.count(name) > 1]
         if doubled:
             raise InputError(f"{self.path}: more than one column is called '{doubled[0]}'")
+        if listed is not None:
+            self._check_listed(header, image, listed)
         columns = {} if listed is not None else self._class_columns(header, image)
         other = "," if mark == ";" else ";"
         seen: dict[str, int] = {}  # zeros and minus ones: the first line of each
@@ -204,6 +233,12 @@ class _Reader:
                 )
             if listed is not None:
                 row = self._named(number, self._parts(cells[listed]))
+                if sure is not None and _number(cells[sure]) == 0:
+                    raise self._bad(
+                        number,
+                        f"column '{header[sure]}' is 0, and a line says what is there; leave such "
+                        "lines out, or name the class under 'absent' in JSON lines",
+                    )
             else:
                 row = self._values(number, cells, columns, header, seen)
             self._add(number, cells[image], row)
@@ -214,6 +249,16 @@ class _Reader:
         except csv.Error as error:
             number = getattr(reader, "line_num", 0) + 1 + self.above
             raise self._bad(number, f"not valid CSV: {error}") from None
+
+    def _check_listed(self, header: Sequence[str], image: int, listed: int) -> None:
+        """Raise InputError where there are columns of classes beside the one that names them."""
+        for place, name in enumerate(header):
+            known = normalise(name) in self.class_of and normalise(name) not in self.skip
+            if known and place not in (image, listed):
+                raise InputError(
+                    f"{self.path}: '{header[listed]}' names the classes, and the column '{name}' "
+                    f"is one; {self.called('skip_columns')} names the columns that do not count"
+                )
 
     def _class_columns(self, header: Sequence[str], image: int) -> dict[int, int]:
         """Class of each column that is one."""
@@ -296,12 +341,23 @@ class _Reader:
     def _parts(self, cell: str) -> list[str]:
         """The names in a cell: the longest that is a class's, else up to the next separator.
 
-        A list as pandas writes one, "['dog', 'car']", is one.
+        A list as pandas, NumPy or a labelling tool writes one is one: "['dog', 'car']",
+        "['dog' 'car']", "{'choices': ['dog', 'car']}".
         """
-        if re.fullmatch(r"\[.*\]", cell.strip()):
-            with suppress(ValueError, SyntaxError):
-                return [str(name) for name in ast.literal_eval(cell.strip())]
-        pieces = re.split(f"([{re.escape(self.separator)}])", cell) if self.separator else [cell]
+        cell = cell.strip()
+        if _LISTED.fullmatch(cell) and normalise(cell) not in self.class_of:
+            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                value = ast.literal_eval(re.sub(r"""(?<=['"])\s+(?=['"])""", ", ", cell))
+                if isinstance(value, dict) and len(value) == 1:
+                    (value,) = value.values()
+                if isinstance(value, list | tuple | set):
+                    return sorted(map(str, value)) if isinstance(value, set) else [*map(str, value)]
+            cell = cell[1:-1]
+        cell = ";".join(cell.splitlines()) if ";" in self.separator else cell
+        return self._split(cell, self.separator)
+
+    def _split(self, cell: str, separator: str) -> list[str]:
+        pieces = re.split(f"([{re.escape(separator)}])", cell) if separator else [cell]
         parts, start = [], 0  # at even places names, at odd ones separators
         while start < len(pieces):
             ends = range(len(pieces), start + 1, -2)
@@ -317,9 +373,18 @@ class _Reader:
         for label in labels:
             index = self.class_of.get(normalise(label))
             if index is None:
-                raise self._bad(number, str(unknown("class", label, self.vocabulary.names)))
+                reason = str(unknown("class", label, self.vocabulary.names))
+                raise self._bad(number, reason + self._hint(label))
             row[index] = 1
         return row
+
+    def _hint(self, label: str) -> str:
+        """What parts the names where a label is several classes with something between them."""
+        for mark in " /&+:":
+            parts = self._split(label, mark)
+            if len(parts) > 1 and all(normalise(part) in self.class_of for part in parts):
+                return f"; if '{mark}' parts names, say so with {self.called('separator')}"
+        return ""
 
     def _only_known(self, number: int, row: NDArray[np.int8], absent: Any) -> NDArray[np.int8]:
         """A row of ``_named`` where classes are listed as absent, too: all others are unknown."""
@@ -336,9 +401,17 @@ class _Reader:
         if not name or "\0" in name:
             raise self._bad(number, f"the image's name is {'not text' if name else 'empty'}")
         # one image, however it is written: ./a.jpg, .\\a.jpg
-        first = self.first_line.setdefault(posixpath.normpath(image.replace("\\", "/")), number)
+        key = posixpath.normpath(image.replace("\\", "/"))
+        first = self.first_line.setdefault(key, number)
+        if first != number and self.objects:
+            np.maximum(self.row_of[key], row, out=self.row_of[key])
+            return
         if first != number:
-            raise self._bad(number, f"image '{name}' was in line {first} already")
+            raise self._bad(
+                number,
+                f"image '{name}' was in line {first} already; write all that is in it in one line",
+            )
+        self.row_of[key] = row
         self.line_of[image] = number  # blanks around it may be its own: see ``locate``
         self.rows.append(row)
 
@@ -347,8 +420,13 @@ class _Reader:
 
 
 def _place(names: Sequence[str], header: Sequence[str]) -> int | None:
-    """Where a header, as ``normalise`` gives it, has the first of the names that it has."""
-    return next((header.index(n) for n in map(normalise, names) if n in header), None)
+    """Where a header, as ``_column`` gives it, has the first of the names that it has."""
+    return next((header.index(n) for n in map(_column, names) if n in header), None)
+
+
+def _column(name: str) -> str:
+    """How the names of columns are compared: ``image_id``, ``Image Id`` and ``ImageID`` are one."""
+    return normalise(name).replace(" ", "")
 
 
 def _number(cell: str) -> float:

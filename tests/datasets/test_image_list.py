@@ -72,6 +72,15 @@ TWO = [[1, -1, 1], [-1, -1, -1]]
         ("x.csv", "\ufeffimage,labels\na.jpg,dog;car\nb.jpg,\n"),
         ("x.csv", 'image,labels\na.jpg,"Puppy, car"\nb.jpg,""\n'),
         ("x.csv", "labels,path\nCar|dog,a.jpg\n\n,b.jpg\n"),
+        ("x.csv", "image,labels\na.jpg,['dog' 'car']\nb.jpg,[]\n"),
+        ("x.csv", "image,labels\na.jpg,\"{'dog', 'car'}\"\nb.jpg,()\n"),
+        ("x.csv", 'image,labels\na.jpg,"[dog, car]"\nb.jpg,"{}"\n'),
+        ("x.csv", 'image,choice,tag\na.jpg,2,"{""choices"":[""dog"",""car""]}"\nb.jpg,1,\n'),
+        ("x.csv", 'image,labels\na.jpg,"dog\ncar"\nb.jpg,\n'),
+        ("x.csv", "filename,class,xmin\na.jpg,dog,1\nb.jpg,,\na.jpg,car,2\n"),
+        ("x.csv", "ImageID,Source,LabelName\na.jpg,x,dog;car\nb.jpg,x,\n"),
+        ("x.csv", "\n# exported\nimage|dog|traffic light|car\na.jpg|1|0|1\nb.jpg|0|0|0\n"),
+        ("x.csv", "image;dog;traffic light;car\na.jpg;WAHR;FALSCH;Y\nb.jpg;n;faux;falso\n"),
         ("x.tsv", "image\ttags\na.jpg\tdog, car\nb.jpg\t\n"),
         (
             "x.jsonl",
@@ -221,6 +230,14 @@ def test_other_columns_are_left_out_by_name(tmp_path):
             "image,labels\na.jpg,dog\nb.jpg,\na.jpg,car\n",
             "line 4: .*was in line 2 already",
         ),
+        (
+            "x.csv",
+            "image,labels\na.jpg,dog traffic light\n",
+            "if ' ' parts names, say so with .*SEP",
+        ),
+        ("x.csv", "image,labels\na.jpg,dog/car\n", "if '/' parts names"),
+        ("x.csv", "image,label,score\na.jpg,dog,1\nb.jpg,car,0.0\n", "line 3: column 'score' is 0"),
+        ("x.csv", "image,label,car\na.jpg,dog,1\n", "'label' names the classes, and .* 'car' is"),
         ("x.csv", "image,labels\n ,dog\n", "line 2: the image's name is empty"),
         ("x.csv", "image,dog,Puppy\na.jpg,1,1\n", "'dog' and 'Puppy' are both the class 'dog'"),
         ("x.csv", "name,labels\na.jpg,dog\n", "no column for the image"),
@@ -250,6 +267,17 @@ def test_other_columns_are_left_out_by_name(tmp_path):
 def test_bad_files_name_the_line(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         labels(tmp_path / name, text)
+
+
+def test_what_spreadsheets_write_where_a_label_is_not_known(tmp_path):
+    text = "image,dog,traffic light,car\na.jpg,?,<NA>,1\nb.jpg,None,#N/A,0\n"
+    assert labels(tmp_path / "x.csv", text).labels.tolist() == [[0, 0, 1], [0, 0, -1]]
+
+
+def test_a_column_that_names_classes_can_be_left_aside(tmp_path):
+    text = "image,tag,dog,traffic light,car\na.jpg,holidays,1,0,0\n"
+    read = labels(tmp_path / "x.csv", text, skip_columns=["tag"])
+    assert read.labels.tolist() == [[1, -1, -1]]
 
 
 def test_not_utf8(tmp_path):
