@@ -20,7 +20,7 @@ from tai_dpt.datasets.base import (
 )
 from tai_dpt.datasets.coco_json import CocoFile, CocoObject, read_coco
 from tai_dpt.errors import InputError, unknown
-from tai_dpt.io.image_names import locate
+from tai_dpt.io.image_names import locate, refuse_twice
 from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
@@ -99,7 +99,7 @@ def instances_split(
         training: whether the images are for training.
 
     Raises:
-        InputError: an object's category is no class.
+        InputError: an object's category is no class, or two images are one file.
     """
     class_of_name = vocabulary.index_by_any_name()
     column = {
@@ -122,7 +122,9 @@ def instances_split(
             )
         if _counts(found, crowd, training=training):
             labels[row[found.image_id], column[found.category_id]] = 1
-    files = locate([image.file_name for image in file.images], image_folder)
+    names = [image.file_name for image in file.images]
+    files = locate(names, image_folder)
+    refuse_twice(names, files, where=f"{file.path}: images")  # each would have a part of the labels
     return ImageSplit(
         ids=tuple(row),
         paths=tuple(str(image_folder / name) for name in files),

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.reading import read_json, shown_value
 
 _PARTS = ("images", "annotations", "categories")
@@ -22,6 +22,17 @@ _ORIGINS = {
     "segments_info": "a COCO panoptic file has these entries: give the instances file",
     "caption": "a COCO captions file has these entries: it belongs in DATASET.CORPUS.FILES, and "
     "here the instances file",
+    **{
+        mark: f"{tool} wrote it: export in COCO's format there"
+        for mark, tool in (
+            ("_via_img_metadata", "VIA"),
+            ("regions", "VIA"),
+            ("shapes", "LabelMe"),
+            ("data", "Label Studio"),
+            ("items", "Datumaro"),
+        )
+    },
+    "score": "these are predictions: give the file with the labels",
 }
 
 
@@ -95,8 +106,10 @@ def read_coco(path: Path) -> CocoFile:
     """
     content = read_json(path, remedy="is the file whole?")
     if not isinstance(content, dict):
+        first = content[0] if isinstance(content, list) and content else None
         raise InputError(
             f"{path}: COCO's format is a JSON object, this is a {type(content).__name__}"
+            f"{_origin(first)}"
         )
     parts = {name: _entries(path, content, name) for name in _PARTS}
     names: dict[str, str] = {}
@@ -105,7 +118,9 @@ def read_coco(path: Path) -> CocoFile:
         key, name = entry.id("id"), entry.id("name")
         if names.setdefault(key, name) != name:
             raise entry.bad(f"named '{name}' here and '{names[key]}' above")
-        above.add(str(entry.values.get("supercategory")).strip())
+        supercategory = str(entry.values.get("supercategory")).strip()
+        if supercategory != name:  # COCO's person is a person
+            above.add(supercategory)
     images: dict[str, CocoImage] = {}
     for entry in parts["images"]:
         image = _image(entry)
@@ -131,9 +146,11 @@ def _entries(path: Path, content: dict[str, Any], part: str) -> list[_Entry]:
     if part not in content:
         annotations = content.get("annotations")
         first = annotations[0] if isinstance(annotations, list) and annotations else None
+        one = next(iter(content.values()), None)  # VIA's images by name
+        origin = _origin(first) or _origin(content) or _origin(one)
         raise InputError(
             f"{path}: not a COCO instances file, it lacks '{part}' "
-            f"(it has: {', '.join(content) or 'nothing'}){_origin(first)}"
+            f"(it has: {first_few(list(content), 8) or 'nothing'}){origin}"
         )
     entries = content[part]
     if entries is None and part == "annotations":
@@ -173,7 +190,7 @@ def _object(entry: _Entry) -> CocoObject:
     return CocoObject(
         entry.id("image_id"),
         entry.id("category_id"),
-        crowd=entry.values.get("iscrowd") in (1, "1"),  # true is 1 too
+        crowd=entry.values.get("iscrowd") in (1, "1", "true", "True"),  # true is 1 too
         tiny=any(side < 1 for side in sides),
     )
 

@@ -174,6 +174,34 @@ def test_a_root_category_is_no_class(tmp_path):
     assert list(both.categories.values()) == ["pets", "dog"]
 
 
+def test_a_category_of_its_own_supercategory_is_a_class_where_no_object_has_it(tmp_path):
+    person = {"id": 2, "name": "person", "supercategory": "person"}
+    named = read_coco(written(tmp_path, categories=[DOG, person])).categories
+    assert list(named.values()) == ["dog", "person"]
+
+
+@pytest.mark.parametrize("again", ["a.jpg", "./a.jpg"])
+def test_one_file_is_one_image(tmp_path, again):
+    images = [IMAGE, {"id": 2, "file_name": again}]
+    with pytest.raises(InputError, match=r"instances\.json: images: 'a.jpg' and .* the same image"):
+        split_of(tmp_path, images=images)
+
+
+@pytest.mark.parametrize(
+    ("content", "origin"),
+    [
+        ({"a.jpg99": {"filename": "a.jpg", "size": 99, "regions": []}}, "VIA wrote it"),
+        ({"version": "5", "shapes": [], "imagePath": "a.jpg"}, "LabelMe wrote it"),
+        ([{"id": 1, "data": {"image": "a.jpg"}}], "Label Studio wrote it"),
+        ([{"image_id": 1, "category_id": 1, "score": 0.5}], "these are predictions"),
+    ],
+)
+def test_what_another_tool_wrote_is_named(tmp_path, content, origin):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"x\.json: .*; {origin}"):
+        read_coco(tmp_path / "x.json")
+
+
 def test_what_lvis_did_not_look_for_is_unknown(tmp_path):
     classes = Vocabulary.from_names(["dog", "cat", "cow"])
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes.names)]
