@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_files import images_below, missing_files
@@ -23,10 +24,11 @@ def locate(names: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
     """The file below ``folder`` that each name means, relative to it, with slashes.
 
     As written, if there is such a file. Else the one image that the name fits but for slashes,
-    blanks around it, the case of letters, the form of accents (NFC or NFD), its ending, the
-    folders in front, or zeros in front of a number, which spreadsheets lose. No two names get one
-    file that way, and none gets a file that another name says exactly. A name that fits no file,
-    or several, comes back with slashes, for the caller to complain about (see ``did_you_mean``).
+    blanks around it, the kind of blanks in it, the case of letters, the form of accents (NFC or
+    NFD), what is invisible, how URLs are written (``%20``, ``?width=9``), its ending, the folders
+    in front, or zeros in front of a number, which spreadsheets lose. No two names get one file
+    that way, and none gets a file that another name says exactly. A name that fits no file, or
+    several, comes back with slashes, for the caller to complain about (see ``did_you_mean``).
     """
     top = os.fspath(folder)
     files = [_plain(name, top) for name in names]
@@ -85,6 +87,16 @@ def did_you_mean(missing: str | os.PathLike[str]) -> str:
     return f"; did you mean {named}{' or …' if len(near) > _SHOWN else ''}?"
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # "https:/": of two slashes ``_plain`` leaves one
+
+
+def _seen(character: str) -> str:
+    """What is seen of a character: a space for every blank, nothing for a text's direction."""
+    if character.isspace() and character != "\n":
+        return " "
+    return "" if unicodedata.category(character) == "Cf" else character
+
+
 class _Key(NamedTuple):
     """What is compared of a name."""
 
@@ -96,6 +108,12 @@ class _Key(NamedTuple):
     @classmethod
     def of(cls, path: str) -> _Key:
         path = "\n".join(re.split("\r\n?", path))  # in a table's cell each end of a line is that
+        if _URL.match(path):
+            path = path.partition("?")[0].partition("#")[0]
+        if "%" in path:
+            path = unquote(path)
+        if not path.isascii():
+            path = "".join(map(_seen, path))
         *folders, name = unicodedata.normalize("NFC", path).casefold().split("/")
         stem, ending = posixpath.splitext(name)
         stem = stem if ending in image_endings() else name

@@ -48,6 +48,10 @@ NFD = unicodedata.normalize("NFD", "café.jpg")
         (NFD, "café.jpg"),
         ("café.jpg", NFD),
         ("v1.2.png", "v1.2"),
+        ("my cat.jpg", "my%20cat.jpg"),
+        ("my cat.jpg", "https://host/files/my%20cat.jpg?width=200#top"),
+        ("a\u00a0b.jpg", "a b.jpg"),
+        ("a.jpg", "\u200ea.jpg\ufeff"),
     ],
 )
 def test_other_spellings_are_found_where_one_image_fits(tmp_path, there, written, monkeypatch):
