@@ -6,8 +6,10 @@ A table says what options are for; a trainer's class says what it does (``trains
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from tai_dpt.scoring.results import CHANGE_NO_FIGURE, flat_config, same_value
 from tai_dpt.toolbox import TRAINER_REGISTRY
 
 # how options begin, the attribute of the trainers that heed them, and what these do
@@ -37,6 +39,40 @@ _OF_NOBODY = (
     *("DATASET.SOURCE_DOMAINS", "DATASET.TARGET_DOMAINS", "DATASET.NUM_LABELED"),
     *("DATASET.VAL_PERCENT", "DATASET.ALL_AS_UNLABELED", "INPUT.NO_TRANSFORM"),
 )
+
+
+# of a trainer's own options, those that a test heeds; the others are of training
+_IN_A_TEST = (
+    *("PREC", "CONCEPTS", "SCALE", "SHARPNESS", "SHARPNESS_IMAGE", "TEMPLATE", "TOWARDS_TEXT"),
+    "TEXT_SCALE",
+)
+_OF_A_MODEL = ("SEED", "DATASET.NAME", "MODEL.INIT_WEIGHTS", "MODEL.BACKBONE.NAME")
+
+
+def trained_otherwise(
+    theirs: Mapping[str, Any] | None, ours: Mapping[str, Any], trainer: str
+) -> dict[str, Any]:
+    """The options of training that a model was trained with and ``ours`` has otherwise.
+
+    Args:
+        theirs: the nested config that its checkpoint has; None: nobody knows.
+        ours: of the run that evaluates it, or goes on with it.
+        trainer: its registered name.
+
+    >>> trained_otherwise({"OPTIM": {"LR": 0.1}}, {"OPTIM": {"LR": 0.5}}, "TaIDPT")
+    {'OPTIM.LR': 0.1}
+    """
+    names = TRAINER_REGISTRY.registered_names()
+    kind = TRAINER_REGISTRY.get(trainer) if trainer in names else None
+    beginnings = [part for parts, does, _ in _FOR if getattr(kind, does, True) for part in parts]
+    one, two = flat_config(theirs or {}), flat_config(ours)
+    return {
+        key: value
+        for key, value in one.items()
+        if key in two and key not in CHANGE_NO_FIGURE and not same_value(value, two[key])
+        if _begins(key, (*_OF_A_MODEL, *beginnings))
+        or (owner(key) == trainer and key.rpartition(".")[2] not in _IN_A_TEST)
+    }
 
 
 def owner(key: str) -> str | None:

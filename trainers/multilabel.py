@@ -37,6 +37,7 @@ from tai_dpt.trainers.features import (
     readable_images,
     settle_precision,
 )
+from tai_dpt.trainers.heeded import trained_otherwise
 from tai_dpt.trainers.option_ranges import check_options
 from tai_dpt.trainers.output_folder import check_training
 from tai_dpt.trainers.parallel_trainer import ParallelTrainer
@@ -260,6 +261,12 @@ class MultiLabelTrainer(ParallelTrainer):
         """
         check_training(self.cfg)
         super().before_train()
+        if 0 < self.start_epoch < self.max_epoch and (differ := self.trained_with()):
+            self.earlier_options += ({"until_epoch": self.start_epoch, **differ},)
+
+    def trained_with(self) -> dict[str, Any]:
+        """Options of training in which the model that was loaded differs from this run's."""
+        return trained_otherwise(self.model_state.config, self.cfg, self.cfg.TRAINER.NAME)
 
     def prepare_data(self) -> None:
         """Encode what is lacking of all that will be read, so that nothing stops the run later.

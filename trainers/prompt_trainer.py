@@ -25,6 +25,7 @@ from tai_dpt.prompts.learner import (
 )
 from tai_dpt.scoring.class_sampling import LEAST_CLASSES, ClassDraw, draw_classes
 from tai_dpt.scoring.methods import Learned, Mix, Prompts
+from tai_dpt.scoring.results import flat_config
 from tai_dpt.scoring.scores import Scores, Scoring, score
 from tai_dpt.toolbox import build_lr_scheduler, build_optimizer, load_checkpoint
 from tai_dpt.toolbox.checkpoint import find_checkpoint
@@ -136,6 +137,21 @@ class PromptTrainer(MultiLabelTrainer):
     def kept_features(self) -> list[StorePlan]:
         plans = super().kept_features()
         return [self.captions, *plans] if plans and self.options.CONCEPTS else plans
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """As the toolbox does.
+
+        Raises:
+            InputError: it was learned with the class's name at another place in the prompt.
+        """
+        super().load_model(directory, epoch)
+        key = f"{self.options_key(self.cfg)}.CLASS_TOKEN_POSITION"
+        learned = flat_config(self.model_state.config or {}).get(key)
+        if learned not in (None, self.options.CLASS_TOKEN_POSITION):
+            raise InputError(
+                f"conflict: {self.model_state.checkpoint} was trained with {key} {learned}, and "
+                f"{self.options.CLASS_TOKEN_POSITION} is asked for: evaluate it as it was trained"
+            )
 
     def adapt_state_dict(self, name: str, state_dict: dict[str, Any]) -> dict[str, Any]:
         return adapt_state_dict(self.model, state_dict)

@@ -21,7 +21,7 @@ import tai_dpt.datasets
 import tai_dpt.trainers  # noqa: F401  (registers the trainers)
 from tai_dpt import distributed
 from tai_dpt.device import choose_device
-from tai_dpt.errors import InputError, Stopped
+from tai_dpt.errors import InputError, Stopped, first_few
 from tai_dpt.toolbox import (
     TOOLBOX,
     TRAINER_REGISTRY,
@@ -215,6 +215,9 @@ def run(
         if eval_only:
             trainer.load_model(os.fspath(model_dir), epoch=load_epoch)
             if isinstance(trainer, MultiLabelTrainer):
+                if others := trainer.trained_with():
+                    shown = first_few((f"{key} {value}" for key, value in others.items()), 8)
+                    print(f"Note: the model was trained with {shown}; the record says so")
                 check_evaluation(cfg, trainer.model_record(), overwrite=overwrite)
             trainer.test()
         elif not no_train:

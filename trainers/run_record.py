@@ -30,11 +30,12 @@ def write_results(trainer: MultiLabelTrainer, split: str, *, threshold_source: s
         local=evaluator.scores("local"),
         merged=evaluator.scores("merged"),
     )
+    trained_with = trainer.trained_with()
     results = {
         "trainer": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
         "split": split,
-        "seed": cfg.SEED,
+        "seed": trained_with.get("SEED", cfg.SEED),
         **trainer.model_record(),
         "images": len(images),
         "images_skipped": len(trainer.listed[split]) - len(images),
@@ -51,6 +52,8 @@ def write_results(trainer: MultiLabelTrainer, split: str, *, threshold_source: s
         "versions": versions(),
         "toolbox": TOOLBOX,
         "config": plain_config(cfg),
+        **({"trained_with": trained_with} if trained_with else {}),
+        **({"earlier_options": list(earlier)} if (earlier := trainer.earlier_options) else {}),
         **trainer.extra_results(),
     }
     table.save(os.path.join(trainer.output_dir, SCORES_FILE))

@@ -99,6 +99,11 @@ class Group:
 def read_run(folder: Path, results: Mapping[str, Any]) -> RunResult:
     """The run in ``folder``, from its results as ``whole_results`` gives them."""
     trainer, options = results["trainer"], flat_config(results["config"])
+    trained = dict(results.get("trained_with") or {})  # an evaluation with other options
+    elsewhere = [trained.pop(key, "") for key in ("DATASET.NAME", "MODEL.BACKBONE.NAME")]
+    options |= trained
+    options["trained on"] = " ".join(filter(None, elsewhere))
+    options["earlier options"] = ", ".join(map(str, results.get("earlier_options") or ()))
     parts = folder.absolute().parts
     place = len(parts) - 1 - parts[::-1].index(trainer) if trainer in parts else None
     below = parts[place + 1 : -1] if place is not None else ()

@@ -171,6 +171,8 @@ class Results(OpenRecord):
     backbone: dict[str, str | None] | None = None
     class_names: Names | None = None
     fusion: _Fusion | None = None
+    trained_with: dict[str, Any] = Field(default_factory=dict)
+    earlier_options: tuple[dict[str, Any], ...] = ()
 
 
 class _Metrics(OpenRecord):
@@ -318,7 +320,7 @@ def option_differences(
         f"{key}: {_shown(one[key])} there, {_shown(value)} here"
         for key, value in two.items()
         if key in one and key not in CHANGE_NO_FIGURE and concerns(key, trainer)
-        if not _same(one[key], value)
+        if not same_value(one[key], value)
     ]
 
 
@@ -344,7 +346,8 @@ def addition(trainer: str | None, options: Mapping[str, Any]) -> str:
     return "80 templates" if many else ""
 
 
-def _same(one: Any, two: Any) -> bool:
+def same_value(one: Any, two: Any) -> bool:
+    """Whether an option is set alike in two configs, however they were written."""
     one, two = (list(v) if isinstance(v, tuple) else v for v in (one, two))
     return one == two or str(one) == str(two)  # version 0.1 wrote numbers as text here and there
 

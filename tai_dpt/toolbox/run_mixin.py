@@ -43,6 +43,7 @@ class ModelState:
 
     epoch: int | None = 0  # epochs trained; None: the file does not say
     checkpoint: Path | None = None
+    config: Mapping[str, Any] | None = None  # what it was trained with, where the file says
 
 
 class _Step(NamedTuple):
@@ -71,6 +72,8 @@ class RunMixin(_Loop):
     _history: History | None = None
     best_result: float
     model_state = ModelState()
+    #: of a run that went on with other options: until which epoch it had which
+    earlier_options: tuple[Mapping[str, Any], ...] = ()
     #: takes (steps done, steps in all, loss) after every training step
     watch: Callable[[int, int, float], None] = staticmethod(lambda done, total, loss: None)
 
@@ -149,6 +152,7 @@ class RunMixin(_Loop):
                     "best_result": float(self.best_result),
                     "generators": ckpt.generator_states(),
                     "config": self.cfg,
+                    "earlier_options": self.earlier_options,
                 },
                 Path(directory) / name,
                 is_best=is_best,
@@ -196,7 +200,7 @@ class RunMixin(_Loop):
             ckpt.set_generator_states(last["generators"], path=found[-1])
         if self._best_is_saved():
             self.best_result = last.get("best_result", -math.inf)
-        self.model_state = ModelState(int(last["epoch"]), found[-1])
+        self._take_state(int(last["epoch"]), found[-1], last)
         return int(last["epoch"])
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
@@ -222,7 +226,13 @@ class RunMixin(_Loop):
             shown = "" if result is None else f", val_result={result:.1f}"
             self.log(f"Load {path} to {name} (epoch={content.get('epoch', 'unknown')}{shown})")
             trained = content.get("epoch")
-            self.model_state = ModelState(None if trained is None else int(trained), path)
+            self._take_state(None if trained is None else int(trained), path, content)
+
+    def _take_state(self, epoch: int | None, path: Path, content: Mapping[str, Any]) -> None:
+        config, earlier = content.get("config"), content.get("earlier_options")
+        self.model_state = ModelState(epoch, path, config if isinstance(config, dict) else None)
+        if isinstance(earlier, list | tuple) and all(isinstance(one, dict) for one in earlier):
+            self.earlier_options = tuple(earlier)
 
     def _best_is_saved(self) -> bool:
         folder = Path(self.output_dir)

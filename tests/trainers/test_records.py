@@ -13,6 +13,7 @@ import torch
 
 from tai_dpt.cli.train import main
 from tai_dpt.io.history import read_history
+from tai_dpt.reports.runs import read_run
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import worlds
@@ -183,6 +184,10 @@ def test_resuming_goes_on_with_other_options_only_where_something_is_left(
     assert results(copy)["epoch"] == 3
     steps = [(line["epoch"], line["step"]) for line in read_history(copy)]
     assert steps == [(e + 1, 17 * e + s) for e in range(3) for s in range(1, 18)]
+    earlier = [{"until_epoch": 2, "OPTIM.MAX_EPOCH": 2}]
+    assert results(copy)["earlier_options"] == earlier
+    assert start(world, copy, "OPTIM.MAX_EPOCH", 3) == 0  # tested again
+    assert results(copy)["earlier_options"] == earlier
 
 
 # -- evaluating ----------------------------------------------------------------------------------
@@ -199,6 +204,26 @@ def test_an_evaluation_says_which_model(world, trained, tmp_path, flags, epoch, 
     assert found["checkpoint"] == (trained / "prompt_learner" / name).as_posix()
     assert results(trained)["epoch"] == 2
     assert results(trained)["checkpoint"] == "prompt_learner/model.pth.tar-2"
+
+
+def test_an_evaluation_says_what_its_model_was_trained_with(world, trained, tmp_path) -> None:
+    flags = ["--eval-only", "--model-dir", trained]
+    options = ("OPTIM.LR", 0.5, "TRAINER.TAIDPT.SHARPNESS_IMAGE", 4)
+    assert start(world, tmp_path, *options, flags=flags, seed=7) == 0
+    found = results(tmp_path)
+    assert found["trained_with"] == {"OPTIM.LR": 0.0003, "SEED": 1}
+    assert found["seed"] == 1
+    run = read_run(tmp_path, found)
+    assert (run.options["OPTIM.LR"], run.options["TRAINER.TAIDPT.SHARPNESS_IMAGE"]) == (0.0003, 4)
+    assert "trained_with" not in results(trained)
+
+
+def test_prompts_are_evaluated_in_the_form_that_they_were_learned_in(
+    world, trained, tmp_path, capsys
+) -> None:
+    options = ("TRAINER.TAIDPT.CLASS_TOKEN_POSITION", "middle")
+    assert start(world, tmp_path, *options, flags=["--eval-only", "--model-dir", trained]) == 2
+    assert "CLASS_TOKEN_POSITION end, and middle is asked for" in capsys.readouterr().err
 
 
 def test_an_evaluation_of_untrained_prompts_says_so(world, tmp_path, capsys) -> None:
