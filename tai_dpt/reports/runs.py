@@ -66,6 +66,14 @@ class RunResult:
         return float(self.options.get("DATASET.PARTIAL.PROPORTION", 1.0))
 
     @property
+    def drawn(self) -> tuple[int, ...]:
+        """The seeds it differs from others of its group by: its own, and its known labels'."""
+        held_out = float(self.options.get("DATASET.HOLDOUT", 0.0))
+        if self.proportion < 1 or held_out > 0:
+            return self.seed, int(self.options.get("DATASET.PARTIAL.SEED", 0))
+        return (self.seed,)
+
+    @property
     def shots(self) -> int:
         """Labelled images per class; 0: all."""
         return max(0, int(self.options.get("DATASET.NUM_SHOTS", 0)))
@@ -91,9 +99,9 @@ class Group:
     def first(self) -> RunResult:
         return self.runs[0]
 
-    def values(self, prediction: str) -> dict[int, float]:
-        """mAP by seed."""
-        return {r.seed: r.mean_ap[prediction] for r in self.runs if prediction in r.mean_ap}
+    def values(self, prediction: str) -> dict[tuple[int, ...], float]:
+        """mAP by what the runs drew."""
+        return {r.drawn: r.mean_ap[prediction] for r in self.runs if prediction in r.mean_ap}
 
 
 def read_run(folder: Path, results: Mapping[str, Any]) -> RunResult:
@@ -195,11 +203,11 @@ def group_runs(runs: Iterable[RunResult]) -> tuple[list[Group], list[str]]:
             kept[repr(known)] = known
             members.setdefault(repr(known), []).append(run)
         for key, same in members.items():
-            by_seed: dict[int, RunResult] = {}
+            by_seed: dict[tuple[int, ...], RunResult] = {}
             for run in sorted(same, key=lambda run: run.modified):
-                if (older := by_seed.get(run.seed)) is not None:
+                if (older := by_seed.get(run.drawn)) is not None:
                     remarks.append(f"left out: {older.folder} (again in {run.folder}, newer)")
-                by_seed[run.seed] = run
+                by_seed[run.drawn] = run
             groups.append(Group(tuple(by_seed[seed] for seed in sorted(by_seed)), kept[key]))
     return groups, remarks
 

@@ -155,7 +155,8 @@ def align(text: Component, image: Component) -> Component:
     """``image`` with its images and classes in ``text``'s order.
 
     Raises:
-        InputError: they are of other images or classes, or disagree about a label.
+        InputError: they are of other images or classes, disagree about a label, or about what
+            counts.
     """
     theirs, ours = image.table, text.table
     rows = _positions("images", text.name, ours.ids, image.name, theirs.ids)
@@ -176,6 +177,13 @@ def align(text: Component, image: Component) -> Component:
             f"{text.name} and {image.name} disagree about {len(differ):,} labels, first about "
             f"'{ours.class_names[column]}' in image '{ours.ids[row]}': evaluate both on the same "
             "annotations"
+        )
+    alike = (text.ignore is None) == (image.ignore is None)
+    if not alike and text.results and image.results and (ours.labels == 0).any():
+        raise InputError(
+            f"{text.name} and {image.name} differ in whether unknown labels count as negatives or "
+            "not at all, so their figures are not of one kind: evaluate both alike "
+            "(DATASET.VOC2007.DIFFICULT)"
         )
     return Component(image.name, table, image.prediction, image.results)
 

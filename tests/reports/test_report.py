@@ -349,8 +349,18 @@ def test_a_seed_counts_once_and_the_newer_run_counts(tmp_path: Path) -> None:
     newer = write_run(tmp_path / "b/seed1", mean_ap=(2.0, 2.0, 2.0))
     os.utime(older, (1, 1))
     groups, remarks = group_runs(find_runs([str(tmp_path)])[0])
-    assert len(groups) == 1 and groups[0].values("merged") == {1: 2.0}
+    assert len(groups) == 1 and groups[0].values("merged") == {(1,): 2.0}
     assert remarks == [f"left out: {older.parent} (again in {newer.parent}, newer)"]
+
+
+def test_other_known_labels_are_another_run_of_one_seed(tmp_path: Path) -> None:
+    for mask in (1, 2):
+        known = {"DATASET__PARTIAL__SEED": mask, "DATASET__PARTIAL__PROPORTION": 0.1}
+        write_run(tmp_path / f"{mask}/seed1", trainer="DualCoOp", **known)
+        write_run(tmp_path / f"all{mask}/seed1", DATASET__PARTIAL__SEED=mask)
+    groups, remarks = group_runs(find_runs([str(tmp_path)])[0])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert len(remarks) == 1  # with all labels known the seed of the known ones draws nothing
 
 
 def test_the_data_set_is_named_by_label_or_by_folder(tmp_path: Path) -> None:

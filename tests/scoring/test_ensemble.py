@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -205,3 +207,17 @@ def test_other_images_classes_or_labels_are_named():
     wrong[3, 1] *= -1
     with pytest.raises(InputError, match=r"disagree about 1 labels, first about 'dog' in .*'img3'"):
         align(text, component("I", other, wrong))
+
+
+def test_runs_that_count_unknown_labels_differently_are_not_fused():
+    scores, other, labels = toy(n=5)
+    labels[0, 0] = 0
+    counted = dataclasses.replace(
+        component("T", scores, labels), results={"unknown_labels": "negatives"}
+    )
+    left_out = dataclasses.replace(
+        component("I", other, labels), results={"unknown_labels": "ignored"}
+    )
+    with pytest.raises(InputError, match="T and I differ in whether unknown labels count"):
+        align(counted, left_out)
+    assert align(left_out, left_out).results == left_out.results
