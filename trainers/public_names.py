@@ -1,4 +1,4 @@
-"""What options of the public code of TaI-DPT (and DualCoOp's) are called here."""
+"""What options of the public code of TaI-DPT, CoOp and DualCoOp are called here."""
 
 from __future__ import annotations
 
@@ -32,12 +32,56 @@ KEYS = {
     "TEST.SAVE_PREDS": "nothing: scores.npz is always written",
     "INPUT.random_resized_crop_scale": "INPUT.RRCROP_SCALE",
     "INPUT.cutout_proportion": "INPUT.CUTOUT_FACTOR",
+    **{
+        f"TRAINER.COOP.{name}": f"TRAINER.MLCOOP.{name}"
+        for name in ("N_CTX", "CSC", "CTX_INIT", "PREC", "CLASS_TOKEN_POSITION")
+    },
+    **{
+        f"TRAINER.COCOOP.{name}": "nothing: CoCoOp is not here (MLCoOp has N_CTX, CTX_INIT, PREC)"
+        for name in ("N_CTX", "CTX_INIT", "PREC")
+    },
+    **{
+        f"TRAINER.COOP_MLC.{theirs}": f"TRAINER.DUALCOOP.{ours}"
+        for theirs, ours in (
+            ("N_CTX_POS", "N_CTX"),
+            ("N_CTX_NEG", "N_CTX"),
+            ("CSC", "CSC"),
+            ("POSITIVE_PROMPT_INIT", "CTX_INIT"),
+            ("NEGATIVE_PROMPT_INIT", "CTX_INIT"),
+            ("ASL_GAMMA_NEG", "GAMMA_NEG"),
+            ("ASL_GAMMA_POS", "GAMMA_POS"),
+            ("LS", "LOG_SCALE (the logarithm)"),
+        )
+    },
+    **{
+        f"TRAINER.{name}": "nothing: the backbone is frozen"
+        for name in ("FINETUNE", "FINETUNE_BACKBONE", "FINETUNE_ATTN", "FINETUNE_TEXT")
+    },
+    **{
+        f"OPTIM.{name}_LR_MULT": "nothing: the backbone is frozen"
+        for name in ("BACKBONE", "ATTN", "TEXT")
+    },
+    **{
+        f"DATALOADER.{part}.SHUFFLE": "nothing: training images are shuffled, others are not"
+        for part in ("TRAIN_X", "TEST", "VAL")
+    },
+    "DATALOADER.VAL.BATCH_SIZE": "DATALOADER.TEST.BATCH_SIZE",
+    "DATALOADER.TRAIN_X.PORTION": "nothing: DATASET.NUM_SHOTS takes so many images a class",
+    **{f"INPUT.{part}.SIZE": "INPUT.SIZE" for part in ("TRAIN", "TEST")},
+    **{
+        f"DATASET.{part}": "nothing: a dataset yaml of configs/datasets names its files"
+        for part in (
+            *("TRAIN_SPLIT", "VAL_SPLIT", "TEST_SPLIT", "VAL_GZSL_SPLIT", "TEST_GZSL_SPLIT"),
+            *("ZS_TRAIN", "ZS_TEST", "ZS_TEST_UNSEEN"),
+        )
+    },
 }
 VALUES = {
     "TRAINER.NAME": {
         "Caption_distill_double": "TaIDPT",
         "Caption_dual": "DualCoOp",
         "CoOp": "MLCoOp",
+        "CoCoOp": "nothing (MLCoOp is nearest)",
         "ZeroshotCLIP": "ZSCLIP",
         "ZeroshotCLIP2": "ZSCLIP",
         "ZeroshotCLIP_dense": "ZSCLIP (TEST.PREDICTION merged)",
@@ -49,6 +93,9 @@ VALUES = {
         "VOC2007_partial": "configs/datasets/voc2007.yaml",
         "nuswide_distill_limit": "configs/datasets/nuswide_paper.yaml",
         "nuswide_partial": "configs/datasets/nuswide.yaml",
+        "coco": "configs/datasets/coco2014.yaml",
+        "voc2007": "configs/datasets/voc2007.yaml",
+        "nus_wide_zsl": "configs/datasets/nuswide.yaml (DATASET.CLASSES chooses classes)",
     },
     "TEST.EVALUATOR": {"MLClassification": "MultiLabelEvaluator"},
 }
@@ -60,7 +107,14 @@ def refuse_public_names(settings: Mapping[str, Any]) -> None:
     Args:
         settings: what is asked for, by flat keys.
     """
-    called = [f"{key} is {KEYS[key]}" for key in settings if key in KEYS]
+    meant: dict[str, list[str]] = {}
+    for key in settings:
+        if key in KEYS:
+            meant.setdefault(KEYS[key], []).append(key)
+    called = [
+        f"{', '.join(keys)} {'is' if len(keys) == 1 else 'are'} {ours}"
+        for ours, keys in meant.items()
+    ]
     for key, names in VALUES.items():
         value = settings.get(key)
         if isinstance(value, str) and value in names:

@@ -69,6 +69,28 @@ def test_names_of_the_public_code_are_answered_with_ours_all_at_once(tmp_path, c
     assert "is DualCoOp" in capsys.readouterr().err
 
 
+def test_names_of_coop_and_of_dualcoops_own_code(capsys) -> None:
+    options = ["TRAINER.COOP.N_CTX", 16, "TRAINER.COOP_MLC.N_CTX_POS", 16, "DATASET.NAME", "coco"]
+    options += [
+        "TRAINER.COOP_MLC.ASL_GAMMA_NEG",
+        2,
+        "DATASET.VAL_SPLIT",
+        "x",
+        "DATASET.ZS_TEST",
+        "y",
+    ]
+    assert main([*map(str, options)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    for pair in (
+        "TRAINER.COOP.N_CTX is TRAINER.MLCOOP.N_CTX",
+        "TRAINER.COOP_MLC.N_CTX_POS is TRAINER.DUALCOOP.N_CTX",
+        "TRAINER.COOP_MLC.ASL_GAMMA_NEG is TRAINER.DUALCOOP.GAMMA_NEG",
+        "DATASET.VAL_SPLIT, DATASET.ZS_TEST are nothing: a dataset yaml",
+        "DATASET.NAME coco is configs/datasets/coco2014.yaml",
+    ):
+        assert pair in line
+
+
 def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("OPTIM: {LRR: 1, MAX_EPOCH: ten}\nSEDE: 1")
