@@ -22,6 +22,7 @@ def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] =
 
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    cfg.VERBOSE = False  # what is loaded is no part of what is found
     if config is not None:
         merge_file(cfg, config)
     if root is not None:

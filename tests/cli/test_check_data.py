@@ -202,6 +202,7 @@ def own_data(root, **image_list):
 
 def test_own_data(tmp_path):
     result = run(*own_data(tmp_path))
+    assert "Loading" not in result.output  # it is no part of what is there
     assert result.exit_code == 0, result.output
     assert re.search(r"mine +classes +mine/classes\.txt +2 +2 +complete", result.output)
     assert re.search(r"test images +2 +2 +complete", result.output)
