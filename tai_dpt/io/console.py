@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import re
 import sys
@@ -102,13 +103,14 @@ def shown(name: str) -> str:
 
 
 def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What a stream's encoding lacks: raw bytes of a file name as they were, else an escape."""
+    """What a stream's encoding lacks: raw bytes of a file name as they were, else an escape that
+    JSON has, too."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeEncodeError:
-        return codecs.lookup_error("backslashreplace")(error)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 codecs.register_error("as_it_came", _as_it_came)
@@ -116,17 +118,22 @@ codecs.register_error("as_it_came", _as_it_came)
 
 @contextmanager
 def lenient_streams() -> Iterator[None]:
-    """Let stdout and stderr take every text: a job must not die of a dash in a Latin-1 log."""
+    """Let stdout and stderr take every text: a job must not die of a dash in a Latin-1 log.
+
+    Where they take ASCII alone (``LC_ALL=C``) they get UTF-8, as click prints it, and as names of
+    files in a list must be.
+    """
     streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
-    before = [stream.errors for stream in streams]
-    for stream in streams:
-        stream.reconfigure(errors="as_it_came")
+    before = [(stream.encoding, stream.errors) for stream in streams]
+    for stream, (encoding, _) in zip(streams, before, strict=True):
+        ascii_alone = codecs.lookup(encoding).name == "ascii"
+        stream.reconfigure(encoding="utf-8" if ascii_alone else encoding, errors="as_it_came")
     try:
         yield
     finally:
-        for stream, errors in zip(streams, before, strict=True):
+        for stream, (encoding, errors) in zip(streams, before, strict=True):
             with suppress(ValueError, OSError):  # closed, or nobody reads it any more
-                stream.reconfigure(errors=errors)
+                stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def silence(stream: Any) -> None:

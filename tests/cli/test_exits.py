@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from tai_dpt.cli.exits import exit_code
 from tai_dpt.cli.main import main
 from tai_dpt.errors import InputError
+from tai_dpt.io.console import lenient_streams
 from tai_dpt.toolbox.logger import logging_to
 
 PROGRAM = """
@@ -132,13 +135,25 @@ def test_streams_that_lack_a_letter_or_a_reader() -> None:
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     process = start(r"print('a \u2013 b \udce9')", env=ascii_only, text=False)
     said, _ = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, b"a \\u2013 b \xe9\n")
+    assert (process.returncode, said) == (0, "a \u2013 b ".encode() + b"\xe9\n")
     process = start("time.sleep(0.5)\n    print('x' * 100_000)")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()  # as `head` does
     assert process.wait(timeout=30) == 141 and process.stderr.read() == ""
     code, said_ = ended("print('x')", stdout=open("/dev/full", "w"))  # noqa: SIM115
     assert code == 1 and "No space left on device" in said_ and said_.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_json_stays_json_whatever_a_stream_lacks(encoding: str, monkeypatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    facts = {"image": "caf\u00e9 \u72d7.jpg", "tags": ["\U0001f436", "a \u2013 b"]}
+    with lenient_streams():
+        print(json.dumps(facts, ensure_ascii=False), flush=True)
+    said = stream.buffer.getvalue()
+    assert json.loads(said.decode("utf-8" if encoding == "ascii" else encoding)) == facts
+    assert stream.encoding == encoding
 
 
 @pytest.mark.parametrize("console", ["/dev/full", None])
