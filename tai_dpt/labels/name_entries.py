@@ -15,6 +15,7 @@ _PHRASE_KEYS = ("blocked", "modifiers", "verbs")
 _FILE_KEYS = ("language", *_PHRASE_KEYS)
 _YOLO_KEYS = ("nc", "train", "val")  # beside names, of a number and paths
 _WORDNET_ID = re.compile(r"n\d{8}")
+_LIST_KEY = re.compile(r"(class|category|label)_?names|labels|tags|objects|concepts", re.IGNORECASE)
 
 
 def class_fields(path: Path, style: str) -> dict[str, Any]:
@@ -130,6 +131,9 @@ def _of_other_tools(content: Any, path: Path) -> Any:
                 f"{path}: looks like YOLO's data.yaml, and has no names; write them there"
             )
         if key is None:
+            (alone,) = content if len(content) == 1 else ("",)
+            if isinstance(alone, str) and _LIST_KEY.fullmatch(alone):
+                return content[alone]  # {"class_names": ["dog", "cat"]}
             return _by_number(content)
         names = _of_other_tools(content[key], path)
         if isinstance(names, list) and str(content.get("nc", len(names))) != str(len(names)):

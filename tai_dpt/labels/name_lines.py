@@ -11,24 +11,28 @@ from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.name_tables import NAMES_HEAD, SEPARATOR, TABLES
 
-_NUMBERED = re.compile(r"(\d+)\s*(?:[.):,;]\s*|\s-\s+|\s)(.*\S)")
+_NUMBERED = re.compile(r"[(\[#]?(\d+)\s*(?:[.):,;\]]\s*|\s-\s+|\s)(.*\S)")
 _QUOTED = re.compile(
-    r"""(["'])([^"]+)\1\s*,?|[\u201c\u201e]([^\u201c\u201d]+)[\u201c\u201d]\s*,?"""
+    r"""(["'`])([^"]+)\1\s*,?|[\u201c\u201e\u2018\u201a\u00ab\u300c]"""
+    r"""([^\u201c\u201d]+)[\u201c\u201d\u2018\u2019\u00bb\u300d]\s*,?"""
 )
 _BULLETED = re.compile(r"[*+\u2022\u2023\u2043\u25aa\u25cf\u00b7]\s+(.*\S)")
 _MANY = 5  # lines whose rising numbers are no part of the names
 _ROW = re.compile(r"[;|\t]|\s(=|=>|->|\u2192)\s")
-_WORDNET_ID = re.compile(r"(n\d{8})[\s,:]+(.*\S)")
+_IDS = (
+    ("a WordNet id", re.compile(r"n\d{8}[\s,:]+.*\S")),
+    ("an id of Open Images", re.compile(r"/[mtg]/\w+[\s,:]+.*\S")),
+)
 
 
 def class_lines(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     r"""The names in a text file, one a line, each with the synonyms that stand beside it.
 
     Blank lines and comments (a ``#`` alone or before a space) are skipped. Where every line is
-    quoted, bulleted or numbered (from 0 or 1, or rising over five lines; at the ends, too), the
-    quotes (and the commas after them), the bullets or the numbers are left out, with a warning, and
-    so is a first line such as ``name``, the head of a column. Synonyms may stand behind a colon,
-    as in ``dog: puppy, hound``, in some lines or in all.
+    quoted, bulleted, numbered (from 0 or 1, or rising over five lines; at the ends, too) or ends
+    with a comma, the quotes (and the commas after them), the bullets, the numbers or the commas
+    are left out, with a warning, and so is a first line such as ``name``, the head of a column.
+    Synonyms may stand behind a colon, as in ``dog: puppy, hound``, in some lines or in all.
 
     Raises:
         InputError: no names, or a line that looks like something else than a name.
@@ -57,7 +61,7 @@ def class_lines(path: Path) -> list[tuple[str, tuple[str, ...]]]:
             stacklevel=4,
         )
         del listed[0]
-    for read in (_unbulleted, _unquoted, _unnumbered, _unnumbered_after):
+    for read in (_unbulleted, _unquoted, _unparted, _unnumbered, _unnumbered_after):
         found = read(listed)
         if found is not None:
             listed, what = found
@@ -173,6 +177,16 @@ def _unquoted(listed: _Lines) -> tuple[_Lines, str] | None:
     return names, "quotes"
 
 
+def _unparted(listed: _Lines) -> tuple[_Lines, str] | None:
+    """Lines that end with a comma each, but the last perhaps, and have no other."""
+    names = [(number, text.rstrip(",; \t")) for number, text in listed]
+    ended = [text != name for (_, text), (_, name) in zip(listed, names, strict=True)]
+    other = any(not name or re.search("[,;]", name) for _, name in names)
+    if len(listed) < 2 or not all(ended[:-1]) or other:
+        return None
+    return names, "the commas at the ends"
+
+
 def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
     matches = [(number, _NUMBERED.fullmatch(text)) for number, text in listed]
     if len(listed) < 2 or not all(match for _, match in matches):
@@ -182,7 +196,10 @@ def _unnumbered(listed: _Lines) -> tuple[_Lines, str] | None:
     in_order = (counted[0] in (0, 1) and steps == {1}) or (counted[0] == 0 and min(steps) > 0)
     if not in_order and (len(listed) < _MANY or min(steps) < 1):
         return None
-    return [(number, match[2]) for number, match in matches if match], "numbers"
+    names = [(number, match[2]) for number, match in matches if match]
+    if len({name for _, name in names}) == 1:  # 1 euro, 2 euro
+        return None
+    return names, "numbers"
 
 
 def _unnumbered_after(listed: _Lines) -> tuple[_Lines, str] | None:
@@ -202,7 +219,7 @@ def _number_at_end(text: str) -> tuple[str, int] | None:
     """A name and the number behind it, as in "dog 0" or "dog: 0"; no regular expression, which
     takes the square of a line's length to find that there is none."""
     before = text.rstrip("0123456789")
-    name = before.rstrip(" \t,;:")
+    name = before.rstrip(" \t,;:=->\u2192\u2013")
     digits = text[len(before) :]
     named = 0 < len(name) < len(before) and any(map(str.isalpha, name))
     return (name, int(digits)) if named and 0 < len(digits) < 10 else None
@@ -237,9 +254,14 @@ def _check(path: Path, number: int, text: str, *, alone: bool) -> None:
             f"{where}{shorten(text)!r} looks like a name and a comment; a comment needs a line of "
             "its own, which begins with '# '"
         )
-    if _WORDNET_ID.fullmatch(text):
-        raise InputError(f"{where}{shorten(text)!r} begins with a WordNet id; write the name alone")
-    if alone and re.search(r"[,;\t]", text):
+    for what, pattern in _IDS:
+        if pattern.fullmatch(text):
+            raise InputError(f"{where}{shorten(text)!r} begins with {what}; write the name alone")
+    if re.match(r"<[/\w?!][^>]*>", text):
+        raise InputError(f"{where}{shorten(text)!r} looks like XML; write its names, one a line")
+    if re.fullmatch(r".*\.(jpe?g|png|webp|bmp|gif|tiff?)", text, re.IGNORECASE):
+        raise InputError(f"{where}{shorten(text)!r} looks like an image's name, not a class's")
+    if alone and re.search(r"[,;|\t]", text):
         raise InputError(
             f"{where}{shorten(text)!r} looks like a list of names; write one name a line"
         )

@@ -24,6 +24,10 @@ NAME_STYLES = ("paper", "readable")
 YAML_ENDINGS = (".yaml", ".yml", ".json")  # JSON is YAML
 _LONGEST = 200  # characters of a name or synonym
 ENGLISH = "en"
+# soft hyphens, breaks and joints of words, marks of direction; what joins letters is a part of them
+_UNSEEN = dict.fromkeys(
+    (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
@@ -85,7 +89,7 @@ class Vocabulary:
         for index, name in enumerate(self.names):
             _check_text(name, f"{where}class {index}", "needs a name, got")
         put = object.__setattr__  # the dataclass is frozen for everybody else
-        put(self, "names", tuple(" ".join(name.split()) for name in self.names))
+        put(self, "names", tuple(map(_as_prompted, self.names)))
         _check_distinct(self.names, "name", where)
         for attribute in (
             "synonyms",
@@ -255,13 +259,21 @@ def _check_text(value: Any, where: str, needs: str) -> None:
         raise InputError(
             f"{where}: {shorten(value)!r} has the character U+{ord(strange):04X}, which is no text"
         )
-    if not plain(value).strip():  # joiners of no width, underscores
+    # joiners of no width, underscores, "???"; an emoji is a symbol
+    if not any(unicodedata.category(c)[0] in "LNS" for c in plain(value)):
         raise InputError(f"{where}: {shorten(value)!r} has nothing in it that can be read")
     if len(value) > _LONGEST:
         raise InputError(
             f"{where}: '{shorten(value)}' has {len(value):,} characters, more than {_LONGEST}: no "
             "name of a class; write one name a line"
         )
+
+
+def _as_prompted(name: str) -> str:
+    """A name as prompts have it: composed, single blanks, nothing that only steers how a text is
+    shown and would be encoded as a letter is."""
+    shown = unicodedata.normalize("NFC", name.translate(_UNSEEN)) if not name.isascii() else name
+    return " ".join(shown.split())
 
 
 def _language(code: Any, where: str) -> str:

@@ -89,6 +89,14 @@ def test_name_lists_with_bom_and_crlf(tmp_path):
         (b"level 1\nlevel 2\n", ("level 1", "level 2"), ""),
         (b"washer, dryer\ndog\n", ("washer, dryer", "dog"), "is read as one name, comma and all"),
         (b"ratio 3:4\ndog\n", ("ratio 3:4", "dog"), ""),
+        ("\u2018dog\u2019\n\u00abcat\u00bb\n".encode(), ("dog", "cat"), "without quotes"),
+        (b"(1) dog\n(2) cat\n", ("dog", "cat"), "without numbers"),
+        (b"[0] dog\n[1] cat\n", ("dog", "cat"), "without numbers"),
+        (b"#0 dog\n#1 cat\n", ("dog", "cat"), "without numbers"),
+        (b"1 euro\n2 euro\n", ("1 euro", "2 euro"), ""),
+        (b"dog -> 0\ncat -> 1\n", ("dog", "cat"), "without the numbers at the ends"),
+        (b"dog,\ncat,\nbus\n", ("dog", "cat", "bus"), "without the commas at the ends"),
+        ("\u200edog\u200b\ncafe\u0301\n".encode(), ("dog", "caf\u00e9"), ""),
     ],
 )
 def test_name_lines(tmp_path, recwarn, content, names, said):
@@ -179,6 +187,12 @@ def test_json_is_a_class_list_too(tmp_path):
         assert Vocabulary.from_file(path).names == ("dog", "traffic light")
 
 
+@pytest.mark.parametrize("key", ["class_names", "labels", "tags"])
+def test_a_list_under_one_key_is_the_list(tmp_path, key):
+    (tmp_path / "a.json").write_text(f'{{"{key}": ["dog", "cat"]}}')
+    assert Vocabulary.from_file(tmp_path / "a.json").names == ("dog", "cat")
+
+
 def test_roboflows_root_is_no_class(tmp_path):
     path = tmp_path / "_annotations.coco.json"
     animals = [
@@ -245,6 +259,11 @@ def test_yaml_forms(tmp_path, text):
         ("a.txt", "cat\ndog # an animal\n", "line 2: 'dog # an animal' looks like a name and"),
         ("a.txt", "pos,what\n0,dog\n1,cat\n", "'pos,what' looks like the head of a table"),
         ("a.txt", "n01440764 tench\n", "begins with a WordNet id"),
+        ("a.txt", "/m/01g317,Person\n/m/0k4j,Car\n", "begins with an id of Open Images"),
+        ("a.xml", "<View>\n<Choice value='dog'/>\n", "looks like XML"),
+        ("a.txt", "dog.jpg\ncat.JPG\n", "looks like an image's name"),
+        ("a.txt", "dog|cat\n", "looks like a list of names"),
+        ("a.txt", "dog\n???\n", "class 1: '???' has nothing in it that can be read"),
         ("a.txt", "dog " * 2_500_000, "more than 200: no name of a class"),
     ],
 )
