@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tai_dpt.datasets.corpora.records import (
+    CAPTION,
     Bad,
     Entries,
     Note,
     Record,
+    called,
     from_object,
     record,
     texts_of,
 )
 from tai_dpt.errors import InputError, shorten
+from tai_dpt.io.reading import shown_value
 
 
 def _coco(content: Any, field: str, name: str) -> Entries:
@@ -77,12 +80,27 @@ def _by_image(content: Any, field: str, name: str) -> Entries:
                 yield record(caption, image, f"'{shorten(image)}'")
 
 
+def _columns(content: Any, field: str, name: str) -> Entries:
+    """As SBU has them: ``captions``, a list of texts, beside lists of other things."""
+    key = called(field, content) if isinstance(content, dict) else None
+    captions = content[key] if key is not None else None
+    if not isinstance(captions, list):
+        raise InputError(f"{name}: no list of captions called '{field}' (has: {_has(content)})")
+    for number, caption in enumerate(captions):
+        place = f"caption {number}"
+        if isinstance(caption, str):
+            yield record(caption, None, place)
+        else:
+            yield Bad(place, f"{shown_value(caption)} is not text")
+
+
 #: layout -> reader of a parsed document: (content, field of the caption, file's name)
 LAYOUTS: dict[str, Callable[[Any, str, str], Iterator[Record | Bad | Note]]] = {
     "coco": _coco,
     "karpathy": _karpathy,
     "blip": _listed,
     "by_image": _by_image,
+    "columns": _columns,
 }
 
 
@@ -102,13 +120,16 @@ def layout_of(content: Any, name: str) -> str:
             isinstance(item, dict) and "sentences" in item for item in images[:1]
         ):
             return "karpathy"
+        key = called(CAPTION, content)
+        if key is not None and isinstance(content[key], list):
+            return "columns"
         values = content.values()
         if any(values) and all(texts_of(value) is not None for value in values):
             return "by_image"
     raise InputError(
         f"{name}: no layout of captions that is known (has: {_has(content)}); known are COCO's "
         "(a list 'annotations'), Karpathy's ('images' with 'sentences'), a list of {image, "
-        "caption}, and {image: captions}"
+        "caption}, {image: captions}, and a list 'captions'"
     )
 
 

@@ -44,6 +44,7 @@ def _contents():
         "splits.json": ("karpathy", [_json({"images": karpathy})]),
         "list.json": ("blip", [_json([{"image": i, "caption": c} for i, c in NAMED])]),
         "grouped.json": ("blip", [_json([{"image": i, "caption": c} for i, c in grouped])]),
+        "sbu.json": ("columns", [_json({"urls": ["http://a"], "captions": CAPTIONS})]),
         "by_image.json": ("by_image", ["{", _json(dict(grouped))[1:-1], "}"]),
         "lines.jsonl": ("jsonl", lines),
         "lines_called.json": ("jsonl", lines),
@@ -58,6 +59,12 @@ def _contents():
     }
 
 
+def test_what_is_no_text_in_a_list_of_captions_is_named(tmp_path):
+    (tmp_path / "sbu.json").write_text(_json({"captions": ["a dog", 3]}))
+    with pytest.raises(InputError, match="caption 1: 3 is not text"):
+        read_captions(tmp_path / "sbu.json")
+
+
 @pytest.mark.parametrize("name", _contents())
 @pytest.mark.parametrize(("bom", "end"), [("", "\n"), ("\ufeff", "\r\n"), ("", "\r")])
 def test_every_format(tmp_path, name, bom, end):
@@ -66,7 +73,7 @@ def test_every_format(tmp_path, name, bom, end):
     path.write_bytes((bom + end.join(lines) + end).encode())
     assert read_captions(path, format=format) == CAPTIONS
     assert read_captions(path) == CAPTIONS
-    if format != "text":
+    if format not in ("text", "columns"):
         assert read_captions(path, one_per_image=True) == [CAPTIONS[0], CAPTIONS[2]]
     else:
         with pytest.raises(InputError, match="names images"):
