@@ -12,11 +12,14 @@ from tai_dpt.errors import InputError
 from tai_dpt.labels.default import FUNCTION_WORDS
 from tai_dpt.labels.lemmas import singular
 from tai_dpt.labels.lexicon import Lexicon, lemma_names, present_participles
+from tai_dpt.labels.spelling import normalise
 from tai_dpt.labels.vocabulary import Vocabulary
 
 NO_SENSE = "none"
 
 _PERSON = "noun.person"
+
+_OFTEN = 2  # in WordNet's texts
 
 _THINGS = {"noun.artifact", "noun.food", "noun.plant", "noun.animal", "noun.object"}
 _THINGS_AND_PLACES = {"noun.artifact", "noun.object", "noun.location", "noun.substance"}
@@ -30,7 +33,7 @@ def grow(vocabulary: Vocabulary, *, report: Callable[[str], None] | None = None)
       → skis); the game that needs it, where it is the only class that game needs ("tennis" →
       tennis racket). Words under two classes go to the narrower one, and never to a class that
       they are not a synonym of; words for people only to classes of people, whatever a
-      definition says of them ("domesticated by man").
+      definition says of them ("domesticated by man"), and words that often are.
     * ``blocked``: nouns of two and three words that contain a class's word and are something
       else ("baseball team", "table tennis"), unless they are things or places: a train station
       has trains.
@@ -170,9 +173,14 @@ class _Growth:
             self.grown[index].add(word)
 
     def _is_person(self, word: str) -> bool:
-        """Whether a word means people first of all."""
+        """Whether a word means people first of all, or often ("a male", "commuters")."""
         senses = self.lexicon.senses(word, "n")
-        return bool(senses) and str(self.lexicon.noun(senses[0].offset).lexname()) == _PERSON
+        people = [self.lexicon.noun(sense.offset).lexname() == _PERSON for sense in senses]
+        often = sum(
+            sense.count for sense, of_people in zip(senses, people, strict=True) if of_people
+        )
+        total = sum(sense.count for sense in senses)
+        return people[:1] == [True] or (often >= _OFTEN and often >= total / 6)
 
     def _add_kinds(self) -> None:
         taken: set[str] = set()
@@ -250,10 +258,14 @@ class _Growth:
                             self._add(index, f"{first} {head}")
 
     def _add_games(self) -> None:
-        """The game that the definition of exactly one class names, alone and in phrases."""
+        """The game that the definition of exactly one class names, alone and in phrases.
+
+        A class of a word alone ("glove") is not a game's, whatever its sense is.
+        """
         games: dict[str, set[int]] = defaultdict(set)
         for index, synset in enumerate(self.synsets):
-            if synset is None or not any("_" in name for name in synset.lemma_names()):
+            named = (self.vocabulary.dataset_names[index], *self.vocabulary.synonyms[index])
+            if synset is None or not any(" " in normalise(name) for name in named):
                 continue
             for word in re.findall(
                 r"(?:(?<=play )|(?<=playing )|(?<=in ))([a-z]+)", synset.definition()

@@ -91,6 +91,15 @@ def test_things_get_no_words_for_people():
     assert NounFilter(vocabulary=vocabulary).labels(captions) == [(6,)] * 4
 
 
+@needs_wordnet
+def test_words_that_are_often_people_are_no_things_and_a_glove_is_no_game():
+    vocabulary = grow(Vocabulary(("train", "animal", "glove", "tennis racket")))
+    assert "commuter" not in vocabulary.grown[0] and "streamliner" in vocabulary.grown[0]
+    assert not {"male", "queen"} & set(vocabulary.grown[1])
+    assert not {"baseball", "baseball bat"} & set(vocabulary.grown[2])
+    assert "tennis" in vocabulary.grown[3]
+
+
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_no_thing_that_ships_has_a_word_for_people(name):
     vocabulary = load_vocabulary(name)
@@ -99,6 +108,7 @@ def test_no_thing_that_ships_has_a_word_for_people(name):
     for index, words in enumerate(vocabulary.grown):
         if index != person and not vocabulary.senses[index].startswith(("soldier", "police")):
             assert not people & set(words)
+            assert not {"commuter", "male", "female", "queen"} & set(words)
 
 
 def test_growth_is_off_unless_asked_for_and_says_so():
