@@ -15,7 +15,12 @@ from tai_dpt.errors import InputError
 from tai_dpt.scoring.fusion import check_weight, choose_weight
 from tai_dpt.scoring.metrics import known_cardinality, percent
 from tai_dpt.scoring.rectification import rectify
-from tai_dpt.scoring.results import RESULTS_FILE, load_results, option_differences
+from tai_dpt.scoring.results import (
+    RESULTS_FILE,
+    load_results,
+    option_differences,
+    trained_options,
+)
 from tai_dpt.scoring.run_fusion import Component, align, fuse_components, fusion_summary
 from tai_dpt.scoring.scores import Scores
 from tai_dpt.toolbox import TRAINER_REGISTRY
@@ -262,7 +267,7 @@ class TaIDPTEnsemble(MultiLabelTrainer):
     def _check_held_out(self) -> None:
         """The image-learned run must not have seen what λ is to be chosen on."""
         folder = self._runs["image"].folder
-        theirs = load_results(folder / RESULTS_FILE)["config"]
+        theirs = trained_options(load_results(folder / RESULTS_FILE))
         differ = option_differences(theirs, self.cfg, trainer=self.cfg.TRAINER.NAME)
         differ = [line for line in differ if line.startswith(_SAME_IMAGES)]
         if differ:

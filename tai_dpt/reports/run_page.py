@@ -315,7 +315,9 @@ def _configuration(results: dict[str, Any]) -> dict[str, Any]:
         facts.append(", ".join(f"{k} {v}" for k, v in versions.items()))
     if toolbox := results.get("toolbox"):
         facts.append(f"toolbox {toolbox}")
-    for role, run in _fused(results).items():
+    told = [("trained with", results.get("trained_with") or {})]
+    told += [(f"earlier ({i})", o) for i, o in enumerate(results.get("earlier_options") or (), 1)]
+    for role, run in (*told, *_fused(results).items()):
         own |= {f"{role}: {key}": value for key, value in run.items()}
         first.append(f"{role}: ")
     return {

@@ -303,6 +303,15 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def trained_options(results: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's options, flat, with those of training as its model had them.
+
+    >>> trained_options({"config": {"SEED": 2}, "trained_with": {"SEED": 1}})
+    {'SEED': 1}
+    """
+    return flat_config(results.get("config") or {}) | (results.get("trained_with") or {})
+
+
 def option_differences(
     theirs: Mapping[str, Any], ours: Mapping[str, Any], *, trainer: str
 ) -> list[str]:

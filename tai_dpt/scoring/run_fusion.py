@@ -275,6 +275,7 @@ def fused_results(
         "class_names": list(fused.class_names),
         "versions": versions(),
         "config": origin.get("config", {}),
+        **{key: origin[key] for key in ("trained_with", "earlier_options") if key in origin},
         "fusion": fusion,
     }
 

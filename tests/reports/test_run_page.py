@@ -13,7 +13,7 @@ import pytest
 from tai_dpt.cli.train import main
 from tai_dpt.reports.page_charts import bars, line_chart
 from tai_dpt.reports.page_images import choose_images
-from tai_dpt.reports.run_page import confused_pairs, report_page
+from tai_dpt.reports.run_page import _configuration, confused_pairs, report_page
 from tai_dpt.scoring.results import ScoreTable, load_results, save_results
 
 import worlds
@@ -283,3 +283,10 @@ def test_report_html_is_the_same_page(world, tmp_path) -> None:
     assert code == 0, err
     assert "<h1" in (tmp_path / "run.html").read_text()
     assert run("report", world / "run", world, "--html", tmp_path / "x.html")[0] == 2
+
+
+def test_a_page_says_what_a_model_was_trained_with():
+    results = {"trainer": "TaIDPT", "config": {"OPTIM": {"LR": 0.5}}}
+    results |= {"trained_with": {"OPTIM.LR": 0.1}, "earlier_options": [{"until_epoch": 2}]}
+    first = _configuration(results)["first"]
+    assert first["trained with: OPTIM.LR"] == 0.1 and first["earlier (1): until_epoch"] == 2

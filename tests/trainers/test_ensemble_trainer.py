@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tai_dpt.cli.train import main
+from tai_dpt.errors import InputError
 from tai_dpt.scoring.fusion import fuse
 from tai_dpt.scoring.rectification import rectify
 from tai_dpt.scoring.results import ScoreTable
@@ -145,6 +146,17 @@ def test_lambda_is_chosen_on_held_out_training_images(world, runs, tmp_path):
     again = started(root, "TaIDPTEnsemble", tmp_path / "again", *options)
     assert again._fusion["weight"] == trainer._fusion["weight"]
     assert again._fusion["text"]["mAP"] != trainer._fusion["text"]["mAP"]
+
+
+def test_an_evaluation_does_not_hide_what_its_model_was_trained_on(world, runs, tmp_path) -> None:
+    copied = shutil.copytree(runs, tmp_path / "runs")
+    record = json.loads((copied / "image/results.json").read_text())
+    (copied / "image/results.json").write_text(
+        json.dumps({**record, "trained_with": {"DATASET.HOLDOUT": 0.0}})
+    )
+    options = of_runs(copied, f"{NODE}.WEIGHT", "auto", "DATASET.HOLDOUT", 0.3)
+    with pytest.raises(InputError, match=r"trained with other labels \(DATASET.HOLDOUT: 0.0 there"):
+        started(world, "TaIDPTEnsemble", tmp_path / "out", *options)
 
 
 def configs(folder: Path) -> tuple:
