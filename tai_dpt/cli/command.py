@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from tai_dpt.io.console import JSON, QUIET, one_line_warnings
+from tai_dpt.io.console import JSON, QUIET, all_answered, one_line_warnings
 from tai_dpt.io.json_text import json_text
 
 # where home cannot be written it tells of its font cache, in several lines
@@ -146,6 +146,7 @@ class Command(click.Command):
         facts, code = returned if isinstance(returned, Ended) else (returned, 0)
         if ctx.meta[JSON]:
             click.echo(json_text(facts))
+        all_answered()
         if code:
             ctx.exit(code)
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from tai_dpt.errors import InputError, Stopped
-from tai_dpt.io.console import lenient_streams, one_line, silence
+from tai_dpt.io.console import lenient_streams, one_line, open_closed_streams, silence
 from tai_dpt.io.output import os_error
 
 _BROKE, _WRONG_INPUT = 1, 2
@@ -30,11 +30,12 @@ _MEMORY += "FEATURES.CACHE disk in place of memory, DATALOADER.NUM_WORKERS)"
 
 def exit_code(prog: str, work: Callable[[], int | None]) -> int:
     """Do ``work``, which returns an exit code (None: 0); what it raises becomes one line."""
+    open_closed_streams()
+    stdout = sys.stdout
     try:
         with lenient_streams(), _signals(), _quiet_threads():
             code = work() or 0
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, where a full device can still be told
+            sys.stdout.flush()  # here, where a full device can still be told
         return code
     except InputError as error:
         return _say(prog, f"error: {error}", _WRONG_INPUT)
@@ -48,9 +49,12 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
-    except BrokenPipeError:  # the reader, `head` say, has what it wanted
-        silence(sys.stdout)
-        return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else _BROKE
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return _unread()  # click made an exit of it, and another stream
     except Stopped as stop:
         return _say(prog, str(stop), 128 + stop.number)
     except (KeyboardInterrupt, click.Abort):
@@ -63,6 +67,12 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
         if not _is_memory(error):
             raise
         return _say(prog, f"error: {_MEMORY}", _BROKE)
+
+
+def _unread() -> int:
+    """The reader of stdout, `head` say, has what it wanted."""
+    silence(sys.stdout)
+    return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else _BROKE
 
 
 @contextmanager

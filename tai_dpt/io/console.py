@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import click
 from tqdm import tqdm
 
+from tai_dpt.io.atomic import naming
+
 # what a terminal takes for orders: control characters, and those that turn what follows around
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # what every command can be asked for, in its click context's meta
 JSON, QUIET = "tai_dpt.json", "tai_dpt.quiet"
+_UNTOLD = "tai_dpt.untold"  # there, too: why the first answer that could not be given was not
 
 
 def asked_for(manner: str) -> bool:
@@ -78,9 +82,28 @@ def say(text: str) -> None:
 
 
 def answer(text: str) -> None:
-    """Lines of the result on stdout, for people; ``--json`` has one document in their place."""
-    if not asked_for(JSON):
+    """Lines of the result on stdout, for people; ``--json`` has one document in their place.
+
+    A stdout that is full or read by nobody any more does not keep a command from writing its
+    files: ``all_answered`` complains at its end.
+    """
+    if asked_for(JSON):
+        return
+    try:
         click.echo(text)
+    except OSError as error:
+        context = click.get_current_context(silent=True)
+        if context is None:
+            raise
+        silence(sys.stdout)
+        context.meta.setdefault(_UNTOLD, error)
+
+
+def all_answered() -> None:
+    """Raise what kept an ``answer`` of the command that is running from being given."""
+    untold = click.get_current_context().meta.get(_UNTOLD)
+    if untold is not None:
+        raise untold
 
 
 def one_line(text: str) -> str:
@@ -116,9 +139,73 @@ def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
 codecs.register_error("as_it_came", _as_it_came)
 
 
+class Nowhere(io.TextIOBase):
+    """Takes everything and keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+class _Guarded:
+    """A text stream that is written to in a context; None, closed from the start, is nowhere."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream or Nowhere()
+
+    def write(self, text: str) -> int:
+        with self._guard():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._guard():
+            self.stream.flush()
+
+    def _guard(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)  # encoding, isatty, fileno, …
+
+
+class Lasting(_Guarded):
+    """A stream that ends no work: once it cannot be written to, as nobody reads it any more
+    (``| head``) or it is full, what is said goes nowhere."""
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            silence(self.stream)
+
+
+class _Stdout(_Guarded):
+    """Its errors say what it is: a full device names no file."""
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return naming("standard output")
+
+
+def open_closed_streams() -> None:
+    """Let those of stdin, stdout and stderr that were closed (``>&-``) lead nowhere.
+
+    Python has None in their place, and the next file that is opened would get the number of one:
+    what a library says on stderr would end in it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 @contextmanager
 def lenient_streams() -> Iterator[None]:
-    """Let stdout and stderr take every text: a job must not die of a dash in a Latin-1 log.
+    """Let stdout and stderr take every text: a job must not die of a dash in a Latin-1 log, nor of
+    a note that nobody can read.
 
     Where they take ASCII alone (``LC_ALL=C``) they get UTF-8, as click prints it, and as names of
     files in a list must be.
@@ -128,9 +215,15 @@ def lenient_streams() -> Iterator[None]:
     for stream, (encoding, _) in zip(streams, before, strict=True):
         ascii_alone = codecs.lookup(encoding).name == "ascii"
         stream.reconfigure(encoding="utf-8" if ascii_alone else encoding, errors="as_it_came")
+    stdout, stderr = sys.stdout, sys.stderr
+    guarded: Any = _Stdout(stdout)
+    sys.stdout, sys.stderr = guarded, Lasting(stderr)
     try:
         yield
     finally:
+        sys.stderr = stderr
+        if sys.stdout is guarded:  # click puts another in the place of one that nobody reads
+            sys.stdout = stdout
         for stream, (encoding, errors) in zip(streams, before, strict=True):
             with suppress(ValueError, OSError):  # closed, or nobody reads it any more
                 stream.reconfigure(encoding=encoding, errors=errors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
@@ -14,14 +13,7 @@ from typing import Any, TextIO
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import open_named
-from tai_dpt.io.console import silence
-
-
-class _Nowhere(io.TextIOBase):
-    """Takes everything and keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
+from tai_dpt.io.console import Lasting
 
 
 class Tee:
@@ -33,7 +25,7 @@ class Tee:
     """
 
     def __init__(self, console: TextIO | None, log: TextIO | None, *, echo: bool = True) -> None:
-        self.console: Any = console or _Nowhere()  # None: closed from the start
+        self.console = Lasting(console)
         self.log = log
         self.echo = echo
 
@@ -42,25 +34,14 @@ class Tee:
         if self.log is not None:
             self.log.write(text)
         if self.echo:
-            with self._as_far_as_it_goes() as console:
-                console.write(text)
+            self.console.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush both."""
         if self.log is not None:
             self.log.flush()
-        with self._as_far_as_it_goes() as console:
-            console.flush()
-
-    @contextmanager
-    def _as_far_as_it_goes(self) -> Iterator[TextIO]:
-        """The console; nowhere once it cannot be written to."""
-        try:
-            yield self.console
-        except OSError:
-            silence(self.console)
-            self.console = _Nowhere()
+        self.console.flush()
 
     def close(self) -> None:
         """Close the log file and give ``sys.stdout`` back; the console stays open.
@@ -69,7 +50,7 @@ class Tee:
         """
         log, self.log, self.echo = self.log, None, True
         if sys.stdout is self:
-            sys.stdout = self.console
+            sys.stdout = self.console.stream
         if log is not None:
             log.close()
 

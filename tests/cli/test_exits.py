@@ -9,14 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
+import click
 import pytest
 
+from tai_dpt.cli.command import command
 from tai_dpt.cli.exits import exit_code
-from tai_dpt.cli.main import main
+from tai_dpt.cli.main import cli, main
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import lenient_streams
+from tai_dpt.io.console import answer, lenient_streams
 from tai_dpt.toolbox.logger import logging_to
 
 PROGRAM = """
@@ -141,7 +145,48 @@ def test_streams_that_lack_a_letter_or_a_reader() -> None:
     process.stdout.close()  # as `head` does
     assert process.wait(timeout=30) == 141 and process.stderr.read() == ""
     code, said_ = ended("print('x')", stdout=open("/dev/full", "w"))  # noqa: SIM115
-    assert code == 1 and "No space left on device" in said_ and said_.count("\n") == 1
+    assert code == 1 and said_.count("\n") == 1
+    assert "standard output: No space left on device" in said_
+
+
+def test_a_note_that_cannot_be_told_ends_nothing(tmp_path: Path) -> None:
+    note = f"print('note', file=sys.stderr, flush=True); open({str(tmp_path / 'x')!r}, 'w')"
+    code, _ = ended(note, stderr=open("/dev/full", "w"))  # noqa: SIM115
+    assert code == 0 and (tmp_path / "x").exists()
+
+
+def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+    """What a library says on stderr would end in it."""
+    work = "[s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr)]\n"
+    work += "    os._exit(os.open(os.devnull, os.O_RDONLY) < 3)"
+    for number in range(3):
+        code, said = ended(work, preexec_fn=partial(os.close, number))
+        assert (code, said) == (0, "")
+
+
+def unread(run: click.Command, words: list[str]) -> int:
+    """The exit code of a command whose stdout is read by nobody."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream, redirect_stdout(stream):
+        return exit_code("prog", lambda: run.main(words, "prog", standalone_mode=False))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["cache", "--help"], ["completion", "bash"]])
+def test_no_reader_of_what_is_answered(words) -> None:
+    assert unread(cli, words) == 141
+
+
+def test_what_is_answered_to_nobody_keeps_no_file_from_being_written(tmp_path: Path) -> None:
+    @command()
+    def answering() -> dict[str, int]:
+        answer("one")
+        answer("two")
+        (tmp_path / "file").touch()
+        return {}
+
+    assert unread(answering, []) == 141
+    assert (tmp_path / "file").exists()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
