@@ -27,7 +27,7 @@ def convert_weights(source: Path, target: Path, overwrite: bool) -> dict[str, An
     that OpenAI published are opened; this command opens any, so use it for a file whose maker
     you trust.
     """
-    check_output(target, overwrite=overwrite, inputs=[source], option="OUT")
+    target = check_output(target, overwrite=overwrite, inputs=[source], option="OUT")
     from tai_dpt.backbones.weights import convert_weights as convert
 
     count = convert(source, target)

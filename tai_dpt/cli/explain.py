@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from tai_dpt.cli.command import Beside, command
 from tai_dpt.cli.names import FILE
-from tai_dpt.cli.options import overwrite_option, tagger_argument, tagger_options
+from tai_dpt.cli.options import files_of, overwrite_option, tagger_argument, tagger_options
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.console import JSON, answer, asked_for, say
 from tai_dpt.io.output import check_output, os_error
@@ -60,12 +60,14 @@ def explain(
     """
     if not images and not captions:
         raise InputError("give an image, or a caption with --text")
-    if out is not None and out.suffix.lower() not in _SUFFIXES:
-        raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
     if images and out is None and not asked_for(JSON):
         raise InputError("say where the image goes: --out why.png or --out why.html")
     if out is not None:
-        check_output(out, overwrite=overwrite, inputs=[*images, *tagger.glob("*")])
+        out = check_output(
+            out, overwrite=overwrite, inputs=[*images, *files_of(tagger, open_tagger)]
+        )
+        if out.suffix.lower() not in _SUFFIXES:
+            raise unknown("kind of file for --out", out.suffix or out.name, _SUFFIXES)
     from tai_dpt.reports.explaining import explain_caption, explain_image
 
     loaded = open_tagger(tagger)

@@ -81,16 +81,15 @@ def fuse(
     from tai_dpt.scoring.results import RESULTS_FILE, SCORES_FILE, run_files, save_results
     from tai_dpt.scoring.run_fusion import fuse_runs, fused_results, read_component
 
-    if curve is not None:
-        from tai_dpt.reports.drawing import picture_kind
-
-        picture_kind(curve)
     read_from = [path for run in (*runs, *learn_on) for path in run_files(run)]
     if out is not None:
         files = (SCORES_FILE, RESULTS_FILE)
         check_output_folder(out, files, overwrite=overwrite, inputs=read_from)
     if curve is not None:
-        check_output(curve, overwrite=overwrite, inputs=read_from, option="--curve")
+        curve = check_output(curve, overwrite=overwrite, inputs=read_from, option="--curve")
+        from tai_dpt.reports.drawing import picture_kind
+
+        picture_kind(curve)
     started = time.perf_counter()
     _check(runs, weight, weights, learn_on, rectify, curve)
     kinds = [text_prediction or "", image_prediction or "", *[""] * len(runs)]

@@ -68,7 +68,7 @@ def grow_vocabulary(
     source = vocabulary_file(vocabulary)
     if out is not None:
         read = [source, *([evidence] if evidence else [])]
-        check_output(out, overwrite=overwrite, inputs=read)
+        out = check_output(out, overwrite=overwrite, inputs=read)
     given = load_vocabulary(vocabulary)
     grown = grow(given, report=answer)
     if evidence is not None:

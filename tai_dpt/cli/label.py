@@ -80,7 +80,7 @@ def label(
     Blank lines are no captions. With --json they are one list.
     """
     if out is not None:
-        check_output(out, overwrite=overwrite, inputs=[captions, vocabulary])
+        out = check_output(out, overwrite=overwrite, inputs=[captions, vocabulary])
     classes = load_vocabulary(vocabulary, names=names)
     if preset == "default":
         classes = with_growth(classes, wanted=grow, report=say)

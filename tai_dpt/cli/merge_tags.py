@@ -45,8 +45,8 @@ def merge_tags(out: Path, overwrite: bool) -> dict[str, Any]:
     stay; OUT is what one run would have written (but for a score's last digit, which
     depends on the batch), and 'tag --resume' goes on with it.
     """
-    check_output(out, overwrite=overwrite)
     parts = _parts(out)
+    out = check_output(out, overwrite=overwrite, inputs=parts)
     with ExitStack() as stack:
         made_by = _made_by(parts)
         for path in parts:

@@ -66,6 +66,12 @@ def tagger_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_opener
 
 
+def files_of(tagger: Path, open_tagger: functools.partial[Any]) -> list[Path]:
+    """What is read of a tagger, so that no output may replace it."""
+    backbone = open_tagger.keywords["backbone"]
+    return [*tagger.glob("*"), *([Path(backbone)] if backbone else [])]
+
+
 def load_tagger(
     folder: Path,
     *,

@@ -43,7 +43,8 @@ def page(
             f"{run} is a tagger, and this page is of a training run: 'tai-dpt explain {run} IMAGE "
             f"--out why.html' or 'tai-dpt app {run}' show what a tagger sees"
         )
-    check_output(out, overwrite=overwrite, inputs=[run / "results.json", run / "scores.npz"])
+    read = [run / name for name in ("results.json", "scores.npz", "history.jsonl")]
+    out = check_output(out, overwrite=overwrite, inputs=read)
     from tai_dpt.reports.run_page import write_page  # here, so that --help does not wait for torch
 
     write_page(run, out, root=root, per_class=per_class, say=say)

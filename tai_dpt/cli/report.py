@@ -72,7 +72,7 @@ def report(
         if len(places) != 1:
             raise click.UsageError("--html takes the folder of one run")
         read = run_files(Path(places[0]))
-        check_output(html, overwrite=overwrite, inputs=read, option="--html")
+        html = check_output(html, overwrite=overwrite, inputs=read, option="--html")
         from tai_dpt.reports.run_page import write_page  # needs torch, tables do not
 
         write_page(Path(places[0]), html, say=say)
@@ -85,7 +85,7 @@ def report(
         raise click.UsageError("--out needs --figure 6 or --figure 7")
 
     if out is not None:
-        check_output(out, overwrite=overwrite)
+        out = check_output(out, overwrite=overwrite)
 
     runs, remarks = find_runs(places or ("output",))
     groups, left_out = group_runs(runs)

@@ -15,7 +15,13 @@ import numpy as np
 from tai_dpt import distributed
 from tai_dpt.cli.command import Beside, Ended, command
 from tai_dpt.cli.names import FILE
-from tai_dpt.cli.options import rectify_option, tagger_argument, tagger_options, view_option
+from tai_dpt.cli.options import (
+    files_of,
+    rectify_option,
+    tagger_argument,
+    tagger_options,
+    view_option,
+)
 from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import JSON, as_text, asked_for, bar, say, shown
@@ -172,7 +178,9 @@ def tag(
         say(f"left aside: {found.left_aside}")
     if out is not None:
         # whether what is there may go or be gone on with, the sink says
-        check_output(out, overwrite=True, inputs=[*names, *lists, *tagger.glob("*")])
+        out = check_output(
+            out, overwrite=True, inputs=[*names, *lists, *files_of(tagger, open_tagger)]
+        )
     loaded = open_tagger(tagger, view=view, rectify=rectify)
     if threshold is not None and loaded.calibration is None and rectify is not None:
         raise InputError(

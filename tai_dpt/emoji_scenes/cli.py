@@ -115,7 +115,7 @@ def train_clip(
     from tai_dpt.emoji_scenes.train_clip import Recipe, train
     from tai_dpt.labels.class_lists import imagenet_templates
 
-    check_output(out, overwrite=overwrite)
+    out = check_output(out, overwrite=overwrite)
     check_room(work, option="--work")
     if threads:
         torch.set_num_threads(threads)

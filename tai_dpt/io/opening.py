@@ -49,6 +49,15 @@ def why_no_file(path: PathLike, *, pipe: bool = False) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "no file")
 
 
+def special_kind(path: PathLike) -> str:
+    """What is at ``path`` where that is no regular file: "a folder", "a pipe", …; "" if one or
+    nothing."""
+    try:
+        return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
+    except (OSError, ValueError):
+        return ""
+
+
 def open_file(path: PathLike, *, pipe: bool = False, remedy: str = "") -> BinaryIO:
     """Open a file for reading; see ``why_no_file``.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.cache import ELSEWHERE, cache_root
+from tai_dpt.io.opening import special_kind
 
 PathLike = str | os.PathLike[str]
 
@@ -46,8 +47,10 @@ def check_output(
     inputs: Iterable[PathLike] = (),
     option: str = "--out",
     needs: int = _LEAST_ROOM,
-) -> None:
+) -> Path:
     """Complain, before any work, about an output file that cannot or must not be written.
+
+    Returns: the path to write to: where ``path`` is a link, what it leads to, so that it stays one.
 
     Args:
         overwrite: whether the user said that what is there may go.
@@ -56,15 +59,14 @@ def check_output(
         needs: bytes that will be written.
 
     Raises:
-        InputError: no name, an input, there already, a folder, no room, or not writable.
+        InputError: no name, an input, there already, no file, no room, or not writable.
     """
     path = _named(path, option)
-    _check_is_no_input(path, inputs, option)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; {option} is the name of a file")
-    if os.path.lexists(path) and not overwrite:
-        raise InputError(f"{path} exists; choose another {option}, or add --overwrite")
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    _check_may_go(path, overwrite=overwrite, inputs=inputs, option=option)
     check_room(path.parent, needs=needs, name=path.name, option=option)
+    return path
 
 
 def check_output_folder(
@@ -81,9 +83,7 @@ def check_output_folder(
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file; {option} is a folder")
     for name in files:
-        _check_is_no_input(folder / name, inputs, option)
-        if os.path.lexists(folder / name) and not overwrite:
-            raise InputError(f"{folder / name} exists; choose another {option}, or add --overwrite")
+        _check_may_go(folder / name, overwrite=overwrite, inputs=inputs, option=option)
     check_room(folder, needs=needs, option=option)
 
 
@@ -119,6 +119,8 @@ def check_room(
 def os_error(error: OSError, *, at: PathLike | None = None) -> str:
     """An ``OSError`` as one line: the path, what is wrong with it, and the way out."""
     path = at if at is not None else error.filename
+    if path is None and error.errno == errno.ENOENT:  # what else is looked for without a name
+        path = "the current folder"
     reason = error.strerror or str(error) or type(error).__name__
     way_out = _WAYS_OUT.get(error.errno or 0)
     if path is not None and cache_root() in (
@@ -136,7 +138,12 @@ def _named(path: PathLike, option: str) -> Path:
     return Path(path)
 
 
-def _check_is_no_input(path: Path, inputs: Iterable[PathLike], option: str) -> None:
+def _check_may_go(path: Path, *, overwrite: bool, inputs: Iterable[PathLike], option: str) -> None:
+    """Complain about a path that is there and must stay."""
     for given in inputs:
         if os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
             raise InputError(f"{path} is what is read: choose another {option}")
+    if kind := special_kind(path):  # a device would be replaced by a file
+        raise InputError(f"{path} is {kind}, no file: choose another {option}")
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"{path} exists; choose another {option}, or add --overwrite")
