@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
-from tai_dpt.io.arrays import check_zip
+from tai_dpt.io.arrays import check_zip, open_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.opening import why_no_file
 
@@ -103,7 +103,8 @@ def _read(path: Path, *, run_code: bool = False) -> Any:
         if head[:2] == b"\x80\x02":  # torch.save's format before 1.6: plain pickles
             return torch.load(path, map_location="cpu", weights_only=True)
         if head[8:9] == b"{":  # safetensors: the header's length, then the header in JSON
-            return load_file(path)
+            with open_safetensors(path) as content:
+                return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower():
             raise InputError(

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
 from tai_dpt.errors import InputError
 from tai_dpt.features.precisions import PRECISIONS, PrecisionName
+from tai_dpt.io.arrays import open_safetensors
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.reading import Count, Record, checked, parse_json
 
@@ -73,7 +74,7 @@ class SafetensorsFile:
     def record(self) -> ShardRecord:
         self.path.stat()  # its own complaint, where the file cannot be had
         try:
-            with safe_open(self.path, "pt") as content:
+            with open_safetensors(self.path) as content:
                 record = _as_record((content.metadata() or {}).get("record", ""))
                 for name, count in zip(("local", "global"), record.rows, strict=True):
                     if not count:
@@ -88,7 +89,7 @@ class SafetensorsFile:
             raise InputError(str(error)) from None
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        with safe_open(self.path, "pt") as content:
+        with open_safetensors(self.path) as content:
             parts = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
         return parts["local"], parts.get("global", parts["local"][:0])
 

@@ -7,13 +7,15 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.console import as_text
 from tai_dpt.io.opening import check_file, open_file
 from tai_dpt.io.reading import first_line, then
 
@@ -85,17 +87,29 @@ def _read_numpy(
             ) from None
 
 
+@contextmanager
+def open_safetensors(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A safetensors file, as ``safe_open`` gives it, who takes no name that is no text."""
+    from safetensors import safe_open
+
+    with ExitStack() as stack:
+        place = os.fspath(path)
+        if as_text(place) != place:
+            place = f"/proc/self/fd/{stack.enter_context(open(path, 'rb')).fileno()}"
+        yield stack.enter_context(safe_open(place, framework="pt"))
+
+
 def read_safetensors(path: str | os.PathLike[str], *, remedy: str = "") -> dict[str, Tensor]:
     """All tensors of a safetensors file.
 
     Raises:
         InputError: there is no such file, or it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     check_file(path, remedy=remedy)
     try:
-        with safe_open(path, framework="pt") as stream:
+        with open_safetensors(path) as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, *DAMAGED) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)}){then(remedy)}") from None

@@ -21,6 +21,7 @@ import tai_dpt
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.console import as_text
 from tai_dpt.io.json_text import plain
 from tai_dpt.io.reading import Count, Finite, Names, OpenRecord, checked, read_json
 
@@ -119,10 +120,11 @@ def versions() -> dict[str, str]:
 
 
 def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
-    """Write ``results.json``; NaN becomes null, which every JSON reader takes."""
+    """Write ``results.json``; NaN becomes null, which every JSON reader takes, and what is no text
+    in the names of files becomes �."""
+    text = as_text(json.dumps(plain(results), indent=1, ensure_ascii=False))
     with atomic_write(path, "w", encoding="utf-8") as stream:
-        json.dump(plain(results), stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+        stream.write(f"{text}\n")
 
 
 class _FusedRun(OpenRecord):

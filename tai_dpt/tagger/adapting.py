@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 
 from tai_dpt.errors import InputError, first_few
-from tai_dpt.io.arrays import read_safetensors
+from tai_dpt.io.arrays import open_safetensors, read_safetensors
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.scoring.calibration import SOURCES, Calibration, calibrate
 from tai_dpt.scoring.methods import Patches
@@ -66,7 +65,7 @@ class Looked:
         if self.file is None or not self.file.exists():
             return
         tensors = read_safetensors(self.file, remedy="add --overwrite to start anew")
-        with safe_open(self.file, framework="pt") as stream:
+        with open_safetensors(self.file) as stream:
             about = stream.metadata() or {}
         if about.get("maker") != self.maker:
             raise InputError(

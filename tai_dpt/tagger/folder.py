@@ -25,6 +25,7 @@ from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
+from tai_dpt.io.console import as_text
 from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
 from tai_dpt.io.shipped import backbone_file
@@ -408,9 +409,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 
 def _write_about(folder: Path, content: dict[str, Any]) -> None:
+    text = as_text(json.dumps(content, indent=1, ensure_ascii=False))  # a file's name may be none
     with atomic_write(folder / ABOUT_FILE, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+        stream.write(f"{text}\n")
 
 
 def _put_in_place(building: Path, folder: Path) -> None:

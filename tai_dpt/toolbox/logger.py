@@ -110,7 +110,11 @@ def _open_new(path: Path) -> TextIO:
     while True:
         try:
             return open_named(
-                path.with_name(next(names)), "x", encoding="utf-8", line_buffering=True
+                path.with_name(next(names)),
+                "x",
+                encoding="utf-8",
+                errors="surrogateescape",  # names of files may be no text
+                line_buffering=True,
             )
         except FileExistsError:
             continue

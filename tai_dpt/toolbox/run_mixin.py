@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from tai_dpt import distributed
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.atomic import naming
+from tai_dpt.io.console import as_text
 from tai_dpt.io.history import History
 from tai_dpt.toolbox import checkpoint as ckpt
 from tai_dpt.toolbox.meters import AverageMeter, MetricMeter
@@ -250,6 +251,9 @@ class RunMixin(_Loop):
             self.log(
                 "tensorboard is not installed (pip install tensorboard): no scalars are written"
             )
+            return
+        if as_text(log_dir) != log_dir:
+            self.log(f"{as_text(log_dir)} is no name for tensorboard: no scalars are written")
             return
         self.log(f"Initialize tensorboard (log_dir={log_dir})")
         self._writer = SummaryWriter(log_dir=log_dir)

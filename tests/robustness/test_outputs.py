@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from PIL import Image
 
 from tai_dpt.tags.sinks import FileSink
 
+import worlds
 from places import ROOT
 
 WEIGHTS = ROOT / "data/emoji_scenes/clip.safetensors"
@@ -164,6 +166,10 @@ INPUT_AS_OUTPUT: dict[str, list[object]] = {
     "page over the results": ["page", "DESK/run", "--out", "DESK/run/results.json"],
     "tag over the photo": ["tag", "DESK/tagger", "DESK/a.png", *SMALL, "--out", "DESK/a.png"],
     "convert over the weights": ["convert-weights", "DESK/a.png", "DESK/a.png"],
+    "tag over the backbone": [
+        *("tag", "DESK/tagger", "DESK/a.png", "--backbone", "DESK/file"),
+        *("--format", "csv", "--out", "DESK/file"),
+    ],
 }
 
 
@@ -176,6 +182,54 @@ def test_an_input_is_never_the_output(name: str, overwrite: bool, desk: Path, no
     note(ended)
     assert not ended.fault and ended.code == 2
     assert state(desk) == before
+
+
+@pytest.mark.parametrize("name", ["tag", "export", "label"])
+def test_no_device_is_replaced(name: str, desk: Path, note) -> None:
+    """Whoever is root would replace /dev/null."""
+    out = desk / "out"
+    named = out
+    if name == "export":
+        out.mkdir()
+        named = out / "service.json"
+    os.mkfifo(named)
+    ended = command([*filled(COMMANDS[name], desk, str(out)), "--overwrite"], desk)
+    note(ended)
+    assert not ended.fault and ended.code == 2 and f"{named} is a pipe" in ended.err
+    assert named.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["tag", "label"])
+def test_a_link_stays_one(name: str, desk: Path, note) -> None:
+    (desk / "out").symlink_to(desk / "file")
+    asked = filled(COMMANDS[name], desk, str(desk / "out"))
+    refused = command(asked, desk)
+    note(refused)
+    assert refused.code == 2 and (desk / "file").read_text() == "mine"
+    ended = command([*asked, "--overwrite"], desk)
+    note(ended)
+    assert ended.code == 0
+    assert (desk / "out").is_symlink() and (desk / "file").read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["train", "fit", "fuse", "adapt"])
+def test_where_names_are_no_text(name: str, tmp_path: Path, note) -> None:
+    desk = worlds.write_world(tmp_path / os.fsdecode(b"caf\xe9"))
+    lay_out(desk)
+    shutil.copy(WEIGHTS, desk / "file")
+    shutil.copytree(desk / "tiny/test", desk / "a.png")
+    asked = filled(COMMANDS[name], desk, str(desk / "out"))
+    if name == "train":
+        asked = ["train", *worlds.arguments(desk, "TaIDPT", desk / "out")]
+    if name == "fit":
+        asked += ["--epochs", "1", "TRAINER.TAIDPT.N_CTX", "2"]
+    ended = command([str(desk / "file") if word == str(WEIGHTS) else word for word in asked], desk)
+    note(ended)
+    assert ended.code == 0
+    if name == "fit":
+        again = command(["tag", desk / "out", desk / "a.png"], desk)
+        note(again)
+        assert again.code == 0
 
 
 REPLACING = ("explain", "export", "label", "page", "report", "fuse", "corpus", "convert-weights")
