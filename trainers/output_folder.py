@@ -7,7 +7,7 @@ other options than those that made them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 from tai_dpt import distributed
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.history import HISTORY_FILE
+from tai_dpt.io.lock import alone_in
 from tai_dpt.scoring.results import (
     RESULTS_FILE,
     SCORES_FILE,
@@ -124,10 +125,28 @@ def keep_dense(cfg: CfgNode, run: PathLike) -> bool:
 
 @contextmanager
 def nothing_left_if_refused(folder: PathLike) -> Iterator[None]:
-    """Where the block refuses its input and wrote no more than logs, these go, and the folders
-    that were made for them."""
+    """Hold the folder, which is made. Where the block refuses its input and wrote no more than
+    logs, these go, and the folders that were made for them.
+
+    Raises:
+        InputError: another process holds it.
+    """
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    with suppress(OSError):  # the log complains
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder) as alone:
+        if not alone:
+            raise InputError(
+                f"another process is at work in {folder}: wait for it, or choose another "
+                "--output-dir"
+            )
+        with _nothing_new_if_refused(folder, missing):
+            yield
+
+
+@contextmanager
+def _nothing_new_if_refused(folder: Path, missing: Sequence[Path]) -> Iterator[None]:
     before, folders = _state(folder), _folders(folder)
     try:
         yield

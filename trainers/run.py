@@ -201,9 +201,9 @@ def run(
     distributed.setup(cuda=cfg.USE_CUDA)
     there = model_dir or cfg.RESUME or ("" if overwrite else cfg.OUTPUT_DIR)
     kept = bool(there) and keep_dense(cfg, there)
-    if not (eval_only or no_train):
-        check_training(cfg, overwrite=overwrite)
     with _log_of_rank(cfg.OUTPUT_DIR, quiet=quiet):
+        if not (eval_only or no_train):
+            check_training(cfg, overwrite=overwrite)
         if cfg.SEED >= 0:
             print(f"Setting fixed seed: {cfg.SEED}")
             set_random_seed(cfg.SEED)

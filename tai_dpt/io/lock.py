@@ -8,8 +8,9 @@ whole, at the cost of work done twice.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,39 @@ class Lock(enum.Enum):
     OURS = "ours"
     TAKEN = "another process has it"
     NONE = "there are no locks here"
+
+
+_held: set[int] = set()  # descriptors of folders that this process alone is to hold
+
+
+def _let_go() -> None:
+    """A worker does not hold what its parent held: it may outlive it."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Hold a folder; False where another process does. Nothing is left in it, nor in a child."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield True
+        return
+    _held.add(descriptor)
+    alone = True
+    try:
+        with suppress(OSError):  # no locks here
+            alone = lock_descriptor(descriptor, blocking=False)
+        yield alone
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
 
 
 def try_lock(stream: IO[bytes]) -> Lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 
 from tai_dpt.cli.train import main
 from tai_dpt.io.history import read_history
+from tai_dpt.io.lock import alone_in
 from tai_dpt.reports.runs import read_run
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
@@ -117,6 +120,27 @@ def test_what_is_refused_leaves_nothing(world, tmp_path, there) -> None:
     assert start(world, out, "INPUT.SIZE", (7, 7)) == 2
     assert start(world, out, "RESUME", tmp_path / "nowhere") == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_at_once_do_not_mix_in_one_folder(world, copy, capsys) -> None:
+    def state(folder) -> dict:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = state(copy)
+    with alone_in(copy):
+        for flags in ((), ("--overwrite",)):
+            assert start(world, copy, flags=flags) == 2
+            assert f"another process is at work in {copy}" in capsys.readouterr().err
+        child = os.fork()
+        if child == 0:  # a worker, which may outlive its parent
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(0)
+        os.waitpid(child, os.WUNTRACED)
+    assert state(copy) == before
+    with alone_in(copy) as alone:
+        assert alone
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def test_test_images_are_read_before_training(tmp_path, capsys) -> None:
