@@ -7,6 +7,8 @@ import io
 import os
 import secrets
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,13 +56,35 @@ def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
     building.mkdir()
     try:
         yield building
-        for path in building.iterdir():
-            os.replace(path, folder / path.name)
+        with undisturbed():
+            for path in building.iterdir():
+                os.replace(path, folder / path.name)
     except OSError as error:
         error.filename, error.filename2 = os.fspath(folder), None
         raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals wait until the block, a few renames, is done."""
+    waiting: list[int] = []
+    before: dict[int, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in filter(
+                None, (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))
+            ):
+                if callable(handler := signal.getsignal(number)):
+                    before[number] = handler
+                    signal.signal(number, lambda number, _: waiting.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in waiting[:1]:
+            before[number](number, None)
 
 
 def open_named(path: Path, mode: str, **kwargs: Any) -> TextIO:

@@ -24,7 +24,7 @@ from tai_dpt.backbones.weights import convert_weights
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
-from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name
+from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name, undisturbed
 from tai_dpt.io.console import as_text
 from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
@@ -150,7 +150,8 @@ def save(
         if (folder / CARD_FILE).is_file():  # with what people wrote in it
             shutil.copyfile(folder / CARD_FILE, building / CARD_FILE)
         write_card(building, content)
-        _put_in_place(building, folder)
+        with undisturbed():
+            _put_in_place(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

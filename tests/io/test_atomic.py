@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
-from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.atomic import atomic_write, written_together
 
 POSIX_ONLY = ("fchmod", "umask", "fchown", "geteuid", "getuid")
 
@@ -37,6 +38,20 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_several_files_come_together_though_a_signal_comes(tmp_path: Path, monkeypatch) -> None:
+    real = os.replace
+
+    def replace(*names) -> None:
+        real(*names)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt), written_together(tmp_path / "out") as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).touch()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b", "c"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
