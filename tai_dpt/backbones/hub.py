@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import special_kind
 
 Loaded = TypeVar("Loaded")
 
@@ -36,12 +37,17 @@ def cached_first(load: Callable[[], Loaded]) -> Loaded:
 
 
 def check_place(place: str) -> None:
-    """Raise InputError for a folder that is not there; what could be a repository's name passes."""
+    """Raise InputError for a folder that is not there, or in which a file is none: a library would
+    wait for a pipe. What could be a repository's name passes."""
     if not place:
         raise InputError("no model is named: write hf-hub:ID-OR-FOLDER, transformers:ID-OR-FOLDER")
     path = Path(place).expanduser()
     if not path.is_dir() and (path.is_absolute() or place.startswith(".")):
         raise InputError(f"{path}: {'a file, not a folder' if path.exists() else 'no such folder'}")
+    for part in sorted(path.iterdir()) if path.is_dir() else ():
+        kind = special_kind(part)
+        if kind and (kind != "a folder" or part.suffix in (".json", ".safetensors")):
+            raise InputError(f"{part} is {kind}; a file is needed")
 
 
 @contextmanager

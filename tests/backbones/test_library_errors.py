@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
@@ -69,6 +70,15 @@ def test_weights_of_another_architecture(tmp_path):
 )
 def test_a_folder_that_is_not_there(kind, place, message):
     refused(f"{kind}:{place}", message)
+
+
+@pytest.mark.parametrize("kind", ["hf-hub", "transformers"])
+def test_a_folder_in_which_a_file_is_none(kind, tmp_path):
+    os.mkfifo(tmp_path / "open_clip_model.safetensors")
+    refused(f"{kind}:{tmp_path}", "open_clip_model.safetensors is a pipe; a file is needed")
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    (tmp_path / "config.json").mkdir()
+    refused(f"{kind}:{tmp_path}", "config.json is a folder; a file is needed")
 
 
 def test_a_text_tower_of_fewer_positions_than_its_tokenizer_gives_tokens(tmp_path):
