@@ -32,9 +32,15 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
     """Do ``work``, which returns an exit code (None: 0); what it raises becomes one line."""
     open_closed_streams()
     stdout = sys.stdout
+    stopped: list[Stopped] = []
     try:
-        with lenient_streams(), _signals(), _quiet_threads():
-            code = work() or 0
+        with lenient_streams(), _signals(stopped), _quiet_threads():
+            try:
+                code = work() or 0
+            except Exception:
+                if not stopped:
+                    raise
+                raise stopped[0] from None  # a library made another error of it
             sys.stdout.flush()  # here, where a full device can still be told
         return code
     except InputError as error:
@@ -104,11 +110,14 @@ def _is_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def _signals(stopped: list[Stopped]) -> Iterator[None]:
     """Turn the first signal that ends a command into ``Stopped``; the second ends it at once.
 
     The second is seen by a thread of its own, so that it also works while a call hangs. A signal
     that is ignored (``nohup``, a job in the background of a script) stays so.
+
+    Args:
+        stopped: gets what is raised.
     """
     plain = (signal.SIG_DFL, signal.default_int_handler)
     numbers = [number for number in _ENDING if signal.getsignal(number) in plain]
@@ -120,7 +129,8 @@ def _signals() -> Iterator[None]:
     def stop(number: int, _: Any) -> None:
         if os.getpid() != process:  # a worker: the parent, told by the same Ctrl-C, ends it
             raise KeyboardInterrupt
-        raise Stopped(number)
+        stopped.append(Stopped(number))
+        raise stopped[-1]
 
     with ExitStack() as stack:
         stack.enter_context(_second_signal(process, numbers))

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tai_dpt.errors import InputError
+from tai_dpt.io.atomic import undisturbed
 from tai_dpt.io.cache import ELSEWHERE, cache_root
 from tai_dpt.io.opening import special_kind
 
@@ -104,7 +105,10 @@ def check_room(
             place = place.parent
         if not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
-        with tempfile.TemporaryDirectory(prefix=".tai-dpt-", dir=place) as trial:
+        with (
+            undisturbed(),
+            tempfile.TemporaryDirectory(prefix=".tai-dpt-", dir=place) as trial,
+        ):
             Path(trial, "room").write_bytes(bytes(_LEAST_ROOM))
         free = shutil.disk_usage(place).free
     except OSError as error:

@@ -127,6 +127,27 @@ def test_a_second_signal_ends_it_though_it_hangs() -> None:
     assert process.wait(timeout=30) == 130 and time.monotonic() - began < 10
 
 
+def test_what_a_library_makes_of_a_signal_is_still_one(capsys) -> None:
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException:
+            raise ValueError("truncated or corrupt") from None
+
+    assert exit_code("prog", work) == 130
+    assert capsys.readouterr().err == "prog: interrupted (SIGINT)\n"
+
+
+def test_ctrl_c_among_imports_shows_none_of_them(tmp_path: Path) -> None:
+    late = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "click.py").write_text(late)
+    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "tai_dpt", "--help"], env=path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     work = "print('ready', flush=True); time.sleep(1)"
     process = start(work, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
