@@ -346,7 +346,8 @@ class _Reader:
         """
         cell = cell.strip()
         if _LISTED.fullmatch(cell) and normalise(cell) not in self.class_of:
-            with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            # ast's own for what is no list, nested without end, or has a list for a key
+            with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                 value = ast.literal_eval(re.sub(r"""(?<=['"])\s+(?=['"])""", ", ", cell))
                 if isinstance(value, dict) and len(value) == 1:
                     (value,) = value.values()

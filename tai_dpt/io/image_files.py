@@ -141,8 +141,7 @@ def find_images(
         for path in _expanded(name):
             inside = _files(path, left_aside)
             if not inside and path == os.path.expanduser(name):
-                aside = f"; left aside: {left_aside}" if left_aside else ""
-                raise InputError(f"{name}: no images in this folder{aside}")
+                raise InputError(f"{name}: no images in this folder{_aside(left_aside)}")
             found.update(dict.fromkeys(inside))
     for source in lists:
         for path in listed_paths(source):
@@ -159,7 +158,7 @@ def find_images(
     if by_tar:
         units = _unpacked(units, left_aside)
     if not units and shard.count == 1:
-        raise InputError(f"no images in {first_few(found, 3)}; left aside: {left_aside}")
+        raise InputError(f"no images in {first_few(found, 3)}{_aside(left_aside)}")
     return FoundImages(units, left_aside, whole)
 
 
@@ -241,6 +240,11 @@ def missing_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     return missing
 
 
+def _aside(left_aside: LeftAside) -> str:
+    """What a search left aside, as the end of a message."""
+    return f"; left aside: {left_aside}" if left_aside else ""
+
+
 def _expanded(name: str) -> Iterator[str]:
     """What a name on the command line stands for."""
     path = os.path.expanduser(name)
@@ -248,6 +252,8 @@ def _expanded(name: str) -> Iterator[str]:
         yield path
     elif numbers := _RANGE.search(path):
         first, last = numbers.groups()
+        if int(first) > int(last):
+            raise InputError(f"'{name}' counts from {first} to {last}: the smaller comes first")
         for number in range(int(first), int(last) + 1):
             inside = f"{path[: numbers.start()]}{number:0{len(first)}}{path[numbers.end() :]}"
             yield from _expanded(inside)

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, shorten
 from tai_dpt.io.image_formats import readable_formats
 from tai_dpt.io.tar_images import TarImage
 
@@ -104,7 +104,7 @@ def read_image(
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise InputError(f"{name}: a pipe or a device, not an image file")
         with _pixel_limit, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module="PIL")  # of large files, EXIF: they name none
             try:
                 file = path if content is None else io.BytesIO(content)
                 return _decoded(file, side=side, glance=glance)
@@ -134,7 +134,7 @@ def read_image(
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height in pixels of an image file that ``read_image`` reads, upright (EXIF)."""
     with _pixel_limit, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
         try:
             image = _opened(io.BytesIO(path.read()) if isinstance(path, TarImage) else path)
         except ValueError:  # a PNG that Pillow refuses, see ``read_image``
@@ -243,8 +243,10 @@ _pixel_limit = _PixelLimit()
 
 def _most_megapixels() -> int:
     given = os.environ.get(MOST_MEGAPIXELS, "").strip() or str(_MOST_MEGAPIXELS)
-    if not (given.isascii() and given.isdecimal() and int(given)):
-        raise InputError(f"{MOST_MEGAPIXELS} is '{given}'; a whole number of millions of pixels")
+    if not (given.isascii() and given.isdecimal() and len(given) < 10 and int(given)):
+        raise InputError(
+            f"{MOST_MEGAPIXELS} is '{shorten(given)}'; a whole number of millions of pixels"
+        )
     return int(given)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tai_dpt.errors import InputError
 from tai_dpt.io.opening import check_file
+from tai_dpt.io.reading import first_line
 
 
 def pyarrow(module: str = "pyarrow", *, needed_by: str = "Parquet") -> Any:
@@ -21,16 +24,19 @@ def pyarrow(module: str = "pyarrow", *, needed_by: str = "Parquet") -> Any:
         raise InputError(f"{needed_by} needs pyarrow: pip install 'tai-dpt[parquet]'") from None
 
 
-def open_parquet(name: str) -> Any:
-    """A Parquet file, as pyarrow's ``ParquetFile``.
+@contextmanager
+def open_parquet(name: str) -> Iterator[Any]:
+    """A Parquet file, as pyarrow's ``ParquetFile``, to be read in a ``with``.
 
     Raises:
-        InputError: pyarrow is not installed, there is no such file, or it is no Parquet file.
+        InputError: pyarrow is not installed, there is no such file, or what is read of it is
+            damaged or no Parquet.
     """
     parquet = pyarrow("pyarrow.parquet", needed_by=name)
     check_file(name)
     try:
-        return parquet.ParquetFile(name)
-    except (pyarrow().ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        with parquet.ParquetFile(name) as file:
+            yield file
+    except (pyarrow().ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = first_line(error).rstrip(".")
         raise InputError(f"cannot read {name} as Parquet: {reason}; is it whole?") from None

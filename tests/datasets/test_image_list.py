@@ -247,6 +247,8 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.csv", "image\na.jpg\n", "neither class columns nor a column 'labels'"),
         ("x.csv", "image,labels\n", "no images in it"),
         ("x.csv", 'image,labels\n"a.jpg,dog\n', "not valid CSV"),
+        ("x.csv", 'image,labels\na.jpg,"[{[]: 1}]"\n', "unknown class"),
+        ("x.csv", f'image,labels\na.jpg,"[{"-" * 20_000}1]"\n', "unknown class"),
         ("x.csv", "", "is empty"),
         ("x.txt", "a.jpg dog\n", r"ends in \.csv, \.tsv, \.jsonl"),
         ("x.jsonl", '{"image": "a.jpg", "labels": ["dog"]}\n{"ima', "line 2: not valid JSON"),

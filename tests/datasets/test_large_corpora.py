@@ -173,6 +173,8 @@ def test_parquet(tmp_path):
         read_captions(path, field="size")
     with pytest.raises(InputError, match=r"no column 'title'; .*has: image_id, Caption, size"):
         read_captions(path, field="title")
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"cannot read .* as Parquet: .* is it whole\?"):
-        read_captions(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole.replace(b"a dog", b"a \xff\xffg")):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"cannot read .* as Parquet: .* is it whole\?"):
+            read_captions(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,15 @@ def test_names_folders_and_patterns(tmp_path):
         (["9.png"], "no such file or folder: '9.png'"),
         ([""], "no such file or folder: ''"),
         (["{0.." + "9" * 5000 + "}.tar"], "no such file or folder"),
+        (["{2..0}.tar"], "counts from 2 to 0: the smaller comes first"),
         (["letters"], "letters: no images in this folder; left aside: 1 .txt"),
+        (["nothing.tar"], "no images in nothing.tar$"),
         ([], "no images named"),
     ],
 )
 def test_what_names_nothing_is_said(tmp_path, monkeypatch, named, message):
     touch(tmp_path, "letters/a.txt")
+    tarfile.open(tmp_path / "nothing.tar", "w").close()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         find_images(named)
