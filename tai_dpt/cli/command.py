@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from tai_dpt.cli.names import Known
 from tai_dpt.io.console import JSON, QUIET, all_answered, one_line_warnings
 from tai_dpt.io.json_text import json_text
 
@@ -96,14 +97,15 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's; complains of an option that takes one value and was given two, of one that
-        would do nothing, and of NaN.
+        would do nothing, of NaN, and of a file without a name.
 
         Raises:
             click.UsageError: with the option and how often it was given, what it counts beside, or
                 its value.
         """
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
         for option in () if ctx.resilient_parsing else order:
+            self._check_named(ctx, option, given.get(str(option.name)))
             single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
             if single and order.count(option) > 1:
                 raise click.UsageError(
@@ -119,6 +121,16 @@ class Command(click.Command):
         if not ctx.resilient_parsing:
             self._check_counting(ctx)
         return rest
+
+    @staticmethod
+    def _check_named(ctx: click.Context, parameter: click.Parameter, given: Any) -> None:
+        """Complain of "", of which pathlib makes the current folder: "$DATA" that is not set."""
+        files = isinstance(parameter.type, click.Path | Known)
+        if files and "" in (given if isinstance(given, list | tuple) else (given,)):
+            flag = _flag(ctx, str(parameter.name))
+            raise click.UsageError(
+                f"{flag} is empty, as is a shell's variable that is not set: give a name", ctx
+            )
 
     def _check_counting(self, ctx: click.Context) -> None:
         """Complain of an option on the command line (in the environment it may be for another

@@ -231,6 +231,23 @@ def test_json_is_one_document_and_quiet_is_quiet(name, desk, request, monkeypatc
     assert key in document if key else isinstance(document, list)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("get-data", "voc2007", "--root", ""),
+        ("report", ""),
+        ("label", "c.txt", "--classes", ""),
+        ("calibrate", "t", "--captions", "c.txt", "--captions", ""),
+    ],
+    ids=lambda line: line[0],
+)
+def test_an_empty_name_is_no_file(line):
+    """As "$DATA" is where it is not set, of which pathlib makes the current folder."""
+    code, _, err = run(*line)
+    assert code == 2
+    assert " is empty, as is a shell's variable" in err
+
+
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_an_option_takes_finite_numbers(number):
     code, _, err = run("rescore", "r", "--rectify", "softmax", "--sharpness", number)
