@@ -127,7 +127,8 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
     if isinstance(value, bool) and isinstance(present, int | float) and type(present) is not bool:
         raise InputError(f"{key} takes a value of type {type(present).__name__}, not {value}")
     if isinstance(present, float) and isinstance(value, int | str):
-        with suppress(ValueError):  # a whole number, or yaml's 1e-5, which it reads as text
+        # a whole number, of any length, or yaml's 1e-5, which it reads as text
+        with suppress(ValueError, OverflowError):
             value = float(value)
     try:
         node.merge_from_list([leaf, value])
@@ -140,6 +141,9 @@ def _set(cfg: CfgNode, key: str, value: Any) -> None:
             return
         kind = type(present).__name__
         raise InputError(f"{key} takes a value of type {kind}, not {shown_value(value)}") from error
+    if node[leaf] is None and present is not None:  # yacs lets nothing stand for anything
+        node[leaf] = present
+        raise InputError(f"{key} takes a value of type {type(present).__name__}, not null")
 
 
 def _default(key: str) -> Any:

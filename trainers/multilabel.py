@@ -272,8 +272,11 @@ class MultiLabelTrainer(ParallelTrainer):
         """Encode what is lacking of all that will be read, so that nothing stops the run later.
 
         Raises:
-            InputError: an image cannot be read, or features cannot be kept.
+            InputError: an image cannot be read, features cannot be kept, or there is nothing to
+                test on.
         """
+        if not self.cfg.TEST.NO_TEST:
+            self._loader_of(self.cfg.TEST.SPLIT)
         plans = self.kept_features()
         if self.start_epoch < self.max_epoch and isinstance(self.train_loader_x, FeatureLoader):
             plans += self.train_loader_x.plans
@@ -340,13 +343,7 @@ class MultiLabelTrainer(ParallelTrainer):
         """
         final = split is None
         split = split or self.cfg.TEST.SPLIT
-        loader = self.val_loader if split == "val" else self.test_loader
-        if loader is None:
-            shown = self.cfg.DATASET.EVAL_IMAGES == "any_positive"
-            which = " that show a class (DATASET.EVAL_IMAGES any_positive)" if shown else ""
-            raise InputError(
-                f"dataset '{self.cfg.DATASET.NAME}' has no {split} images to evaluate on{which}"
-            )
+        loader = self._loader_of(split)
         self.set_model_mode("eval")
         scorer = self.rectified_scorer()
         self.evaluator.reset()
@@ -365,6 +362,17 @@ class MultiLabelTrainer(ParallelTrainer):
         if final:
             write_results(self, split, threshold_source=source)
         return metrics["mAP"]
+
+    def _loader_of(self, split: str) -> Any:
+        """The loader of what is evaluated; InputError where there is nothing."""
+        loader = self.val_loader if split == "val" else self.test_loader
+        if loader is not None:
+            return loader
+        shown = self.cfg.DATASET.EVAL_IMAGES == "any_positive"
+        which = " that show a class (DATASET.EVAL_IMAGES any_positive)" if shown else ""
+        data = f"dataset '{self.cfg.DATASET.NAME}'"
+        way_out = "; with TEST.NO_TEST True it only trains" if self.trains else ""
+        raise InputError(f"{data} has no {split} images to evaluate on{which}{way_out}")
 
     @torch.no_grad()
     def score_images(self, images: ImageSplit) -> NDArray[np.float32]:

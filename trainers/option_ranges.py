@@ -91,6 +91,7 @@ VALID: dict[str, Range | tuple[str, ...]] = {
     "FEATURES.PRECISION": ("fp16", "fp32", "int8"),
     "FEATURES.MAX_GB": Range(0, 1_000_000, above=True),
     "INPUT.SIZE": Range(1, 8192),
+    "INPUT.PIXEL_MEAN": Range(-1_000, 1_000),
     "INPUT.PIXEL_STD": Range(0, 1_000, above=True),
     "INPUT.RRCROP_SCALE": Range(0, 1, above=True),
     "INPUT.CUTOUT_FACTOR": _FRACTION,
@@ -178,19 +179,32 @@ def check_options(cfg: CfgNode) -> None:
 def _check(key: str, value: Any, valid: Range | tuple[str, ...] | None) -> None:
     if isinstance(valid, tuple) and not isinstance(valid, Range):
         if value not in valid:
-            raise unknown(f"choice ({key})", str(value), [choice for choice in valid if choice])
+            raise unknown(f"choice ({key})", value, [choice for choice in valid if choice])
         return
+    parts = value if isinstance(value, list | tuple) else [value]
+    for part in parts:
+        if isinstance(part, str) and not _is_text(part):  # results.json could not hold it
+            raise InputError(f"{key} is {shown_value(part)}, which is no UTF-8: rename it")
     if isinstance(value, str):
         if value and not value.strip():
             raise InputError(f"{key} is blank: leave it empty, or write something")
         return
-    for part in value if isinstance(value, list | tuple) else [value]:
+    for part in parts:
         if valid is not None and part not in valid:
             raise InputError(f"{key} is {shown_value(part)}; valid: {valid}")
         if key in _TEXTS and not (isinstance(part, str) and part.strip()):
             raise InputError(f"{key} names {shown_value(part)}; it lists the names of files")
         if isinstance(part, float) and not math.isfinite(part):
             raise InputError(f"{key} is {shown_value(part)}; it must be a finite number")
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is whole characters; the bytes of a Latin-1 name are none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_own(cfg: CfgNode, key: str) -> bool:

@@ -114,6 +114,10 @@ class PromptTrainer(MultiLabelTrainer):
 
     def check_cfg(self, cfg: CfgNode) -> None:
         super().check_cfg(cfg)
+        # on a stand-in, as the real ones come when captions and backbone are read
+        build_lr_scheduler(
+            build_optimizer([torch.nn.Parameter(torch.zeros(1))], cfg.OPTIM), cfg.OPTIM
+        )
         places = self.options_of(cfg).CLASSES_PER_STEP
         if places and places < LEAST_CLASSES:
             raise InputError(

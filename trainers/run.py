@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from yacs.config import CfgNode
 
@@ -65,9 +65,16 @@ class _LastCounts(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as click's commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} ({self.prog} --help says more)")
+
+
 def build_parser(prog: str = "train.py") -> argparse.ArgumentParser:
     """The flags of CoOp's ``train.py``, of a command that is called ``prog``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description="Train or evaluate a trainer on a dataset, as in CoOp.",
         formatter_class=functools.partial(argparse.HelpFormatter, width=_WIDTH),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -31,6 +30,7 @@ INTERPOLATIONS = {
 _LONGEST_ASPECT = 8
 _MUCH = 4_000_000  # pixels that any image may have when it is resized
 _LONGEST_SIDE = 8192
+_LARGEST = 1_000  # of mean and std: pixels are 0 … 1
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,17 @@ class Preprocessing:
             f"size is {self.size!r}; it must be a height and a width, 1 … {_LONGEST_SIDE} pixels",
         )
         if self.view not in VIEWS:
-            raise unknown("view", str(self.view), VIEWS)
+            raise unknown("view", self.view, VIEWS)
         if self.interpolation not in list(INTERPOLATIONS):
-            raise unknown("interpolation", str(self.interpolation), INTERPOLATIONS)
+            raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
         if self.corner not in CORNERS:
-            raise unknown("corner", str(self.corner), CORNERS)
+            raise unknown("corner", self.corner, CORNERS)
         for name in ("mean", "std"):
             values = getattr(self, name)
             _require(
-                _numbers(values, 3, int | float) and all(map(math.isfinite, values)),
-                f"{name} is {values!r}; it must be three numbers, for red, green and blue",
+                _numbers(values, 3, int | float) and all(abs(v) <= _LARGEST for v in values),
+                f"{name} is {values!r}; it must be three numbers, for red, green and blue, none "
+                f"beyond {_LARGEST:,}",
             )
         _require(
             all(abs(value) > 1e-6 for value in self.std),
@@ -154,7 +155,7 @@ class Preprocessing:
             raise InputError(f"the preprocessing is {values!r}; it must have {', '.join(names)}")
         for name in values:
             if name not in names:
-                raise unknown("entry of the preprocessing", str(name), names)
+                raise unknown("entry of the preprocessing", name, names)
         return cls(**values)
 
     def _whole(self, image: Image.Image) -> tuple[int, int]:

@@ -277,7 +277,8 @@ class PromptEncoder(nn.Module):
             room = max(self.text.context_length - (len(slots) - len(tokens.name_ids)), 0)
             raise InputError(
                 f"class name '{shorten(tokens.name)}' has {len(tokens.name_ids)} tokens; with "
-                f"{n_ctx} context tokens there is room for {room}: shorten it or lower N_CTX"
+                f"{n_ctx} context tokens there is room for {room}: shorten it, or lower N_CTX (or "
+                "take fewer words for CTX_INIT)"
             )
         return slots
 

@@ -135,6 +135,13 @@ class _Fitting(MultiLabelTrainer):
         self.log(line)
         self.progress.line(line)
 
+    def check_cfg(self, cfg: CfgNode) -> None:
+        cfg = cfg.clone()
+        if cfg.OPTIM.MAX_EPOCH == _AUTO_EPOCHS:  # what it will be the corpus says
+            cfg.defrost()
+            cfg.OPTIM.MAX_EPOCH = 1
+        super().check_cfg(cfg)
+
     def build_train_loader(self) -> Any:
         self.held_out: LabelledCorpus = self.dataset.hold_out()
         if self.held_out.saturated:

@@ -209,6 +209,12 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert sys.stdout is before
 
 
+def test_a_flag_that_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--seed: invalid int value: 'x' (train.py --help says more)")
+
+
 def test_each_door_is_called_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = command_line("train", "--trainer", "TaIDTP")
     assert (code, error.split(" error:")[0]) == (2, "tai-dpt train:")
@@ -227,6 +233,12 @@ def test_each_door_is_called_by_its_own_name(capsys: pytest.CaptureFixture[str])
         ("list.yaml", "- 1", "list.yaml is not a config"),
         ("key.yaml", "OPTIM: {LRS: 1}", "key.yaml: unknown config key 'OPTIM.LRS'"),
         ("type.yaml", "SEED: [1]", "type.yaml: SEED takes a value of type int, not [1]"),
+        (
+            "null.yaml",
+            "MODEL: {BACKBONE: {NAME: null}}",
+            "takes a value of type str, not null",
+        ),
+        ("long.yaml", f"OPTIM: {{LR: 0x{'f' * 400}}}", "OPTIM.LR takes a value of type float"),
     ],
 )
 def test_a_config_file_that_cannot_be_used(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,10 @@ def config(*pairs: object, **flags: str):
         ("INPUT.SIZE", "(1, 2, 3)", "it takes 0 or 2"),
         ("INPUT.PIXEL_STD", "(1.0, 1.0, 0.0)", "more than 0"),
         ("INPUT.PIXEL_MEAN", "(0.5, 0.5)", "it takes 0 or 3"),
+        ("INPUT.PIXEL_MEAN", "(1e30, 0.0, 0.0)", "at most 1,000"),
         ("INPUT.RRCROP_SCALE", "(1.0, 0.5)", "the smaller comes first"),
         ("INPUT.GN_MEAN", "inf", "must be a finite number"),
+        ("OUTPUT_DIR", os.fsdecode(b"caf\xe9"), r"is 'caf\udce9', which is no UTF-8"),
     ],
 )
 def test_refused(key: str, value: object, valid: str) -> None:
@@ -91,3 +94,12 @@ def test_a_trainer_checks_them_itself() -> None:
     cfg.TRAINER.DUALCOOP.CLIP = 1.0
     with pytest.raises(InputError, match=r"DUALCOOP.CLIP is 1.0; valid: .* less than 1"):
         object.__new__(DualCoOp).check_cfg(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("OPTIM.LR_SCHEDULER", "foo"), ("OPTIM.MAX_EPOCH", 0), ("OPTIM.NAME", "foo")],
+)
+def test_how_it_learns_is_known_before_anything_is_read(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=key):
+        object.__new__(DualCoOp).check_cfg(config("TRAINER.NAME", "DualCoOp", key, value))

@@ -143,6 +143,14 @@ def test_two_at_once_do_not_mix_in_one_folder(world, copy, capsys) -> None:
     os.waitpid(child, 0)
 
 
+def test_a_run_without_images_to_test_on_is_refused_before_it_trains(
+    world, tmp_path, capsys
+) -> None:
+    assert start(world, tmp_path / "run", "DATASET.COCO.TEST", ()) == 2
+    assert "no test images to evaluate on; with TEST.NO_TEST True" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_test_images_are_read_before_training(tmp_path, capsys) -> None:
     world = worlds.write_world(tmp_path, images=6)
     (world / "tiny/test/000003.png").write_bytes(b"no image")
