@@ -23,7 +23,7 @@ def choose_device(asked: torch.device | str = "auto") -> torch.device:
     """
     name = str(asked).strip().lower()
     if (name not in NAMES or name == "cuda:n") and not re.fullmatch(r"cuda:\d{1,4}", name):
-        raise unknown("device", str(asked), NAMES)
+        raise unknown("device", asked, NAMES)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if name in ("auto", "gpu"):

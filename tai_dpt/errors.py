@@ -6,6 +6,8 @@ import difflib
 import signal
 from collections.abc import Iterable, Mapping
 
+_COMPARED = 200  # characters of a name with which the nearest is looked for
+
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message says what, where and how to mend it.
@@ -14,15 +16,17 @@ class InputError(ValueError):
     """
 
 
-def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
+def unknown(kind: str, name: object, valid: Iterable[str]) -> InputError:
     """The error for a name outside a closed list: the nearest name, then all valid ones.
 
     >>> str(unknown("backbone", "RN5", ["RN50", "ViT-B/16"]))
     "unknown backbone 'RN5'; did you mean 'RN50'? valid: RN50, ViT-B/16"
+    >>> str(unknown("transform", 1, ["crop"]))
+    "unknown transform '1'; valid: crop"
     """
-    valid = list(valid)
+    valid, name = list(valid), str(name)  # a list's entry may be anything
     folded = {v.lower(): v for v in valid}
-    near = difflib.get_close_matches(name.lower(), list(folded), n=1)
+    near = difflib.get_close_matches(name.lower()[:_COMPARED], list(folded), n=1)
     hint = f"; did you mean '{folded[near[0]]}'?" if near else ";"
     return InputError(f"unknown {kind} '{name}'{hint} valid: {', '.join(valid) or '(none)'}")
 

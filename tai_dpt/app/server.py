@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tai_dpt.app.desk import QUESTIONS, Desk
 from tai_dpt.errors import InputError
-from tai_dpt.io.console import one_line
+from tai_dpt.io.console import told
 from tai_dpt.io.output import os_error
 from tai_dpt.reports.page import render
 
@@ -131,7 +131,7 @@ class _Request(BaseHTTPRequestHandler):
             asked = parse_qs(query, max_num_fields=_MOST_FIELDS)
             return 200, self.server.desk.answer(question, asked, content)
         except InputError as error:
-            return 400, _error(one_line(str(error)))
+            return 400, _error(told(str(error)))
         except OSError as error:
             return 400, _error(os_error(error))
         except Exception as error:  # one question must not end the page

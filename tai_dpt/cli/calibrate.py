@@ -15,7 +15,7 @@ from tai_dpt.cli.names import FILE
 from tai_dpt.cli.options import RECTIFICATIONS, tagger_argument, tagger_options, view_option
 from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
-from tai_dpt.io.image_files import find_images
+from tai_dpt.io.image_files import find_images, missing_files
 from tai_dpt.io.image_names import did_you_mean, locate, refuse_twice
 
 if TYPE_CHECKING:
@@ -193,9 +193,13 @@ def _on_labelled_images(
     files = locate(names, table.parent)
     refuse_twice(names, files, where=str(table))
     paths = [table.parent / name for name in files]
+    if missing := missing_files(paths):
+        raise InputError(
+            f"{table} names {missing[0]}, which is not there{did_you_mean(missing[0])}"
+        )
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"{table} names {path}, which is not there{did_you_mean(path)}")
+        if path.is_dir():
+            raise InputError(f"{table} names {path}, which is a folder, not an image")
     rows, scores = _scores(tagger, paths)
     labels = labels[rows]
     if choose:

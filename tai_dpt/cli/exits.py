@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from tai_dpt.errors import InputError, Stopped
-from tai_dpt.io.console import lenient_streams, one_line, open_closed_streams, silence
+from tai_dpt.io.console import lenient_streams, open_closed_streams, silence, told
 from tai_dpt.io.output import os_error
 
 _BROKE, _WRONG_INPUT = 1, 2
@@ -99,7 +99,7 @@ def _quiet_threads() -> Iterator[None]:
 
 def _say(prog: str, text: str, code: int) -> int:
     with suppress(OSError, ValueError, AttributeError):  # stderr may be closed, too
-        print(f"{prog}: {one_line(text)}", file=sys.stderr, flush=True)
+        print(f"{prog}: {told(text)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -154,10 +154,10 @@ def check_arrays(
         if len(array.shape) != len(shape) or any(
             isinstance(side, int) and side != length for side, length in sides
         ):
-            named = ", ".join(map(str, shape))
+            named, counted = (f"({', '.join(map(str, sides))})" for sides in (shape, expected))
             raise InputError(
-                f"{where}: '{name}' has the shape {array.shape}, wanted ({named}) = "
-                f"({', '.join(map(str, expected))}){then(remedy)}"
+                f"{where}: '{name}' has the shape {array.shape}, wanted "
+                f"{named if named == counted else f'{named} = {counted}'}{then(remedy)}"
             )
         sizes |= {side: length for side, length in sides if isinstance(side, str)}
         if kind == "f" and not np.isfinite(array).all():

@@ -20,6 +20,8 @@ from tai_dpt.io.atomic import naming
 
 # what a terminal takes for orders: control characters, and those that turn what follows around
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# characters of a message: what is wrong comes first, the way out last
+_MOST_TOLD, _TAIL = 2_000, 500
 # what every command can be asked for, in its click context's meta
 JSON, QUIET = "tai_dpt.json", "tai_dpt.quiet"
 _UNTOLD = "tai_dpt.untold"  # there, too: why the first answer that could not be given was not
@@ -36,7 +38,7 @@ def one_line_warnings() -> Iterator[None]:
     """Warnings as a line on stderr, without the place in the code that raised them."""
 
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        say(f"warning: {one_line(str(message))}")
+        say(f"warning: {told(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -48,7 +50,7 @@ def one_line_warnings() -> Iterator[None]:
 def short_warnings() -> Iterator[None]:
     """Warnings in one line, wherever Python shows or records them."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {one_line(str(message))}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {told(str(message))}\n"
     try:
         yield
     finally:
@@ -113,6 +115,18 @@ def one_line(text: str) -> str:
     'a b\\x1b[2J'
     """
     return _ORDERS.sub(lambda found: repr(found[0])[1:-1], " ".join(text.splitlines()))
+
+
+def told(text: str) -> str:
+    """A message as one line, without its middle where a name or a cell in it has no end.
+
+    >>> len(told("no such file: " + "x" * 100_000 + "; did you mean 'y'?"))
+    2003
+    """
+    line = one_line(text)
+    if len(line) <= _MOST_TOLD:
+        return line
+    return f"{line[: _MOST_TOLD - _TAIL]} … {line[-_TAIL:]}"
 
 
 def as_text(name: str) -> str:

@@ -150,7 +150,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
         raise InputError(f"{where}: not valid YAML: half a surrogate pair in it") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         # what PyYAML's constructors let out: a number too long, a date that is none, !!bool foo
-        raise InputError(f"{where}: not valid YAML: {first_line(error)}") from None
+        reason = f"{error} is none of its type" if type(error) is KeyError else first_line(error)
+        raise InputError(f"{where}: not valid YAML: {reason}") from None
     return content
 
 
@@ -299,6 +300,8 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()
+    if lines and lines[0].startswith("Object arrays"):  # NumPy's, of its option for pickles
+        return "it holds Python objects, which may be programs, not numbers"
     if lines and lines[0].startswith("Exceeds the limit"):  # Python's, on int(), in its own terms
         return "a number of thousands of digits"
     return lines[0][:200] if lines else type(error).__name__

@@ -54,7 +54,7 @@ def vocabulary_file(name_or_path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"no such class list: {path}; give a file or one of {', '.join(VOCABULARIES)}"
         )
-    raise unknown("vocabulary", str(name_or_path), VOCABULARIES)
+    raise unknown("vocabulary", name_or_path, VOCABULARIES)
 
 
 def imagenet_templates() -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def class_fields(path: Path, style: str) -> dict[str, Any]:
             if key == "classes":
                 continue
             if key not in _FILE_KEYS:
-                raise InputError(f"{path}: {unknown('key', str(key), ['classes', *_FILE_KEYS])}")
+                raise InputError(f"{path}: {unknown('key', key, ['classes', *_FILE_KEYS])}")
             extra[key] = _phrases(value, f"{path}: {key}") if key in _PHRASE_KEYS else value
     content = class_items(content, path)
     classes = [_class_entry(item, f"{path}: class {n}") for n, item in enumerate(content, 1)]
@@ -180,7 +180,7 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
         raise InputError(f"{where} has no 'name': {shorten(repr(item), 60)}{_hint(item)}")
     for key in item:
         if key not in _CLASS_KEYS:
-            raise InputError(f"{where}: {unknown('key', str(key), _CLASS_KEYS)}")
+            raise InputError(f"{where}: {unknown('key', key, _CLASS_KEYS)}")
     for key in ("name", "readable", "dataset_name", "sense"):
         if key in item and not isinstance(item[key], str):
             raise InputError(f"{where}: {key} is {item[key]!r}, not text; quote it in the YAML")

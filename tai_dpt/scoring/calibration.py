@@ -199,12 +199,12 @@ class Calibration:
         return values if self.thresholds else {k: v for k, v in values.items() if k != "thresholds"}
 
     @classmethod
-    def from_dict(cls, values: Any, *, where: str = "calibration") -> Calibration:
-        """What ``as_dict`` wrote; InputError, naming ``where``, for what is no calibration."""
+    def from_dict(cls, values: Any, *, where: str = "calibration", remedy: str = "") -> Calibration:
+        """What ``as_dict`` wrote; errors as in ``checked``."""
         if isinstance(values, Mapping):  # as 0.1 said
             values = {name.replace("pictures", "images"): value for name, value in values.items()}
             values["source"] = str(values.get("source")).replace("pictures", "images")
-        return checked(cls, values, where=where)
+        return checked(cls, values, where=where, remedy=remedy)
 
 
 def _standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -344,7 +344,7 @@ def _read_contexts(folder: Path, about: _TaggerRecord) -> dict[str, Tensor]:
 
 
 def _calibration(values: dict[str, Any], about: _TaggerRecord, where: str) -> Calibration:
-    calibration = Calibration.from_dict(values, where=where)
+    calibration = Calibration.from_dict(values, where=where, remedy=_COPY)
     for name in ("offsets", "positives", *(("thresholds",) if calibration.thresholds else ())):
         if len(getattr(calibration, name)) != len(about.class_names):
             raise InputError(
@@ -381,9 +381,10 @@ def _backbone(
             ) from error
     path = Path(asked.path or "")
     if not path.is_file():
+        gone = f", and {path} is not there" if asked.path else ""
         raise InputError(
-            f"{folder} does not contain its backbone, and {path} is not there; say where the "
-            f"weights of {asked.name} are (--backbone FILE)"
+            f"{folder} does not contain its backbone{gone}; say where the weights of {asked.name} "
+            "are (--backbone FILE)"
         )
     return load_backbone(path, device=device), path
 

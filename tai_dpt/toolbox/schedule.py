@@ -112,7 +112,7 @@ def read_schedule(optim_cfg: CfgNode) -> Schedule:
     """``cfg.OPTIM`` as a ``Schedule``; errors as in ``build_lr_scheduler``."""
     name, max_epoch = optim_cfg.LR_SCHEDULER, optim_cfg.MAX_EPOCH
     if name not in SCHEDULES:
-        raise unknown("schedule (OPTIM.LR_SCHEDULER)", str(name), SCHEDULES)
+        raise unknown("schedule (OPTIM.LR_SCHEDULER)", name, SCHEDULES)
     if max_epoch < 1:
         raise InputError(f"OPTIM.MAX_EPOCH is {max_epoch}; it must be 1 or more")
 
@@ -122,7 +122,7 @@ def read_schedule(optim_cfg: CfgNode) -> Schedule:
     if optim_cfg.WARMUP_EPOCH > 0:
         warmup = optim_cfg.WARMUP_TYPE
         if warmup not in WARMUPS:
-            raise unknown("warm-up (OPTIM.WARMUP_TYPE)", str(warmup), WARMUPS)
+            raise unknown("warm-up (OPTIM.WARMUP_TYPE)", warmup, WARMUPS)
         constant = warmup == "constant"
         settings |= {
             "warmup": warmup,

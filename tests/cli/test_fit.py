@@ -132,6 +132,8 @@ def test_calibrate_on_labelled_images(desk, tmp_path) -> None:
     for content, message in (
         ("file,labels\nphotos/0.png,dgo\n", "did you mean 'dog'"),
         ("file,labels\nphotos/99.png,dog\n", "99.png, which is not there"),
+        (f"file,labels\n{'x' * 300}.png,dog\n", "x.png, which is not there"),
+        ("file,labels\nphotos,dog\n", "photos, which is a folder, not an image"),
         ("file,labels\n", "bad.csv"),
     ):
         (desk / "bad.csv").write_text(content)

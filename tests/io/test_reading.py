@@ -80,6 +80,7 @@ def test_json_comes_back_as_it_was_written(value: object) -> None:
         ("a: &a [*a]", "an alias stands inside what it stands for"),
         ("a: " + "1" * 5000, "not valid YAML: a number of thousands"),
         ("a: 2024-13-45", "month must be in 1..12"),
+        ("a: !!bool foo", "'foo' is none of its type"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("? [a]\n: 1", "line 1: .*unhashable key"),
     ],
@@ -162,7 +163,7 @@ GOOD = {"ids": np.array(["a", "b"]), "merged": np.zeros((2, 3), np.float32)}
         ({**GOOD, "merged": np.zeros(2)}, r"shape \(2,\), wanted \(images, classes\)"),
         ({**GOOD, "merged": np.full((2, 3), np.nan)}, "6 values that are no finite numbers"),
         ({**GOOD, "merged": np.array(["a"])}, "'merged' holds <U1, wanted fractions"),
-        ({**GOOD, "merged": np.array([{}])}, "cannot be read as .npz .Object arrays"),
+        ({**GOOD, "merged": np.array([{}])}, "cannot be read as .npz .it holds Python objects"),
     ],
 )
 def test_arrays_that_do_not_fit(arrays: dict, message: str, tmp_path: Path) -> None:

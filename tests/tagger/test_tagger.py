@@ -216,10 +216,11 @@ def test_a_backbone_that_is_left_out_must_be_found(tagger, tmp_path) -> None:
     tagger.save(tmp_path / "thin", include_backbone=False)
     assert Tagger.load(tmp_path / "thin").classes_.tolist() == CLASSES  # still where it was
     about = json.loads((tmp_path / "thin" / "tagger.json").read_text())
-    about["backbone"]["path"] = "/gone.safetensors"
-    (tmp_path / "thin" / "tagger.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match="say where the weights of tiny are"):
-        Tagger.load(tmp_path / "thin")
+    for path, gone in (("/gone.safetensors", ", and /gone.safetensors is not there"), (None, "")):
+        about["backbone"]["path"] = path
+        (tmp_path / "thin" / "tagger.json").write_text(json.dumps(about))
+        with pytest.raises(InputError, match=f"its backbone{gone}; say where the weights of tiny"):
+            Tagger.load(tmp_path / "thin")
     again = Tagger.load(tmp_path / "thin", backbone=weight_file(tmp_path))
     assert again.backbone.weights_hash == tagger.backbone.weights_hash
 
@@ -248,6 +249,9 @@ def test_broken_folders_say_what_is_wrong(folder, tmp_path) -> None:
         Tagger.load(folder)
     about.write_text(json.dumps({k: v for k, v in content.items() if k != "scoring"}))
     with pytest.raises(InputError, match="it lacks 'scoring'"):
+        Tagger.load(folder)
+    about.write_text(json.dumps({**content, "calibration": {"slope": 1.0}}))
+    with pytest.raises(InputError, match=r"calibration: it lacks '.*; copy the folder again"):
         Tagger.load(folder)
     about.write_text(text[:100])
     with pytest.raises(InputError, match=r"tagger\.json: not valid JSON"):

@@ -394,6 +394,12 @@ def test_everything_printed_is_in_the_log(
     assert capsys.readouterr().out == "* mAP: 65.10%\nnot logged\n"
 
 
+def test_a_log_takes_names_that_are_no_text(tmp_path: Path) -> None:
+    with logging_to(tmp_path, echo=False):
+        print(os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "log.txt").read_text() == "caf\\udce9\n"
+
+
 def test_a_second_log_gets_the_time_as_a_suffix(tmp_path: Path) -> None:
     for number in range(3):
         with logging_to(tmp_path):

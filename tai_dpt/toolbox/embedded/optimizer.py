@@ -47,7 +47,7 @@ def build_optimizer(
     Raises InputError for an unknown name, and for ``STAGED_LR``, which only stock Dassl has.
     """
     if optim_cfg.NAME not in _BUILDERS:
-        raise unknown("optimizer (OPTIM.NAME)", str(optim_cfg.NAME), _BUILDERS)
+        raise unknown("optimizer (OPTIM.NAME)", optim_cfg.NAME, _BUILDERS)
     if optim_cfg.STAGED_LR:
         raise InputError(
             "OPTIM.STAGED_LR (other rates for other layers) needs stock Dassl; prompts have no "
