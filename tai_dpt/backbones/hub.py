@@ -6,14 +6,13 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
 from tai_dpt.errors import InputError
-from tai_dpt.io.opening import special_kind
+from tai_dpt.io.opening import expanded, special_kind
 
 Loaded = TypeVar("Loaded")
 
@@ -41,7 +40,7 @@ def check_place(place: str) -> None:
     wait for a pipe. What could be a repository's name passes."""
     if not place:
         raise InputError("no model is named: write hf-hub:ID-OR-FOLDER, transformers:ID-OR-FOLDER")
-    path = Path(place).expanduser()
+    path = expanded(place)
     if not path.is_dir() and (path.is_absolute() or place.startswith(".")):
         raise InputError(f"{path}: {'a file, not a folder' if path.exists() else 'no such folder'}")
     for part in sorted(path.iterdir()) if path.is_dir() else ():
@@ -78,6 +77,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ArithmeticError):
         return f"a size in its config makes no sense ({error})"
     reason = one_line(error)
+    if isinstance(error, IndexError | EOFError | AttributeError | TypeError):
+        return f"its files are damaged, or of another kind ({reason})"
     if "state_dict" in reason or isinstance(error, AssertionError):
         return f"the weights are of another architecture ({reason})"
     return reason

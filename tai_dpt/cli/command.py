@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -27,6 +28,13 @@ from tai_dpt.io.json_text import json_text
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "show_default": True}
+
+
+_NO_NUMBER = re.compile(r"is not a valid (integer|float)( range)?\.")
+
+
+def _no_number(said: re.Match[str]) -> str:
+    return "is no whole number" if said[1] == "integer" else "is no number"
 
 
 class Ended(NamedTuple):
@@ -113,7 +121,13 @@ class Command(click.Command):
                     "leave out all but one",
                     ctx,
                 )
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.BadParameter as error:  # click's own words: no valid integer range
+            plain = _NO_NUMBER.sub(_no_number, error.message)
+            if plain == error.message:
+                raise
+            raise click.BadParameter(plain, error.ctx, error.param, error.param_hint) from None
         for name, value in ctx.params.items():
             if isinstance(value, float) and not math.isfinite(value):
                 option = next(p for p in self.params if p.name == name)

@@ -104,9 +104,10 @@ def _say(prog: str, text: str, code: int) -> int:
 
 
 def _is_memory(error: Exception) -> bool:
-    """Python's, the CPU allocator's (a bare RuntimeError) and CUDA's."""
+    """Python's, the CPU allocator's (a bare RuntimeError, in one of two wordings) and CUDA's."""
     kinds = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return kinds or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+    said = ("not enough memory", "DefaultCPUAllocator: can't allocate memory")
+    return kinds or (isinstance(error, RuntimeError) and any(part in str(error) for part in said))
 
 
 @contextmanager

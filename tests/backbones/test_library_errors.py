@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tai_dpt.backbones import load_backbone
+from tai_dpt.backbones.hub import reading
 from tai_dpt.errors import InputError
 
 import library_models
@@ -44,9 +45,16 @@ def test_names_that_open_clip_does_not_know(tmp_path):
     refused("open_clip:ViT-B-33/openai", r"unknown architecture.*did you mean 'ViT-B-32'")
     refused("open_clip:ViT-B-32/openia", r"unknown weights of ViT-B-32.*did you mean 'openai'")
     refused("open_clip:ViT-B-32", r"names no weights: write open_clip:ARCHITECTURE/TAG, or")
+    refused("open_clip:ViT-B-32@", r"names no weights: write open_clip:ARCHITECTURE/TAG, or")
     refused(f"open_clip:ViT-B-32@{tmp_path}/none.pt", "no such file")
     refused(f"hf-hub:{tmp_path}", r"has no open_clip_config\.json")
     refused("hf-hub:nobody/nothing", r"cannot load 'hf-hub:nobody/nothing'")
+
+
+def test_what_a_reader_stumbles_over_is_damage():
+    said = pytest.raises(InputError, match="cannot load 'x': its files are damaged, or of another")
+    with said, reading("x"):
+        raise IndexError("pop from empty list")  # pickle's, of a text
 
 
 def test_weights_of_another_architecture(tmp_path):

@@ -248,6 +248,20 @@ def test_an_empty_name_is_no_file(line):
     assert " is empty, as is a shell's variable" in err
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (("tag", "t", "a.png", "--top", "1.5"), "'--top': '1.5' is no whole number"),
+        (("tag", "t", "a.png", "--threshold", "x"), "'--threshold': 'x' is no number"),
+        (("fuse", "a", "b", "--weight", ""), "'--weight': '' is no number"),
+    ],
+)
+def test_what_is_no_number_is_said_plainly(line, message):
+    code, _, err = run(*line)
+    assert code == 2
+    assert message in err
+
+
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_an_option_takes_finite_numbers(number):
     code, _, err = run("rescore", "r", "--rectify", "softmax", "--sharpness", number)

@@ -60,6 +60,7 @@ def raising(error: BaseException) -> int:
         (OSError(36, "File name too long", "x" * 300), 1, "choose a shorter name"),
         (MemoryError(), 1, "not enough memory: close other programs, or lower"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 1, "FEATURES.CACHE"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "FEATURES.CACHE"),
         (KeyboardInterrupt(), 130, "prog: interrupted"),
     ],
 )
