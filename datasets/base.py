@@ -19,6 +19,7 @@ from tai_dpt.datasets.corpora.from_config import corpus_from_config
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.image_files import missing_files
 from tai_dpt.io.image_names import did_you_mean
+from tai_dpt.io.opening import expanded
 from tai_dpt.labels.class_lists import load_vocabulary
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DatasetBase
@@ -151,7 +152,7 @@ def dataset_path(cfg: CfgNode, relative: str) -> Path:
     Raises:
         InputError: nothing is there.
     """
-    path = Path(cfg.DATASET.ROOT).expanduser() / Path(relative).expanduser()
+    path = expanded(cfg.DATASET.ROOT) / expanded(relative)
     if not path.exists():
         raise InputError(
             f"{path} is missing; DATASET.ROOT (--root) is '{cfg.DATASET.ROOT}': see DATASETS.md "

@@ -7,6 +7,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from tai_dpt.io.cache import cache_root
+from tai_dpt.io.opening import expanded
 
 
 def extend_dataset_cfg(cfg: CfgNode) -> None:
@@ -97,4 +98,4 @@ def cache_folder(cfg: CfgNode) -> Path | None:
     """Where features and what leads to them are kept; None where none is used."""
     if cfg.FEATURES.CACHE not in ("auto", "disk"):
         return None
-    return Path(cfg.FEATURES.DIR).expanduser() if cfg.FEATURES.DIR else cache_root()
+    return expanded(cfg.FEATURES.DIR) if cfg.FEATURES.DIR else cache_root()

@@ -22,6 +22,7 @@ from tai_dpt.datasets.label_files import read_label_file
 from tai_dpt.errors import InputError
 from tai_dpt.io.image_files import images_below
 from tai_dpt.io.image_names import locate, refuse_twice
+from tai_dpt.io.opening import expanded
 from tai_dpt.labels.vocabulary import Vocabulary
 from tai_dpt.toolbox import DATASET_REGISTRY
 
@@ -80,7 +81,7 @@ class ImageList(MultiLabelDataset):
     def _train_is_missing(cfg: CfgNode) -> bool:
         """Whether there are no training labels where they should be: captions may do."""
         name = cfg.DATASET.IMAGE_LIST.TRAIN
-        return bool(name) and not (Path(cfg.DATASET.ROOT) / name).expanduser().exists()
+        return bool(name) and not expanded(Path(cfg.DATASET.ROOT) / name).exists()
 
 
 def unlabelled_images(folder: Path, vocabulary: Vocabulary) -> ImageSplit:

@@ -23,6 +23,7 @@ from tai_dpt.datasets.hashing import uniform_hash
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.arrays import ArraySpec, read_npy, read_npz
 from tai_dpt.io.atomic import atomic_write
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.text import read_lines
 
 MASK_FORMATS = (".npz", ".npy", ".txt")
@@ -208,8 +209,8 @@ def _as_mask(values: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[np.b
 
 
 def _find(cfg: CfgNode, name: str) -> Path:
-    here = Path(name).expanduser()
-    in_root = Path(cfg.DATASET.ROOT).expanduser() / here
+    here = expanded(name)
+    in_root = expanded(cfg.DATASET.ROOT) / here
     return here if here.is_file() and not in_root.is_file() else dataset_path(cfg, name)
 
 

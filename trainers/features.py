@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -33,6 +32,7 @@ from tai_dpt.features.build import StorePlan
 from tai_dpt.features.encode import Load
 from tai_dpt.features.options import StoreOptions
 from tai_dpt.features.store import FeatureStore
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.shipped import backbone_file
 from tai_dpt.trainers.config_files import DENSE_OF_OLD
 from tai_dpt.trainers.tokens import cached_tokens
@@ -57,8 +57,8 @@ def backbone_from_config(cfg: CfgNode, device: torch.device, precision: str) -> 
         InputError: it cannot be loaded, or has no such ``DENSE`` option.
     """
     name = cfg.MODEL.BACKBONE.NAME
-    in_root = Path(cfg.DATASET.ROOT).expanduser() / name
-    if name and not Path(name).expanduser().exists() and in_root.is_file():
+    in_root = expanded(cfg.DATASET.ROOT) / name
+    if name and not expanded(name).exists() and in_root.is_file():
         name = str(in_root)
     dense = cfg.MODEL.BACKBONE.DENSE
     of_old = dense == DENSE_OF_OLD

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from yacs.config import CfgNode
@@ -21,6 +20,7 @@ from tai_dpt.datasets.corpora.labelled import (
 from tai_dpt.datasets.corpora.readers import field_from_text
 from tai_dpt.datasets.corpora.sampling import Keep
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import expanded
 from tai_dpt.labels import NounFilter
 from tai_dpt.labels.class_lists import template_texts
 from tai_dpt.labels.grow import with_growth
@@ -70,9 +70,9 @@ def corpus_from_config(
     if captions is not None:
         corpus = label_corpus(captions, noun_filter, tokenizer=tokenizer, keep=keep)
     else:
-        root = Path(cfg.DATASET.ROOT).expanduser()
+        root = expanded(cfg.DATASET.ROOT)
         corpus = load_corpus(
-            [root / Path(name).expanduser() for name in options.FILES],
+            [root / expanded(name) for name in options.FILES],
             noun_filter,
             format=options.FORMAT,
             field=field_from_text(options.FIELD),

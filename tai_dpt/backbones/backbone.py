@@ -21,6 +21,7 @@ from tai_dpt.backbones.weights import read_state_dict
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.features import Features
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.shipped import SHIPPED, backbone_file
 
 _ELSEWHERE = (
@@ -237,7 +238,7 @@ def _towers(
         path = download(given, folder=None if download_dir is None else Path(download_dir))
         name = given
     else:
-        path = Path(given).expanduser()
+        path = expanded(given)
         name = SHIPPED if given == backbone_file(SHIPPED) else path.stem
         if not given or (not path.exists() and not _looks_like_path(given)):
             raise InputError(f"{unknown('backbone', given, NAMES)}, {_ELSEWHERE}")

@@ -15,6 +15,7 @@ from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.backbones.download import NAMES, file_of
 from tai_dpt.backbones.hub import hub_folder
 from tai_dpt.errors import InputError
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.reading import read_json
 from tai_dpt.io.shipped import SHIPPED
 
@@ -77,7 +78,7 @@ def licence_of(name: str) -> str:
     known = {entry.name: entry.licence for entry in (*published(), *in_hub_cache())}
     known[SHIPPED] = "MIT"  # as this project's code
     place = own_place(name)
-    return known.get(name) or (_licence(Path(place).expanduser() / _CARD) if place else "unknown")
+    return known.get(name) or (_licence(expanded(place) / _CARD) if place else "unknown")
 
 
 def extra_of(name: str) -> str:
@@ -92,7 +93,7 @@ def own_place(name: str) -> str:
         return ""
     rest = name.partition(":")[2]
     place = rest.partition("@")[2] or rest
-    path = Path(place).expanduser()
+    path = expanded(place)
     return place if path.is_absolute() or place.startswith(".") or path.exists() else ""
 
 

@@ -13,6 +13,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.cache import ELSEWHERE, VARIABLE, cache_root
 from tai_dpt.io.download import fetch
+from tai_dpt.io.opening import expanded
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def default_folder() -> Path:
 
 
 def _folder_of_clip() -> Path:
-    return Path("~/.cache/clip").expanduser()
+    return expanded("~/.cache/clip")
 
 
 def download(name: str, *, folder: str | Path | None = None) -> Path:
@@ -59,7 +60,7 @@ def download(name: str, *, folder: str | Path | None = None) -> Path:
         )
     url = table[name]
     expected, file_name = url.split("/")[-2:]
-    target = Path(folder or default_folder()).expanduser() / file_name
+    target = expanded(folder or default_folder()) / file_name
     places = (target, *([] if folder else [_folder_of_clip() / file_name]))
     if present := _present(places, expected):
         return present

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator
 from functools import partialmethod
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from tai_dpt.backbones.tokenizers import (
 from tai_dpt.backbones.towers import ImageTower, TextTower, Towers, image_tower, text_tower
 from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.opening import expanded
 
 CONFIG_FILE = "open_clip_config.json"
 _EPSILON = 1e-5  # of the layer norms in CLIP's towers
@@ -89,27 +89,27 @@ def _name_and_weights(library: Any, given: str) -> tuple[str, str | None]:
     kind, _, rest = given.partition(":")
     if kind == "hf-hub":
         check_place(rest)
-        folder = Path(rest).expanduser()
+        folder = expanded(rest)
         if not folder.is_dir():
             return given, None
         if not (folder / CONFIG_FILE).is_file():
             raise InputError(f"{folder} has no {CONFIG_FILE}: not a model of open_clip")
         return f"local-dir:{folder}", None
     name, at, file = rest.partition("@")
-    if at:
-        if not Path(file).expanduser().is_file():
+    if file:
+        if not expanded(file).is_file():
             raise InputError(f"'{given}': no such file: {file}")
-        weights = str(Path(file).expanduser())
+        weights = str(expanded(file))
     else:
         name, slash, weights = rest.rpartition("/")
-        if not slash:
+        if at or not slash:
             raise InputError(
                 f"'{given}' names no weights: write open_clip:ARCHITECTURE/TAG, or "
                 "open_clip:ARCHITECTURE@FILE"
             )
     if name not in library.list_models():
         raise unknown("architecture of open_clip", name, library.list_models())
-    if not at:
+    if not file:
         tags = library.list_pretrained_tags_by_model(name)
         if weights not in tags:
             raise unknown(f"weights of {name} in open_clip", weights, tags)

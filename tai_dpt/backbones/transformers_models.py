@@ -24,6 +24,7 @@ from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
 from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, first_few
+from tai_dpt.io.opening import expanded
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
@@ -74,7 +75,7 @@ def load_transformers(given: str) -> Towers:
 def _load(library: Any, given: str) -> Towers:
     place = given.partition(":")[2]
     check_place(place)
-    folder = Path(place).expanduser()
+    folder = expanded(place)
     place = str(folder) if folder.is_dir() else place
     config = _read(library.AutoConfig, place)
     if config.model_type not in _KINDS:

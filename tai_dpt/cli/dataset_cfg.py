@@ -8,6 +8,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from tai_dpt.io.opening import expanded
+
 
 def dataset_cfg(*, config: Path | None, root: Path | None, opts: Sequence[Any] = ()) -> CfgNode:
     """Defaults, then the dataset's yaml file, then ``root``, then KEY, VALUE, KEY, VALUE, …
@@ -41,7 +43,7 @@ def captions_of(cfg: CfgNode, file: str) -> list[str]:
     from tai_dpt.datasets.corpora.readers import caption_files
 
     options = cfg.DATASET.CORPUS
-    place = Path(cfg.DATASET.ROOT).expanduser() / Path(file).expanduser()
+    place = expanded(cfg.DATASET.ROOT) / expanded(file)
     return [
         caption
         for path in caption_files([place])

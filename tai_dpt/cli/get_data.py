@@ -17,6 +17,7 @@ from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.console import answer, say
 from tai_dpt.io.download import fetch
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.output import check_room
 from tai_dpt.io.unpack import is_archive, unpack
 
@@ -121,7 +122,7 @@ def _places(file: SourceFile, root: Path, mirror: str | None) -> tuple[Path, Pat
     """Where the file comes to lie, and where it is read from: there, or in a local mirror."""
     target = root / (ARCHIVES if is_archive(file.name) else file.into) / file.name
     if mirror is not None and "://" not in mirror:
-        return target, Path(mirror).expanduser() / file.name
+        return target, expanded(mirror) / file.name
     return target, target
 
 

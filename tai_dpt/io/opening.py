@@ -27,6 +27,19 @@ _KINDS = {
 _HANDED_OVER = re.compile(r"/dev/fd|/proc/\d+/fd")
 
 
+def expanded(path: PathLike) -> Path:
+    """A path with the home that ``~`` at its beginning stands for.
+
+    Raises:
+        InputError: nobody is called so, and no file either.
+    """
+    plain = os.path.expanduser(path)  # pathlib's own raises RuntimeError
+    if plain.startswith("~") and not os.path.lexists(plain):
+        home = plain.split("/")[0]
+        raise InputError(f"{plain}: '{home}' is nobody's home here; write the path out")
+    return Path(plain)
+
+
 def why_no_file(path: PathLike, *, pipe: bool = False) -> str:
     """What keeps ``path`` from being read as a file: "no such file", "a folder", …; "" if nothing.
 

@@ -127,11 +127,10 @@ def os_error(error: OSError, *, at: PathLike | None = None) -> str:
         path = "the current folder"
     reason = error.strerror or str(error) or type(error).__name__
     way_out = _WAYS_OUT.get(error.errno or 0)
-    if path is not None and cache_root() in (
-        Path(os.fsdecode(path)),
-        *Path(os.fsdecode(path)).parents,
-    ):
-        way_out = ELSEWHERE
+    with suppress(InputError):  # of the cache's own name
+        whole = Path(os.fsdecode(path or ""))
+        if path is not None and cache_root() in (whole, *whole.parents):
+            way_out = ELSEWHERE
     where = f"{os.fsdecode(path)}: " if path is not None else ""
     return f"{where}{reason}{f'; {way_out}' if way_out else ''}"
 

@@ -21,6 +21,7 @@ from tai_dpt.datasets.corpora import LabelledCorpus
 from tai_dpt.datasets.corpora.readers import caption_files
 from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError, unknown
+from tai_dpt.io.opening import expanded
 from tai_dpt.io.shipped import backbone_file, shipped_data
 from tai_dpt.labels.class_lists import vocabulary_file
 from tai_dpt.labels.vocabulary import Vocabulary
@@ -453,4 +454,4 @@ def _texts(captions: Iterable[object]) -> list[str]:
 
 
 def _caption_files(paths: Iterable[Any]) -> list[str]:
-    return [str(path) for path in caption_files([Path(path).expanduser() for path in paths])]
+    return [str(path) for path in caption_files([expanded(path) for path in paths])]

@@ -28,6 +28,7 @@ from tai_dpt.backbones.read_ahead import read_ahead
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.features import Features
 from tai_dpt.io.images import AnyImage, as_images, upright_size
+from tai_dpt.io.opening import expanded
 from tai_dpt.labels.spelling import Names
 from tai_dpt.labels.vocabulary import ENGLISH, Vocabulary
 from tai_dpt.scoring.calibration import Calibration
@@ -517,7 +518,7 @@ class PromptTagger:
         Raises:
             InputError: it cannot be had, or as ``load``.
         """
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         if not folder.is_dir():
             folder = tagger_hub.pull(os.fspath(name), revision=revision, token=token)
         return cls.load(folder, device=device, backbone=backbone)
