@@ -183,7 +183,7 @@ def _class_entry(item: Any, where: str) -> dict[str, Any]:
             raise InputError(f"{where}: {unknown('key', key, _CLASS_KEYS)}")
     for key in ("name", "readable", "dataset_name", "sense"):
         if key in item and not isinstance(item[key], str):
-            raise InputError(f"{where}: {key} is {item[key]!r}, not text; quote it in the YAML")
+            raise InputError(f"{where}: {key} is {item[key]!r}, not text; put it in quotes")
     return {
         "paper": item["name"],
         "readable": item.get("readable", item["name"]),
@@ -201,7 +201,7 @@ def _hint(item: Any) -> str:
     if isinstance(item, list):
         return "; a name and its synonyms are {name: dog, synonyms: [puppy]}"
     if not isinstance(item, dict):
-        return "; quote it in the YAML"
+        return "; put it in quotes"
     if len(item) == 1:
         ((name, said),) = item.items()
         return f"; write '{name}: [{said}]' for a synonym, or quote a name that has a colon"
@@ -216,5 +216,5 @@ def _phrases(value: Any, where: str) -> tuple[str, ...]:
         raise InputError(f"{where} must be a list, got {value!r}{listed}")
     for phrase in value:
         if not isinstance(phrase, str):
-            raise InputError(f"{where}: {phrase!r} is not text; quote it in the YAML")
+            raise InputError(f"{where}: {phrase!r} is not text; put it in quotes")
     return tuple(value)
