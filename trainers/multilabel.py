@@ -188,7 +188,7 @@ class MultiLabelTrainer(ParallelTrainer):
         """
         self.device = self._choose_device(self.cfg)
         kept = cache_folder(self.cfg)
-        if kept is not None and not kept.exists():  # one that is there may hold all, and be read
+        if kept is not None and not kept.is_dir():  # one that is there may hold all, and be read
             check_room(kept, option="FEATURES.DIR")
         dataset = self.load_dataset()
         self.dataset = dataset

@@ -17,6 +17,7 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.console import answer, bar, say
 from tai_dpt.io.image_files import find_images, missing_files
 from tai_dpt.io.image_names import did_you_mean, locate, refuse_twice
+from tai_dpt.io.output import check_room
 
 if TYPE_CHECKING:
     from tai_dpt.scoring.calibration import Calibration
@@ -145,6 +146,8 @@ def calibrate(
     from tai_dpt.tagger import folder as tagger_folder
 
     loaded = open_tagger(tagger, view=view)
+    if not dry_run:
+        check_room(tagger, name=tagger_folder.ABOUT_FILE, option="the tagger's folder")
     before, rule_before = loaded.calibration, loaded.scoring.rectify
     rule = rule_before if rectify is None else "none" if rectify == _AUTO else rectify
     loaded.scoring = dataclasses.replace(loaded.scoring, rectify=rule)

@@ -83,6 +83,18 @@ def test_what_keeps_something_names_the_variable(name, home, desk, tmp_path) -> 
     assert not (tmp_path / "out").exists() or name == "demo"
 
 
+def test_a_file_in_place_of_the_cache_is_told_before_any_work(
+    desk, tmp_path, monkeypatch, capsys
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TAI_DPT_CACHE", str(tmp_path / "file"))
+    argv = worlds.arguments(desk, "TaIDPT", tmp_path / "out", "FEATURES.CACHE", "auto")
+    assert train(argv) == 2
+    said = capsys.readouterr()
+    assert "set TAI_DPT_CACHE to a folder" in said.err
+    assert "Loading dataset" not in said.out and not (tmp_path / "out").exists()
+
+
 def test_a_run_names_it_before_any_work(home, desk, tmp_path, capsys) -> None:
     argv = worlds.arguments(desk, "TaIDPT", tmp_path / "out", "FEATURES.CACHE", "auto")
     assert train(argv) == 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from desks import lay_out
-from forked import command
+from forked import Child, command, main, without_privileges
 from PIL import Image
 
 from tai_dpt.tags.sinks import FileSink
@@ -98,6 +98,21 @@ def test_where_nothing_can_be_written(name: str, place: str, desk: Path, note) -
     note(ended)
     assert not ended.fault and ended.code in (1, 2)
     assert state(desk) == before
+
+
+def test_a_tagger_that_cannot_be_written_is_told_before_images_are_looked_for(
+    tmp_path: Path, note
+) -> None:
+    lay_out(tmp_path)
+    (tmp_path / "tagger").chmod(0o555)
+
+    def work() -> int:
+        without_privileges()
+        return main(["calibrate", tmp_path / "tagger", *SMALL, "--images", tmp_path / "none"])
+
+    ended = Child(work, tmp_path).wait()
+    note(ended)
+    assert ended.code == 2 and "tagger.json: Permission denied" in ended.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
