@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -23,6 +24,7 @@ from click.core import ParameterSource
 from tai_dpt.cli.names import Known
 from tai_dpt.io.console import JSON, QUIET, all_answered, one_line_warnings
 from tai_dpt.io.json_text import json_text
+from tai_dpt.io.opening import expanded
 
 # where home cannot be written it tells of its font cache, in several lines
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -70,7 +72,9 @@ class Beside:
 def _flag(ctx: click.Context, name: str) -> str:
     """How a parameter is written."""
     parameter = next(p for p in ctx.command.params if p.name == name)
-    return parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
+    return (
+        parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+    )
 
 
 def _or(words: Sequence[str]) -> str:
@@ -129,6 +133,8 @@ class Command(click.Command):
                 raise
             raise click.BadParameter(plain, error.ctx, error.param, error.param_hint) from None
         for name, value in ctx.params.items():
+            if isinstance(value, Path):  # of --out=~/x a shell leaves the ~
+                ctx.params[name] = expanded(value)
             if isinstance(value, float) and not math.isfinite(value):
                 option = next(p for p in self.params if p.name == name)
                 raise click.BadParameter(f"{value} is no number to work with", ctx, option)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -14,6 +15,9 @@ from tai_dpt.cli.exits import exit_code
 from tai_dpt.cli.names import BACKBONE, FILE, TRAINER
 from tai_dpt.io.console import JSON, QUIET, one_line_warnings, short_warnings
 from tai_dpt.io.json_text import json_text
+from tai_dpt.io.opening import expanded
+
+_FILES = ("output_dir", "resume", "config_file", "dataset_config_file", "model_dir")
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -44,6 +48,8 @@ def _run(argv: Sequence[str] | None, prog: str) -> None:
     from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
     args = build_parser(prog).parse_args(argv)
+    for name in _FILES:  # of --output-dir=~/x a shell leaves the ~
+        setattr(args, name, os.fspath(expanded(given)) if (given := getattr(args, name)) else "")
     listed = "".join(f"{name}: {value}\n" for name, value in sorted(vars(args).items()))
     with click.Context(train) as context, one_line_warnings() if args.quiet else short_warnings():
         context.meta.update({JSON: args.json, QUIET: args.quiet})

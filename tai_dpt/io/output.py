@@ -138,6 +138,8 @@ def os_error(error: OSError, *, at: PathLike | None = None) -> str:
 def _named(path: PathLike, option: str) -> Path:
     if not os.fspath(path) or not Path(path).name:
         raise InputError(f"{option} is '{os.fspath(path)}': give a name")
+    if os.fspath(path) == "-":
+        raise InputError(f"{option} is '-', which stands for no file here: give a name")
     return Path(path)
 
 

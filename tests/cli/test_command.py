@@ -248,6 +248,17 @@ def test_an_empty_name_is_no_file(line):
     assert " is empty, as is a shell's variable" in err
 
 
+def test_a_home_is_found_where_no_shell_did(monkeypatch, tmp_path):
+    """Of --out=~/x bash leaves the ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.txt").write_text("a dog\n")
+    assert run("label", tmp_path / "c.txt", "--classes=coco2014", "--out=~/labels")[0] == 0
+    assert "dog" in (tmp_path / "labels").read_text()
+    code, _, err = run("label", tmp_path / "c.txt", "--classes=coco2014", "--out=~no_body/x")
+    assert code == 2
+    assert "'~no_body' is nobody's home" in err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

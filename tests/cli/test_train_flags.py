@@ -215,6 +215,14 @@ def test_a_flag_that_cannot_be_read_is_one_line(capsys: pytest.CaptureFixture[st
     assert line.endswith("--seed: invalid int value: 'x' (train.py --help says more)")
 
 
+def test_a_home_is_found_where_no_shell_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--config-file=~/none.yaml"]) == 2
+    assert f"no such file: {tmp_path / 'none.yaml'}" in capsys.readouterr().err
+
+
 def test_each_door_is_called_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = command_line("train", "--trainer", "TaIDTP")
     assert (code, error.split(" error:")[0]) == (2, "tai-dpt train:")
