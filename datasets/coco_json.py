@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tai_dpt.errors import InputError, first_few
-from tai_dpt.io.reading import read_json, shown_value
+from tai_dpt.io.reading import json_kind, read_json, shown_value
 
 _PARTS = ("images", "annotations", "categories")
 # what stands in a file beside, or in place of, what an instances file has
@@ -108,8 +108,7 @@ def read_coco(path: Path) -> CocoFile:
     if not isinstance(content, dict):
         first = content[0] if isinstance(content, list) and content else None
         raise InputError(
-            f"{path}: COCO's format is a JSON object, this is a {type(content).__name__}"
-            f"{_origin(first)}"
+            f"{path}: COCO's format is a JSON object, this is {json_kind(content)}{_origin(first)}"
         )
     parts = {name: _entries(path, content, name) for name in _PARTS}
     names: dict[str, str] = {}

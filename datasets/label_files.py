@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tai_dpt.errors import InputError, shorten, unknown
-from tai_dpt.io.reading import parse_json, shown_value
+from tai_dpt.io.reading import json_kind, parse_json, shown_value
 from tai_dpt.io.text import read_lines
 from tai_dpt.labels.name_tables import SEPARATOR
 from tai_dpt.labels.spelling import normalise
@@ -163,7 +163,7 @@ class _Reader:
                 continue
             item = parse_json(line, where=f"{self.path}, line {number}")
             if not isinstance(item, dict):
-                raise self._bad(number, f"a JSON object is needed, not a {type(item).__name__}")
+                raise self._bad(number, f"a JSON object is needed, not {json_kind(item)}")
             fields = [name for name in IMAGE_COLUMNS if name in item]
             if not fields:
                 raise self._bad(number, f"no field 'image'; it has: {', '.join(item) or 'none'}")

@@ -18,7 +18,7 @@ from tai_dpt.datasets.corpora.records import (
     texts_of,
 )
 from tai_dpt.errors import InputError, shorten
-from tai_dpt.io.reading import shown_value
+from tai_dpt.io.reading import json_kind, shown_value
 
 
 def _coco(content: Any, field: str, name: str) -> Entries:
@@ -58,7 +58,7 @@ def _karpathy(content: Any, field: str, name: str) -> Entries:
 def _listed(content: Any, field: str, name: str) -> Entries:
     """As BLIP has them: a list of ``{image, caption}`` with one caption or several, or of texts."""
     if not isinstance(content, list):
-        raise InputError(f"{name}: not a list of captions but of {type(content).__name__}")
+        raise InputError(f"{name}: not a list of captions but {json_kind(content)}")
     for number, item in enumerate(content):
         place = f"entry {number}"
         if isinstance(item, str):
@@ -136,4 +136,4 @@ def layout_of(content: Any, name: str) -> str:
 def _has(content: Any) -> str:
     if isinstance(content, dict):
         return shorten(", ".join(content), 80) or "nothing"
-    return f"a {type(content).__name__}"
+    return json_kind(content)

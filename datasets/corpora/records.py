@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+from tai_dpt.io.reading import json_kind
+
 #: what a caption is called where nothing is said, and what else people call it, in this order
 CAPTION = "caption"
 _CAPTIONS = (CAPTION, "captions", "text", "sentence")
@@ -39,7 +41,7 @@ Entries = Iterator[Record | Bad | Note]
 def from_object(item: Any, field: str, place: str) -> Iterator[Record | Bad]:
     """The captions in ``field`` of a JSON object: a text, or a list of texts."""
     if not isinstance(item, dict):
-        yield Bad(place, f"a JSON object is needed, this is a {type(item).__name__}")
+        yield Bad(place, f"a JSON object is needed, this is {json_kind(item)}")
         return
     key = called(field, item)
     if key is None:

@@ -204,6 +204,8 @@ def _on_labelled_images(
         if path.is_dir():
             raise InputError(f"{table} names {path}, which is a folder, not an image")
     rows, scores = _scores(tagger, paths)
+    if not rows:
+        raise InputError(f"{table}: none of the {len(paths):,} images that it names can be read")
     labels = labels[rows]
     if choose:
         how = {"sharpness": tagger.softmax_sharpness}

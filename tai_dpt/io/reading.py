@@ -286,6 +286,18 @@ def shown_value(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def json_kind(value: Any) -> str:
+    """What a value of JSON is, in JSON's words.
+
+    >>> json_kind(None), json_kind(1), json_kind([])
+    ('null', 'a number', 'a list')
+    """
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
 def _not(format_: str, where: str, why: str, remedy: str) -> InputError:
     return InputError(f"{where}: not valid {format_}: {why}{then(remedy)}")
 

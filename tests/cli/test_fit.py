@@ -134,6 +134,7 @@ def test_calibrate_on_labelled_images(desk, tmp_path) -> None:
         ("file,labels\nphotos/99.png,dog\n", "99.png, which is not there"),
         (f"file,labels\n{'x' * 300}.png,dog\n", "x.png, which is not there"),
         ("file,labels\nphotos,dog\n", "photos, which is a folder, not an image"),
+        ("file,labels\nbad.csv,dog\n", "bad.csv: none of the 1 images that it names can be read"),
         ("file,labels\n", "bad.csv"),
     ):
         (desk / "bad.csv").write_text(content)

@@ -118,7 +118,7 @@ def test_fields(tmp_path):
             "line 1: not valid JSON: the key 'caption'",
         ),
         ("a.json", '[{"caption": "x"}, {"caption": "\\udcff"}]', "entry 1: \\udcff is half"),
-        ("a.json", '[{"caption": "x"}, 3]', "entry 1: a JSON object is needed"),
+        ("a.json", '[{"caption": "x"}, 3]', "entry 1: a JSON object is needed, this is a number"),
         ("a.json", '{"images": [{"sentences": [{"raw": 3}]}]}', "image 0, sentence 0: field 'raw'"),
         ("a.csv", "caption,url,caption\na,b,c\n", "2 columns are called caption, caption"),
         ("a.csv", "Caption,CAPTION\na,b\n", "2 columns are called Caption, CAPTION"),

@@ -255,7 +255,8 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.jsonl", '{"image": "a.jpg", "labels": [0]}\n', "must be a list of class names"),
         ("x.jsonl", '{"image": "a.jpg"}\n', "must be a list of class names"),
         ("x.jsonl", '{"id": "a.jpg", "labels": []}\n', "no field 'image'; it has: id, labels"),
-        ("x.jsonl", "[1]\n", "a JSON object is needed"),
+        ("x.jsonl", "[1]\n", "a JSON object is needed, not a list"),
+        ("x.jsonl", "null\n", "a JSON object is needed, not null"),
         ("x.jsonl", '{"image": "a", "labels": [], "absent": "dog"}\n', "'absent' must be a list"),
         (
             "x.jsonl",
