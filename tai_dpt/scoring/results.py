@@ -23,7 +23,7 @@ from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import as_text
 from tai_dpt.io.json_text import plain
-from tai_dpt.io.reading import Count, Finite, Names, OpenRecord, checked, read_json
+from tai_dpt.io.reading import Count, Finite, Fraction, Names, OpenRecord, checked, read_json
 
 SCORES_FILE = "scores.npz"
 RESULTS_FILE = "results.json"
@@ -181,6 +181,18 @@ class _Metrics(OpenRecord):
     mAP: Finite | None  # None: no class has a positive image
 
 
+class _Options(OpenRecord):
+    """What a report reads of a run's config, flat."""
+
+    label: str = Field("", alias="DATASET.LABEL")
+    classes: str = Field("", alias="DATASET.CLASSES")
+    shots: int = Field(-1, alias="DATASET.NUM_SHOTS")
+    proportion: Fraction = Field(1.0, alias="DATASET.PARTIAL.PROPORTION")
+    captions: int = Field(0, alias="DATASET.CORPUS.MAX_CAPTIONS")
+    backbone: str = Field("", alias="MODEL.BACKBONE.NAME")
+    rectify: str = Field("none", alias="TEST.RECTIFY")
+
+
 class WholeResults(Results):
     """What a report reads."""
 
@@ -258,6 +270,9 @@ def load_results(
     if of_fusion and isinstance(content, dict) and "fusion" in content:
         kind = of_fusion
     checked(kind, content, where=str(path), remedy=_AGAIN)
+    if issubclass(kind, WholeResults):
+        options = flat_config(content["config"])
+        checked(_Options, options, where=f"{path}: config", remedy=_AGAIN)
     return content
 
 

@@ -102,6 +102,19 @@ def test_what_else_results_say(
         (tmp_path / "page.html").unlink(missing_ok=True)
 
 
+OPTIONS = {"LABEL": "", "CLASSES": "", "NUM_SHOTS": 1, "PARTIAL": {"PROPORTION": 0.5}}
+
+
+@pytest.mark.parametrize("path", list(paths_in(OPTIONS)), ids=".".join)
+def test_what_a_report_reads_of_a_config(path: tuple[str, ...], run: Path, capsys) -> None:
+    results = {**json.loads((RUN / "results.json").read_text()), "trainer": "DualCoOp"}
+    results["config"]["DATASET"] |= {**OPTIONS, "CORPUS": {"MAX_CAPTIONS": 1}}
+    for value in (*WRONG.values(), 10**400):
+        content = changed(results, ("config", "DATASET", *path), value)
+        (run / "results.json").write_bytes(written(content))
+        assert main(["report", run]) in (0, 2)
+
+
 CAPTIONS = {"annotations": [{"image_id": 1, "caption": "a dog in a car"}]}
 CLASSES = [{"name": "dog", "synonyms": ["hound"]}, {"name": "car"}]
 
