@@ -180,8 +180,8 @@ def config_in(folder: Path) -> dict[str, Any] | None:
         with suppress(InputError):
             path = latest_checkpoint(pointer.parent)
             if path is not None:
-                kept: dict[str, Any] | None = load_checkpoint(path).get("config")
-                if kept:  # version 0.1 kept none
+                kept = load_checkpoint(path).get("config")
+                if isinstance(kept, dict) and kept:  # version 0.1 kept none
                     return kept
     return None
 
@@ -191,7 +191,7 @@ def trained_epochs(folder: Path) -> int:
     for pointer in sorted(folder.glob(f"*/{LATEST}")):
         path = latest_checkpoint(pointer.parent)
         if path is not None and path.is_file():
-            return int(load_checkpoint(path)["epoch"])
+            return int(load_checkpoint(path).get("epoch", 0))
     return 0
 
 

@@ -43,7 +43,7 @@ class OfClasses(nn.Module):
 
     def set_extra_state(self, state: dict[str, list[str]]) -> None:
         """Refuse a checkpoint of other classes, naming the first that differ."""
-        saved = state["class_names"]
+        saved = _saved_names(state)
         if saved == self.class_names:
             return
         new = [name for name in self.class_names if name not in saved]
@@ -172,7 +172,7 @@ def load_contexts(learner: PromptLearner, state: Mapping[str, Any]) -> list[str]
     Raises:
         InputError: a context is missing or of another shape, or no class is there by name.
     """
-    named = state[_EXTRA]["class_names"] if _EXTRA in state else None
+    named = _saved_names(state[_EXTRA]) if _EXTRA in state else None
     adapted = adapt_state_dict(learner, state)
     missing: list[str] = []
     for name in learner.names:
@@ -191,6 +191,10 @@ def load_contexts(learner: PromptLearner, state: Mapping[str, Any]) -> list[str]
                 own.copy_(given)
                 continue
             rows, missing = _same_classes(learner.class_names, named)
+            if named is not None and len(given) != len(named):
+                raise InputError(
+                    f"it holds {len(given)} contexts of {len(named)} classes: it is damaged"
+                )
             here = [i for i, row in enumerate(rows) if row is not None]
             own[here] = given[[row for row in rows if row is not None]].to(own)
     for name, value in learner.numbers().items():
@@ -198,6 +202,13 @@ def load_contexts(learner: PromptLearner, state: Mapping[str, Any]) -> list[str]
             with torch.no_grad():
                 value.copy_(adapted[name])
     return missing
+
+
+def _saved_names(extra: Any) -> list[str]:
+    names = extra.get("class_names") if isinstance(extra, Mapping) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("it does not hold the names of its classes where they should be")
+    return names
 
 
 def _same_classes(

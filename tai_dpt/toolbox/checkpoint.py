@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tai_dpt.errors import InputError
+from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.arrays import DAMAGED, check_zip
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.output import os_error
-from tai_dpt.io.reading import first_line
+from tai_dpt.io.reading import first_line, json_kind
 
 BEST = "model-best.pth.tar"
 EPOCH_PREFIX = "model.pth.tar-"
@@ -116,9 +116,15 @@ def _load(path: Path, report: Report) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
     epoch, weights = content.get("epoch", 0), content.get("state_dict", {})
-    if not isinstance(epoch, int) or epoch < 0 or not isinstance(weights, dict):
-        raise InputError(f"{path} is no checkpoint: its epoch or its weights are something else")
+    results = [content.get(key) for key in ("val_result", "best_result")]
+    fits = isinstance(epoch, int) and epoch >= 0 and isinstance(weights, dict)
+    if not fits or not all(isinstance(r, int | float | None) for r in results):
+        raise InputError(
+            f"{path} is no checkpoint: its epoch, its result or its weights are something else"
+        )
     for key, value in weights.items():
+        if not isinstance(value, Tensor | dict):  # a module's extra state is one
+            raise InputError(f"{path}: '{key}' in it is {json_kind(value)}, not a tensor")
         if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise InputError(f"{path}: '{key}' in it holds values that are no finite numbers")
     return content
@@ -197,7 +203,7 @@ def load_weights(
 ) -> None:
     """Load ``content["state_dict"]`` strictly; InputError names the file and what differs."""
     if "state_dict" not in content:
-        raise InputError(f"{path} has no 'state_dict'; it holds: {', '.join(content)}")
+        raise InputError(f"{path} has no 'state_dict'; it holds: {first_few(content)}")
     try:
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, *_UNFIT) as error:

@@ -179,8 +179,8 @@ class RunMixin(_Loop):
         self.log(f"Found checkpoint at {directory} (will resume training)")
         contents = [ckpt.load_checkpoint(path, report=self.log) for path in found]
         for path, content in zip(found, contents, strict=True):
-            if "epoch" not in content:
-                raise InputError(f"{path} does not say its epoch: training cannot go on from it")
+            if lacking := [key for key in ("epoch", "state_dict") if key not in content]:
+                raise InputError(f"{path} has no '{lacking[0]}': training cannot go on from it")
         epochs = {content["epoch"] for content in contents}
         if len(epochs) > 1:  # stopped between two models of one epoch: step back to the earlier
             shared = min(epochs)

@@ -183,6 +183,13 @@ def test_class_specific_contexts_go_to_the_classes_of_the_same_name(golden_backb
     strangers = make_learner(golden_backbone, ["bus", "cat"], csc=True)
     with pytest.raises(InputError, match=r"none of this run's 2 \(bus, cat, …\) is among its 3"):
         load_contexts(strangers, source.state_dict())
+    for damage in ({"_extra_state": None}, {"_extra_state": {"class_names": 5}}):
+        with pytest.raises(InputError, match="does not hold the names of its classes"):
+            load_contexts(target, {**source.state_dict(), **damage})
+    with pytest.raises(InputError, match="holds 1 contexts of 3 classes"):
+        load_contexts(
+            target, {k: v[:1] if "ctx" in k else v for k, v in source.state_dict().items()}
+        )
     nameless = {"ctx": source.ctx_global.detach(), "ctx_double": source.ctx_local.detach()}
     with pytest.raises(InputError, match="not the names of their classes"):
         load_contexts(make_learner(golden_backbone, ["dog", "car", "tv"], csc=True), nameless)

@@ -298,14 +298,18 @@ def test_a_damaged_latest_checkpoint_offers_the_newest_whole_one(tmp_path: Path)
 
 def test_a_checkpoint_of_another_form_is_named(tmp_path: Path) -> None:
     for content, message in (
-        ({"state_dict": 5}, "its epoch or its weights are something else"),
-        ({"state_dict": {}, "epoch": "3"}, "its epoch or its weights are something else"),
+        ({"state_dict": 5}, "its epoch, its result or its weights are something else"),
+        ({"state_dict": {}, "epoch": "3"}, "its epoch, its result or its weights are"),
+        ({"state_dict": {}, "val_result": "x"}, "its epoch, its result or its weights are"),
         ({"state_dict": {"a": torch.tensor([torch.nan])}}, "'a' in it holds values that are no"),
+        ({"state_dict": {"a": None}}, "'a' in it is null, not a tensor"),
         ([1, 2], "holds a list, not a checkpoint's dictionary"),
     ):
         torch.save(content, tmp_path / "c")
         with pytest.raises(InputError, match=message):
             ckpt.load_checkpoint(tmp_path / "c")
+    with pytest.raises(InputError, match=r"c has no 'state_dict'; it holds: 1$"):
+        ckpt.load_weights({1: torch.ones(1)}, path="c", model=nn.Linear(1, 1))
     for states in ({}, {"python": 5}, {**ckpt.generator_states(), "torch": torch.zeros(3)}):
         with pytest.raises(InputError, match="c: its random generators cannot be set"):
             ckpt.set_generator_states(states, path="c")

@@ -380,6 +380,17 @@ def test_a_checkpoint_that_is_not_finite_gives_no_figure(world, copy, tmp_path, 
     assert not (tmp_path / "out/results.json").exists()
 
 
+@pytest.mark.parametrize("key", ["epoch", "state_dict"])
+def test_a_checkpoint_that_lacks_something_is_not_gone_on_from(world, copy, capsys, key) -> None:
+    path = copy / "prompt_learner/model.pth.tar-2"
+    content = torch.load(path, weights_only=True)
+    del content[key]
+    torch.save(content, path)
+    more = ("OPTIM.MAX_EPOCH", 3)
+    assert start(world, copy, *more, flags=["--resume", copy]) == 2
+    assert f"tar-2 has no '{key}': training cannot go on from it" in capsys.readouterr().err
+
+
 def test_a_quiet_run_prints_to_its_log_alone(world, tmp_path, capsys) -> None:
     argv = worlds.arguments(world, "ZSCLIP", tmp_path)
     run(setup_cfg(build_parser().parse_args(argv)), quiet=True)
