@@ -60,7 +60,8 @@ def read_state_dict(path: str | os.PathLike[str], *, sha256: str | None = None) 
 def check_values(state: Mapping[str, Tensor], source: str) -> None:
     """Raise InputError for what is no plain tensor of finite numbers, naming it."""
     for key, value in state.items():
-        plain = value.layout is torch.strided and not value.is_meta and not value.is_complex()
+        odd = value.is_meta or value.is_complex() or value.is_quantized
+        plain = value.layout is torch.strided and not odd
         if not plain or not value.numel():
             raise InputError(f"'{source}': '{key}' is no plain tensor; save the weights as such")
         seen = value.float() if value.element_size() == 1 else value  # numbers of 8 bits
@@ -195,7 +196,7 @@ def _unwrap(content: Any, path: Path) -> StateDict:
     strange = [k for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if strange:
         raise InputError(
-            f"'{path}' holds no state dict of CLIP: {strange[0]!r} is not a tensor but a "
+            f"'{path}' holds no state dict of CLIP, which is tensors by name: {strange[0]!r} is a "
             f"{type(content[strange[0]]).__name__}"
         )
     check_values(content, str(path))

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
+from pydantic import Field
 
 from tai_dpt.cli.command import command
 from tai_dpt.cli.options import overwrite_option
@@ -22,13 +23,21 @@ from tai_dpt.io.console import answer, shown
 from tai_dpt.io.image_files import Shard
 from tai_dpt.io.lock import Lock, try_lock
 from tai_dpt.io.output import check_output
-from tai_dpt.io.reading import parse_json, read_json
+from tai_dpt.io.reading import OpenRecord, checked, parse_json, read_json
 from tai_dpt.io.spreadsheets import as_given
 from tai_dpt.tags.lines import CSV_HEADER
 from tai_dpt.tags.sinks import maker_of, part_of
 from tai_dpt.tags.whole_files import WHOLE, coco_classes
 
 _OF_A_PART = ("--shard", "images")  # in what made a part, beside what made the whole
+_ANEW = "tag this part anew"
+
+
+class _MadeBy(OpenRecord):
+    """What is read of what made a part."""
+
+    shard: str = Field(alias="--shard")
+    format: Literal["csv", "jsonl", "parquet", "coco"] = Field(alias="--format")
 
 
 @command()
@@ -91,17 +100,25 @@ def _hold(path: Path, stack: ExitStack) -> Any:
 def _made_by(parts: Sequence[Path]) -> dict[str, Any]:
     """What made the whole; complains of parts that differ in it."""
     first: dict[str, Any] = {}
-    for path in parts:
+    for number, path in enumerate(parts):
         if not maker_of(path).is_file() or not maker_of(path).stat().st_size:
-            raise InputError(f"{path}: {maker_of(path).name} beside it is gone; tag this part anew")
-        made_by = read_json(maker_of(path))
-        del made_by["--shard"]
+            raise InputError(f"{path}: {maker_of(path).name} beside it is gone; {_ANEW}")
+        made_by = _read_maker(path, f"{number}/{len(parts)}")
         first = first or made_by
         if made_by != first:
             differs = next(name for name in made_by if made_by[name] != first.get(name))
             what = {"tagger.json": "the tagger", "images": "the images"}.get(differs, differs)
             raise InputError(f"{path} and {parts[0].name} differ in {what}: tag one of them anew")
     return {name: value for name, value in first.items() if name not in _OF_A_PART}
+
+
+def _read_maker(path: Path, shard: str) -> dict[str, Any]:
+    """What made a part, beside that it is this one."""
+    made_by: dict[str, Any] = read_json(maker_of(path), remedy=_ANEW)
+    checked(_MadeBy, made_by, where=str(maker_of(path)), remedy=_ANEW)
+    if (there := made_by.pop("--shard")) != shard:
+        raise InputError(f"{path} was written as part {there}, not {shard}; {_ANEW}")
+    return made_by
 
 
 def _count(parts: Sequence[Path], format_: str) -> int:
@@ -123,7 +140,7 @@ def _images(path: Path, format_: str) -> Iterator[str]:
         return
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         rows = csv.reader(stream) if format_ == "csv" else stream
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(_rows(rows, path), 1):
             where = f"{path}, line {number}"
             if isinstance(row, str):
                 record = parse_json(row, where=where, half_characters=True)
@@ -131,9 +148,16 @@ def _images(path: Path, format_: str) -> Iterator[str]:
             else:
                 image = as_given(row[0]) if len(row) == len(CSV_HEADER) else None
             if not isinstance(image, str):
-                raise InputError(f"{where}: not a line of tags; tag this part anew")
+                raise InputError(f"{where}: not a line of tags; {_ANEW}")
             if tuple(row) != CSV_HEADER:
                 yield image
+
+
+def _rows(rows: Iterator[Any], path: Path) -> Iterator[Any]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise InputError(f"{path}: not valid CSV: {error}; {_ANEW}") from None
 
 
 def _write(parts: Sequence[Path], format_: str, stream: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tai_dpt.io.console import as_text
+
 
 def plain(value: Any) -> Any:
     """Plain values of dictionaries, sequences, arrays and paths; what is not finite is None."""
@@ -20,6 +22,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def json_document(value: Any) -> str:
+    r"""Over several lines; bytes of a file name that are no text become �, as readers want text.
+
+    >>> json_document({"run": "caf\udce9"})
+    '{\n "run": "caf�"\n}'
+    """
+    return as_text(json.dumps(plain(value), indent=1, ensure_ascii=False))
 
 
 def json_text(value: Any) -> str:

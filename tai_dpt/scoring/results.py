@@ -5,7 +5,6 @@ Reports and ensembles are computed from these two, never by scraping logs.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -21,8 +20,7 @@ import tai_dpt
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, read_npz
 from tai_dpt.io.atomic import atomic_write
-from tai_dpt.io.console import as_text
-from tai_dpt.io.json_text import plain
+from tai_dpt.io.json_text import json_document
 from tai_dpt.io.reading import Count, Finite, Fraction, Names, OpenRecord, checked, read_json
 
 SCORES_FILE = "scores.npz"
@@ -122,7 +120,7 @@ def versions() -> dict[str, str]:
 def save_results(path: str | os.PathLike[str], results: dict[str, Any]) -> None:
     """Write ``results.json``; NaN becomes null, which every JSON reader takes, and what is no text
     in the names of files becomes �."""
-    text = as_text(json.dumps(plain(results), indent=1, ensure_ascii=False))
+    text = json_document(results)
     with atomic_write(path, "w", encoding="utf-8") as stream:
         stream.write(f"{text}\n")
 

@@ -25,7 +25,7 @@ from tai_dpt.device import choose_device
 from tai_dpt.errors import InputError
 from tai_dpt.io.arrays import ArraySpec, check_arrays, read_safetensors
 from tai_dpt.io.atomic import atomic_write, file_sha256, temporary_name, undisturbed
-from tai_dpt.io.console import as_text
+from tai_dpt.io.json_text import json_document
 from tai_dpt.io.output import check_output_folder, check_room
 from tai_dpt.io.reading import Count, Names, OpenRecord, Record, Sha256, checked, read_json
 from tai_dpt.io.shipped import backbone_file
@@ -411,7 +411,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 
 def _write_about(folder: Path, content: dict[str, Any]) -> None:
-    text = as_text(json.dumps(content, indent=1, ensure_ascii=False))  # a file's name may be none
+    text = json_document(content)
     with atomic_write(folder / ABOUT_FILE, "w", encoding="utf-8") as stream:
         stream.write(f"{text}\n")
 

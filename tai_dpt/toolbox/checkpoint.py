@@ -224,7 +224,7 @@ def latest_checkpoint(folder: PathLike, *, report: Report = print) -> Path | Non
     if not pointer.is_file():
         return None
     name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if name and Path(name).name == name and pointer.with_name(name).is_file():
+    if name and Path(name).name == name and os.path.isfile(pointer.with_name(name)):
         return pointer.with_name(name)
     newest = next((path for path in _by_epoch(pointer.parent) if _is_whole(path)), None)
     if newest is None:

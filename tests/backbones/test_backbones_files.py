@@ -194,7 +194,7 @@ def test_a_state_dict_of_something_else_is_refused(tmp_path, state):
 
     attempt({"prompt_learner.ctx": torch.zeros(4, 8)}, r"not a CLIP state dict.*lacks 'token_embed")
     attempt([torch.zeros(1)], "holds no state dict but a list")
-    attempt({"optimizer": 3}, "'optimizer' is not a tensor but a int")
+    attempt({"optimizer": 3}, "tensors by name: 'optimizer' is a int")
     lacking = {k: v for k, v in state.items() if "layer2.1." not in k or "conv1" not in k}
     attempt(lacking, r"lacks 'visual\.layer2\.1\.conv1\.weight'$")
     attempt({k: v for k, v in state.items() if "attnpool" not in k}, r"lacks 'visual\.attnpool")
@@ -262,6 +262,7 @@ def test_opening_a_weight_file_runs_nothing(tmp_path):
         ("ln_final.bias", torch.zeros(64, dtype=torch.complex64), "is no plain tensor"),
         ("ln_final.bias", torch.zeros(64).to_sparse(), "is no plain tensor"),
         ("ln_final.bias", torch.zeros(0), "is no plain tensor"),
+        ("ln_final.bias", torch.quantize_per_tensor(torch.zeros(64), 1, 0, torch.qint8), "plain"),
         ("ln_final.bias", torch.empty(64, device="meta"), "is no plain tensor"),
         ("transformer.resblocks.999999999.ln_1.bias", torch.zeros(64), "it lacks"),
     ],

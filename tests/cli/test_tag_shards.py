@@ -119,7 +119,20 @@ def test_what_cannot_be_merged_says_why(desk, tmp_path):
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes())
     assert "is in tags-0-of-2.csv and in tags-1-of-2.csv" in refused()
+    second.write_text("x" * 200_000)
+    assert f"{second}: not valid CSV: field larger than" in refused()
     second.write_bytes(whole)
+    maker = tmp_path / ".tags-1-of-2.csv.made-by.json"
+    made_by = maker.read_text()
+    for text, message in (
+        ("null", "it should be an object, not null; tag this part anew"),
+        ('{"--shard": "1/2"}', "it lacks '--format'"),
+        ('{"--shard": "1/2", "--format": 5}', "'--format' should be 'csv'"),
+        (made_by.replace("1/2", "0/2"), "was written as part 0/2, not 1/2; tag this part anew"),
+    ):
+        maker.write_text(text)
+        assert message in refused()
+    maker.write_text(made_by)
     tag(desk, desk / "photos", "--top", 1, "--out", out, "--shard", "1/2", "--overwrite")
     assert "differ in --top" in refused()
     tag(desk, desk / "photos-00.tar", "--out", out, "--shard", "1/2", "--overwrite")

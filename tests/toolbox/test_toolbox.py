@@ -292,8 +292,10 @@ def test_a_damaged_latest_checkpoint_offers_the_newest_whole_one(tmp_path: Path)
         assert ckpt.latest_checkpoint(tmp_path) == tmp_path / "model.pth.tar-2"
     (tmp_path / "model.pth.tar-1").unlink()
     (tmp_path / "model.pth.tar-2").unlink()
-    with pytest.raises(InputError, match="remove it to start anew"):
-        ckpt.latest_checkpoint(tmp_path)
+    for name in ("", "x" * 5000):
+        (tmp_path / "checkpoint").write_text(name)
+        with pytest.raises(InputError, match="remove it to start anew"):
+            ckpt.latest_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_of_another_form_is_named(tmp_path: Path) -> None:
