@@ -65,10 +65,14 @@ class Origin(Record):
     advice: str
     files: tuple[SourceFile, ...] = ()
 
+    def told(self, root: Path) -> str:
+        """The advice, for this data folder."""
+        return self.advice.replace("{root}", str(root))
+
     def to_do(self, name: str, root: Path) -> str:
         """How to have it below ``root``; ``name`` is the data set's."""
         itself = f" ('tai-dpt get-data {name} --root {root}' does so)" if self.files else ""
-        return self.advice.format(root=root) + itself
+        return self.told(root) + itself
 
 
 def read_sources(path: Path | None = None) -> Mapping[str, Origin]:

@@ -45,6 +45,8 @@ def app(tagger: Path, labels: Path, port: int, host: str, open_tagger: Any) -> d
     from tai_dpt.app.desk import Desk
     from tai_dpt.app.server import PageServer
 
+    if not host.strip():  # as a shell's variable that is not set is; to a socket it means all
+        raise click.UsageError("--host is empty: give an address, or leave it out")
     check_output_folder(labels, (), overwrite=False, option="--labels")
     loaded = open_tagger(tagger)
     corrections = Corrections(labels, loaded.vocabulary)

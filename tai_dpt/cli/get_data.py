@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -83,7 +83,7 @@ def get_data(
 
     if root.exists() and not root.is_dir():
         raise InputError(f"--root {root} is no folder")
-    if mirror is not None and "://" in mirror and not mirror.startswith(("http://", "https://")):
+    if mirror is not None and "://" in mirror and not _is_web(mirror):
         raise InputError(f"--mirror {mirror}: give an address of http or https, or a folder")
     origins = read_sources(sources)
     for name in datasets:
@@ -102,7 +102,7 @@ def get_data(
             else:
                 wanted[file.name] = file
         if not origins[name].files and not all(part.complete for part in found):
-            say(f"{name}: only on request; {origins[name].advice.format(root=root)}")
+            say(f"{name}: only on request; {origins[name].told(root)}")
     for name in sorted(there - wanted.keys()):
         say(f"{name}: what it holds is there")
     _check_space(list(wanted.values()), root, mirror, keep=keep_archives, show=dry_run)
@@ -116,6 +116,14 @@ def get_data(
         check_data, root=root, configs=(), test_images_only=test_images_only, datasets=datasets
     )
     return checked
+
+
+def _is_web(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _places(file: SourceFile, root: Path, mirror: str | None) -> tuple[Path, Path]:

@@ -286,6 +286,7 @@ def test_wrong_arguments(server, tagger, tmp_path) -> None:
         ((tmp_path / "gone", *labels), "gone"),
         ((tmp_path / "tagger", "--port", port, *labels), f"port {port} is taken"),
         ((tmp_path / "tagger", "--host", "nowhere.invalid", *labels), "--host nowhere.invalid: "),
+        ((tmp_path / "tagger", "--host", "", *labels), "--host is empty: give an address"),
         ((tmp_path / "tagger", "--labels", tmp_path / "file"), "file"),
     ):
         code, _, err = run("app", *arguments)

@@ -194,10 +194,19 @@ def test_what_only_a_form_gives_is_told(tmp_path):
     assert "fill in the form" in done.stdout and "does so" not in done.stdout
 
 
+def test_advice_may_have_braces(tmp_path):
+    path = tmp_path / "sources.yaml"
+    path.write_text("flickr8k: {advice: 'see {this} in {root}'}")
+    done = get("flickr8k", "--root", tmp_path / "data", "--sources", path)
+    assert f"see {{this}} in {tmp_path / 'data'}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--mirror", "ftp://mirror"), "give an address of http or https, or a folder"),
+        (("--mirror", "http://[::1"), "give an address of http or https, or a folder"),
+        (("--mirror", "http://"), "give an address of http or https, or a folder"),
         (("--mirror", "no-such-folder"), "has no file VOCtrainval_06-Nov-2007.tar"),
         (("--root", __file__), "is no folder"),
     ],
