@@ -21,7 +21,7 @@ from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import answer, shown
 from tai_dpt.io.image_files import Shard
-from tai_dpt.io.lock import Lock, try_lock
+from tai_dpt.io.lock import Lock, open_lock, try_lock
 from tai_dpt.io.output import check_output
 from tai_dpt.io.reading import OpenRecord, checked, parse_json, read_json
 from tai_dpt.io.spreadsheets import as_given
@@ -91,7 +91,7 @@ def _parts(out: Path) -> list[Path]:
 
 def _hold(path: Path, stack: ExitStack) -> Any:
     """The open file that is locked while ``path`` is written."""
-    stream = stack.enter_context(maker_of(path).open("a+b"))
+    stream = stack.enter_context(open_lock(maker_of(path)))
     if try_lock(stream) is Lock.TAKEN:
         raise InputError(f"another process is writing {path}: wait for it")
     return stream

@@ -16,6 +16,8 @@ from typing import IO
 
 from filelock import lock_descriptor
 
+from tai_dpt.errors import InputError
+
 
 class Lock(enum.Enum):
     """What came of asking for a lock."""
@@ -73,10 +75,21 @@ def _lock(stream: IO[bytes], *, blocking: bool) -> Lock:
         return Lock.NONE
 
 
+def open_lock(path: Path) -> IO[bytes]:
+    """The file of a lock, made where there is none.
+
+    Raises:
+        InputError: something else is there; a pipe would be waited for without end.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is kept for a lock, and is no file: remove it")
+    return path.open("a+b")
+
+
 @contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made where there is none; wait while somebody has it."""
-    with path.open("ab") as stream:
+    with open_lock(path) as stream:
         _lock(stream, blocking=True)
         yield
 
@@ -100,7 +113,7 @@ def locked(folder: Path, rank: int, world: int, waiting: Callable[[], None]) -> 
 
     def take(stack: ExitStack, name: str) -> bool:
         nonlocal told
-        stream = stack.enter_context((folder / name).open("ab"))
+        stream = stack.enter_context(open_lock(folder / name))
         state = try_lock(stream)
         if state is Lock.TAKEN:
             if not told:

@@ -17,7 +17,7 @@ from tai_dpt.io.atomic import atomic_write, naming, open_named
 from tai_dpt.io.image_files import Shard
 from tai_dpt.io.images import upright_size
 from tai_dpt.io.json_text import json_text
-from tai_dpt.io.lock import Lock, try_lock
+from tai_dpt.io.lock import Lock, open_lock, try_lock
 from tai_dpt.io.reading import read_json
 from tai_dpt.io.xmp import sidecar_of, xmp
 from tai_dpt.tags.lines import (
@@ -65,7 +65,7 @@ class FileSink:
         self.part = out.with_name(f"{out.name}.part")
         out.parent.mkdir(parents=True, exist_ok=True)
         maker = maker_of(out)
-        self.lock = maker.open("a+b")
+        self.lock = open_lock(maker)
         try:
             if try_lock(self.lock) is Lock.TAKEN:
                 raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tai_dpt.errors import InputError
 from tai_dpt.io import lock
 from tai_dpt.io.lock import Lock, locked, try_lock
 
@@ -25,6 +27,14 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
         assert try_lock(second) is Lock.TAKEN
         first.close()
         assert try_lock(second) is Lock.OURS
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are named pipes only")
+def test_a_pipe_in_place_of_a_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "build.lock")
+    held = pytest.raises(InputError, match=r"build\.lock is kept for a lock, and is no file")
+    with held, locked(tmp_path, 0, 1, print):
+        pass
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
