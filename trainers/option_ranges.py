@@ -181,15 +181,13 @@ def _check(key: str, value: Any, valid: Range | tuple[str, ...] | None) -> None:
         if value not in valid:
             raise unknown(f"choice ({key})", value, [choice for choice in valid if choice])
         return
-    parts = value if isinstance(value, list | tuple) else [value]
-    for part in parts:
-        if isinstance(part, str) and not _is_text(part):  # results.json could not hold it
-            raise InputError(f"{key} is {shown_value(part)}, which is no UTF-8: rename it")
     if isinstance(value, str):
         if value and not value.strip():
             raise InputError(f"{key} is blank: leave it empty, or write something")
+        if key == "OUTPUT_DIR" and not _is_text(value):  # tensorboard cannot write there
+            raise InputError(f"{key} is {shown_value(value)}, which is no UTF-8: rename it")
         return
-    for part in parts:
+    for part in value if isinstance(value, list | tuple) else [value]:
         if valid is not None and part not in valid:
             raise InputError(f"{key} is {shown_value(part)}; valid: {valid}")
         if key in _TEXTS and not (isinstance(part, str) and part.strip()):
