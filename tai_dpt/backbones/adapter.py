@@ -44,6 +44,7 @@ class LibraryText(FrozenText, _Frozen):
         context_length: int,
         pad_id: int,
         sees_padding: bool,
+        closing: Sequence[int] = (),
     ) -> None:
         """
         Args:
@@ -53,6 +54,7 @@ class LibraryText(FrozenText, _Frozen):
             context_length: the most tokens a text may have; as many are tried at once.
             pad_id: fills shorter texts.
             sees_padding: whether the features depend on the padding, as SigLIP's do.
+            closing: ids that stand behind the padding, beyond ``context_length``.
         """
         super().__init__()
         self.module = module
@@ -61,8 +63,9 @@ class LibraryText(FrozenText, _Frozen):
         self.context_length = context_length
         self.pad_id = pad_id
         self.sees_padding = sees_padding
+        self._closing = list(closing)
         with torch.no_grad():
-            probe = torch.full((1, context_length), 1 if pad_id != 1 else 2)
+            probe = self._padded([[1 if pad_id != 1 else 2] * context_length])
             self.embed_dim = int(self._encode(probe).shape[1])
 
     @property
@@ -111,7 +114,7 @@ class LibraryText(FrozenText, _Frozen):
 
     def _padded(self, texts: Sequence[Sequence[int]]) -> Tensor:
         length = self.context_length if self.sees_padding else max(map(len, texts))
-        rows = [[*ids, *[self.pad_id] * (length - len(ids))] for ids in texts]
+        rows = [[*ids, *[self.pad_id] * (length - len(ids)), *self._closing] for ids in texts]
         return torch.tensor(rows, device=self.device)
 
     def _encode(self, ids: Tensor) -> Tensor:

@@ -87,6 +87,11 @@ class Backbone:
         self.text = towers.text.to(self.device, dtype).requires_grad_(False).eval()
         self.image = towers.image.to(self.device, dtype).requires_grad_(False).eval()
         self.embed_dim: int = self.text.embed_dim
+        if self.image.embed_dim != self.embed_dim:
+            raise InputError(
+                f"{name}: features of texts are {self.embed_dim} wide and those of images "
+                f"{self.image.embed_dim}: expected one width, so that they can be compared"
+            )
         self.image_size: int = self.image.image_size
         self.cell: int = self.image.cell
         self.preprocessing = preprocessing or towers.preprocessing

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partialmethod
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def load_open_clip(given: str) -> Towers:
 
 def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
     model = _create(library, name, weights)
-    tokenizer = _tokenizer(library, name, model)
+    read = _reading(library, name, model)
     preprocessing = _preprocessing(given, model)
     text = getattr(model, "text", model)
     state = {key: value.detach() for key, value in model.state_dict().items()}
@@ -65,11 +65,11 @@ def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
     scale = float(state["logit_scale"].float().exp())
     image = _image(model, state, preprocessing)
     return Towers(
-        text=_text(model, text, state, *tokenizer),
+        text=_text(model, text, state, read),
         image=image,
         weights_hash=identity,
         logit_scale=scale,
-        tokenizer=tokenizer[0],
+        tokenizer=read.tokenizer,
         preprocessing=preprocessing,
         library=f"open_clip {library.__version__}",
     )
@@ -152,29 +152,51 @@ def _taken_over() -> Iterator[None]:
             setattr(owner, name, own)
 
 
-def _tokenizer(library: Any, name: str, model: Any) -> tuple[Tokenizer, int]:
-    """The model's tokenizer, and the id that pads."""
+class _Reading(NamedTuple):
+    """How a model reads texts.
+
+    Args:
+        ends_largest: whether a text ends with the largest of all ids, where models look for it.
+        closing: of a text, behind its padding.
+    """
+
+    tokenizer: Tokenizer
+    pad_id: int = 0
+    ends_largest: bool = True
+    closing: tuple[int, ...] = ()
+
+
+def _reading(library: Any, name: str, model: Any) -> _Reading:
     theirs = cached_first(lambda: library.get_tokenizer(name))
     length = theirs.context_length or model.context_length
     if isinstance(theirs, library.SimpleTokenizer):
         own = ClipTokenizer(length)
         odd = ["Émile's DOGS &amp; cats…  2!", "a photo.", LONG_TEXT]
         if [row[row != 0].tolist() for row in theirs(odd)] == own.ids(odd):
-            return own, 0
+            return _Reading(own)
         pieces = theirs.decoder.__getitem__
-        pad, label = 0, "SimpleTokenizer"
-        spell = lambda ids: [pieces(i) for i in ids]  # noqa: E731
-    else:
-        pad, label = int(theirs.tokenizer.pad_token_id or 0), type(theirs.tokenizer).__name__
-        spell = theirs.tokenizer.convert_ids_to_tokens
+        tokenizer = LibraryTokenizer(
+            lambda texts, most: theirs(texts, context_length=most).tolist(),
+            context_length=length,
+            pieces=lambda ids: [pieces(i) for i in ids],
+            pad_id=0,
+            ends_with_padding=False,
+            name="SimpleTokenizer",
+        )
+        return _Reading(tokenizer)
+    inner = theirs.tokenizer
+    pad, end = int(inner.pad_token_id or 0), inner("a").input_ids[-1]
+    closing = (int(inner.cls_token_id),) if theirs.tokenizer_mode == "clips" else ()
+    last = len(closing)
     tokenizer = LibraryTokenizer(
-        lambda texts, most: theirs(texts, context_length=most).tolist(),
-        context_length=length,
-        pieces=spell,
+        lambda texts, most: theirs(texts, context_length=most + last)[:, :most].tolist(),
+        context_length=length - last,
+        pieces=inner.convert_ids_to_tokens,
         pad_id=pad,
-        name=label,
+        ends_with_padding=end == pad,
+        name=type(inner).__name__,
     )
-    return tokenizer, pad
+    return _Reading(tokenizer, pad, end == max(inner.get_vocab().values()), closing)
 
 
 def _preprocessing(given: str, model: Any) -> Preprocessing:
@@ -186,9 +208,15 @@ def _preprocessing(given: str, model: Any) -> Preprocessing:
             f"'{given}' prepares images by '{theirs['resize_mode']}', which is not supported: "
             f"{' or '.join(views)}"
         )
+    sides = [size, size] if isinstance(size, int) else list(size)
+    if theirs["resize_mode"] == "shortest" and sides[0] != sides[1]:
+        raise InputError(
+            f"'{given}' prepares images by 'shortest' at {sides[0]}×{sides[1]}, which is supported "
+            "for squares only: squash"
+        )
     return Preprocessing.from_dict(
         {
-            "size": [size, size] if isinstance(size, int) else list(size),
+            "size": sides,
             "view": views[theirs["resize_mode"]],
             "interpolation": "bilinear" if theirs["interpolation"] == "bilinear" else "bicubic",
             "mean": list(map(float, theirs["mean"])),
@@ -221,10 +249,8 @@ def _image(model: Any, state: dict[str, Tensor], preprocessing: Preprocessing) -
     )
 
 
-def _text(
-    model: Any, text: Any, state: dict[str, Tensor], tokenizer: Tokenizer, pad_id: int
-) -> TextTower:
-    if _is_clips_text(text):
+def _text(model: Any, text: Any, state: dict[str, Tensor], read: _Reading) -> TextTower:
+    if _is_clips_text(text) and read.ends_largest:
         if text is not model:
             for key in [key for key in state if key.startswith("text.")]:
                 state[key.removeprefix("text.")] = state.pop(key)
@@ -238,9 +264,10 @@ def _text(
         text,
         encode=model.encode_text if text is model else text,
         embedding=text.transformer.get_input_embeddings() if hugging_face else text.token_embedding,
-        context_length=tokenizer.context_length,
-        pad_id=pad_id,
+        context_length=read.tokenizer.context_length,
+        pad_id=read.pad_id,
         sees_padding=not hugging_face,
+        closing=read.closing,
     )
 
 
@@ -253,13 +280,15 @@ def _is_clips_vit(visual: Any) -> bool:
         and visual.proj is not None
         and isinstance(visual.ln_pre, nn.LayerNorm)
         and visual.grid_size[0] == visual.grid_size[1]
+        and visual.patch_size[0] == visual.patch_size[1]
         and _is_plain(visual.transformer)
         and all(norm.eps == _EPSILON for norm in (visual.ln_pre, visual.ln_post))
     )
 
 
 def _is_clips_text(text: Any) -> bool:
-    """Whether a text tower is of the shape of OpenAI's: causal, read at EOS, plain blocks."""
+    """Whether a text tower is of the shape of OpenAI's: causal, read at the largest id, plain
+    blocks."""
     return (
         hasattr(text, "ln_final")
         and getattr(text, "attn_mask", None) is not None

@@ -49,6 +49,10 @@ class DenseResNet(nn.Module):
         self.pool = _AttentionPool(state, heads=heads)
 
     @property
+    def embed_dim(self) -> int:
+        return self.pool.output_weight.shape[0]
+
+    @property
     def grid(self) -> int:
         """Cells a side of an image of ``image_size``."""
         return self.pool.positions.side

@@ -77,6 +77,7 @@ class LibraryTokenizer:
         context_length: int,
         pieces: Callable[[list[int]], list[str]],
         pad_id: int,
+        ends_with_padding: bool,
         name: str,
     ) -> None:
         """
@@ -85,9 +86,12 @@ class LibraryTokenizer:
             context_length: of the model.
             pieces: ids to what stands for them in the vocabulary.
             pad_id: what ``encode`` pads with.
+            ends_with_padding: whether every text ends with that, too, as OpenAI's do in
+                transformers.
             name: of the tokenizer, for ``identity``.
         """
-        self._encode, self._pieces, self._pad_id = encode, pieces, pad_id
+        self._encode, self._pieces = encode, pieces
+        self._pad_id, self._ends_with_padding = pad_id, ends_with_padding
         self.context_length = context_length
         probe = str(self.ids(["A photo of 2 dogs!", "naïve Straße", "", LONG_TEXT]))
         self.identity = f"{name} {hashlib.sha256(probe.encode()).hexdigest()[:12]}"
@@ -121,16 +125,8 @@ class LibraryTokenizer:
         end = len(ids)
         while end and ids[end - 1] == self._pad_id:
             end -= 1
-        also_ends = end < len(ids) and self._ends_with_padding()
+        also_ends = end < len(ids) and self._ends_with_padding
         return ids[: end + also_ends] or ids[:1]
-
-    def _ends_with_padding(self) -> bool:
-        """Whether the id that pads also ends every text: it does where nothing else does."""
-        if not hasattr(self, "_ending"):
-            rows = [list(ids) for ids in self._encode(["a", "a dog"], self.context_length)]
-            last = [[i for i in ids if i != self._pad_id][-1] for ids in rows]
-            self._ending = last[0] != last[1]
-        return self._ending
 
 
 def _spans(pieces: Sequence[str]) -> list[tuple[int, int]]:

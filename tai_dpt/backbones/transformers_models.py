@@ -25,12 +25,13 @@ from tai_dpt.backbones.towers import Towers, image_tower, text_tower
 from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.opening import expanded
+from tai_dpt.io.reading import read_json
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _EPSILON = 1e-5
 # of an image processor: what images are prepared by here
-_PREPARED = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255}
+_PREPARED = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_pad": False}
 _RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 # transformers' name of a layer in a block -> OpenAI's
 _BLOCK = {
@@ -88,6 +89,7 @@ def _load(library: Any, given: str) -> Towers:
             f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES)}): save it there too "
             "(tokenizer.save_pretrained)"
         )
+    _check_shape(config, given)
     model = _model(library, config, place, given)
     theirs = _read(library.AutoTokenizer, place)
     _check_tokenizer(theirs, config, given)
@@ -104,6 +106,7 @@ def _load(library: Any, given: str) -> Towers:
         context_length=length,
         pieces=theirs.convert_ids_to_tokens,
         pad_id=int(theirs.pad_token_id),
+        ends_with_padding=theirs("a").input_ids[-1] == theirs.pad_token_id,
         name=type(theirs).__name__,
     )
     state = {key: value.detach() for key, value in model.state_dict().items()}
@@ -155,11 +158,30 @@ def _check_tokenizer(theirs: Any, config: Any, given: str) -> None:
             f"'{given}': its tokenizer knows {len(theirs):,} tokens, the model "
             f"{text.vocab_size:,}: it is another model's; save the model's own beside it"
         )
+    if config.model_type != "clip":
+        return
     # 2 stands for "the largest id", as all of OpenAI's have it
-    if config.model_type == "clip" and text.eos_token_id not in (2, theirs.eos_token_id):
+    at = max(theirs.get_vocab().values()) if text.eos_token_id == 2 else text.eos_token_id
+    if at != theirs.eos_token_id:
         raise InputError(
             f"'{given}': a text ends with token {theirs.eos_token_id} by its tokenizer, and with "
-            f"{text.eos_token_id} (eos_token_id) by its config: one of them is another model's"
+            f"{at} by its config (eos_token_id {text.eos_token_id} of text_config): one of them is "
+            "another model's"
+        )
+
+
+def _check_shape(config: Any, given: str) -> None:
+    """Whether images in colour go in, and a feature of the whole comes out."""
+    vision = config.vision_config
+    if vision.num_channels != 3:
+        raise InputError(
+            f"'{given}' takes images of {vision.num_channels} channels (num_channels): expected 3, "
+            "red, green and blue"
+        )
+    if config.model_type == "siglip" and not getattr(vision, "vision_use_head", True):
+        raise InputError(
+            f"'{given}' is a SiglipModel without a pooling head (vision_use_head false), so it has "
+            "no feature of a whole image: expected one with it"
         )
 
 
@@ -245,12 +267,25 @@ def _siglip(model: Any, state: dict[str, Tensor], tokenizer: Any) -> dict[str, A
     }
 
 
+def _has_image_processor(folder: Path) -> bool:
+    """Whether a folder says how images are prepared: in a file of its own, or, as a processor is
+    saved since transformers 5, in the one for texts and images."""
+    if (folder / "preprocessor_config.json").is_file():
+        return True
+    both = folder / "processor_config.json"
+    return both.is_file() and "image_processor" in (read_json(both) or ())
+
+
+def _sides(size: Any) -> dict[str, int]:
+    """An image processor's size, without what it leaves open."""
+    return {name: int(side) for name, side in dict(size).items() if side}
+
+
 def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preprocessing:
     """As the folder's image processor has it; the kind's own where there is none."""
     side = int(config.vision_config.image_size)
     clip = config.model_type == "clip"
-    folder = Path(place)
-    if folder.is_dir() and not (folder / "preprocessor_config.json").is_file():
+    if Path(place).is_dir() and not _has_image_processor(Path(place)):
         return Preprocessing(
             size=(side, side),
             view="center" if clip else "whole",
@@ -260,24 +295,31 @@ def _preprocessing(library: Any, config: Any, place: str, given: str) -> Preproc
         )
     theirs = _read(library.AutoImageProcessor, place)
     for name, wanted in _PREPARED.items():
-        if (found := getattr(theirs, name, wanted)) != wanted:
+        if (found := getattr(theirs, name, wanted) or False) != wanted:
             raise InputError(
                 f"'{given}' prepares images with {name} {found}, which is not supported: {wanted}"
             )
     normalised = getattr(theirs, "do_normalize", True)
-    size = dict(theirs.size)
+    size = _sides(theirs.size)
     crops = bool(getattr(theirs, "do_center_crop", False))
-    cut = dict(theirs.crop_size) if crops else size
-    short = size.get("shortest_edge", size.get("height"))
-    if crops and short != cut["height"]:
+    cut = _sides(theirs.crop_size) if crops else size
+    whole = set(size) == {"height", "width"}  # and whatever the image's shape
+    if not whole and not (crops and set(size) == {"shortest_edge"}):
         raise InputError(
-            f"'{given}' resizes images to {short} pixels and cuts {cut['height']} out of them, "
-            "which is not supported"
+            f"'{given}' resizes images to {size} and {'then cuts' if crops else 'does not cut'} "
+            "the middle out, which is not supported: size with height and width, or shortest_edge "
+            "with do_center_crop"
+        )
+    height, width = int(cut["height"]), int(cut["width"])
+    if (cut != size) if whole else (size["shortest_edge"] != max(height, width)):
+        raise InputError(
+            f"'{given}' resizes images to {'×'.join(map(str, size.values()))} pixels and cuts "
+            f"{height}×{width} out of them, which is not supported"
         )
     return Preprocessing.from_dict(
         {
-            "size": [int(cut["height"]), int(cut["width"])],
-            "view": "center" if crops else "whole",
+            "size": [height, width],
+            "view": "whole" if whole else "center",
             "corner": "floor",
             "interpolation": _RESAMPLE.get(int(theirs.resample), f"resample {theirs.resample}"),
             "mean": list(map(float, theirs.image_mean)) if normalised else [0.0] * 3,

@@ -122,6 +122,10 @@ class DenseViT(nn.Module):
         return self.patch_weight.shape[-1]
 
     @property
+    def embed_dim(self) -> int:
+        return self.projection.shape[1]
+
+    @property
     def grid(self) -> int:
         """Cells a side of an image of ``image_size``."""
         return self.positions.side

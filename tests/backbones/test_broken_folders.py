@@ -130,6 +130,14 @@ CASES: list[tuple[str, Break, str]] = [
     ("hf-hub", entry(OPEN, "preprocess_cfg.mean", [0.5, 0.5]), "mean is .*three numbers"),
     ("hf-hub", entry(OPEN, "preprocess_cfg.mean", "x"), "cannot load .*'x'"),
     ("hf-hub", entry(OPEN, "preprocess_cfg.std", [0, 0, 0]), "std is .*must not be 0"),
+    (
+        "hf-hub",
+        lambda folder: [
+            entry(OPEN, "model_cfg.vision_cfg.image_size", [48, 32])(folder),
+            entry(OPEN, "preprocess_cfg.resize_mode", "shortest")(folder),
+        ],
+        "prepares images by 'shortest' at 48×32, which is supported for squares only",
+    ),
     ("hf-hub", gone(OPEN_WEIGHTS), "could not be loaded"),
     ("hf-hub", write(OPEN_WEIGHTS, b""), BROKEN),
     ("hf-hub", write(OPEN_WEIGHTS, b"version https://git-lfs.github.com/spec/v1\n"), BROKEN),
@@ -169,6 +177,12 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     ("transformers", entry(CONFIG, "text_config.vocab_size", 50), ARCHITECTURE),
     ("transformers", entry(CONFIG, "text_config.eos_token_id", 5), "ends with token 3 .* and .* 5"),
+    (
+        "transformers",  # 2 has a text read at its largest id, which is not where this one ends
+        entry(CONFIG, "text_config.eos_token_id", 2),
+        r"ends with token 3 by its tokenizer, and with \d+ by its config \(eos_token_id 2",
+    ),
+    ("transformers", entry(CONFIG, "vision_config.num_channels", 1), "of 1 channels .*expected 3"),
     ("transformers", entry(CONFIG, "vision_config.num_attention_heads", 7), "not a multiple"),
     ("transformers", entry(CONFIG, "vision_config.hidden_act", "relu"), "of unknown shape"),
     ("transformers", entry(CONFIG, "vision_config.layer_norm_eps", 1e-3), "of unknown shape"),
@@ -199,12 +213,37 @@ CASES: list[tuple[str, Break, str]] = [
     ("transformers", entry(IMAGES, "resample", 1), "unknown interpolation 'resample 1'"),
     ("transformers", entry(IMAGES, "image_mean", [1]), "mean is .*three numbers"),
     ("transformers", entry(IMAGES, "do_rescale", False), "with do_rescale False, .* not supported"),
+    ("transformers", entry(IMAGES, "do_pad", True), "with do_pad True, .* not supported: False"),
+    (
+        "transformers",
+        entry(IMAGES, "do_center_crop", False),
+        r"images to \{'shortest_edge': 48\} and does not cut .*: size with height and width, or",
+    ),
+    ("transformers", entry(IMAGES, "size", {"longest_edge": 48}), "size with height and width, or"),
     (
         "transformers",
         entry(IMAGES, "crop_size", {"height": 32, "width": 32}),
         "resizes images to 48 pixels and cuts 32",
     ),
     ("siglip", entry(IMAGES, "size", {"height": 64, "width": 64}), "64×64 is not what this model"),
+    ("siglip", entry(CONFIG, "vision_config.vision_use_head", False), "without a pooling head"),
+    (
+        "siglip",
+        lambda folder: [
+            entry(CONFIG, "text_config.projection_size", 32)(folder),
+            weights(
+                WEIGHTS,
+                lambda s: s.update(
+                    {
+                        key: value[:32].clone()
+                        for key, value in s.items()
+                        if "text_model.head" in key
+                    }
+                ),
+            )(folder),
+        ],
+        "features of texts are 32 wide and those of images 64: expected one width",
+    ),
     ("siglip", entry(CONFIG, "text_config.vocab_size", 20), ARCHITECTURE),
     (
         "siglip",  # another model's, of more tokens

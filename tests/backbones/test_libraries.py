@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from clips import assert_close
 
 open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
 
 TEXTS = ["a dog", "Two CATS, and a naïve car!", "", "so very " * 60 + "long", "ein großer Hund"]
 CONVERTED = ("vit_gelu", "vit_quick_gelu", "vit_layer_scale", "resnet")
@@ -108,6 +110,39 @@ def test_towers_of_clips_shape_are_converted_and_others_say_what_they_cannot(of_
         assert isinstance(backbone.text, TextEncoder)
 
 
+RECTANGLES = {"image_size": [48, 24], "patch_size": [16, 8]}
+# SentencePiece's end is no model's largest id, where "argmax" reads a text
+PLAIN = {"proj_bias": False, "norm_kwargs": {}, "act_kwargs": {}}
+LARGEST = PLAIN | {"no_causal_mask": False, "pool_type": "argmax"}
+CLIPS = {"tokenizer_mode": "clips", "pool_type": "last"}
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "changed"),
+    [
+        ("vit_gelu", "vision_cfg", RECTANGLES),
+        ("bidirectional", "text_cfg", LARGEST),
+        ("bidirectional", "text_cfg", CLIPS),
+    ],
+)
+@torch.no_grad()
+def test_what_is_nearly_of_clips_shape_is_run_by_open_clip(tmp_path, family, part, changed):
+    folder = library_models.save_open_clip(tmp_path, family, **{part: changed})
+    if changed is CLIPS:  # whose texts have a token behind their padding
+        config = folder / "tokenizer_config.json"
+        names = {"bos_token": "</s>", "cls_token": "<unk>"}
+        config.write_text(json.dumps(json.loads(config.read_text()) | names))
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    backbone = load_backbone(f"hf-hub:{folder}")
+    batch = pixels(backbone)
+    images = backbone.encode_images(batch, position_embedding=True)
+    assert_close(images.global_, F.normalize(model.encode_image(batch), dim=-1))
+    texts = backbone.encode_texts(backbone.tokenize(TEXTS))
+    assert_close(texts.global_, F.normalize(model.encode_text(tokenizer(TEXTS)), dim=-1))
+    assert backbone.tokenizer.encoded_part("a dog on a red train") == "a dog on a red train"
+
+
 @torch.no_grad()
 def test_global_features_are_transformers(of_transformers):
     kind, folder, model, backbone = of_transformers
@@ -140,6 +175,22 @@ def test_siglips_places_are_the_value_path_of_its_pool(tmp_path):
     features = backbone.encode_images(batch, position_embedding=False)
     assert_close(features.local, F.normalize(alone, dim=-1))
     assert (backbone.cell, backbone.image.grid) == (16, 3)
+
+
+def test_a_text_of_unknown_words_keeps_its_end_where_that_pads_too(tmp_path):
+    """As of CLIP's tokenizer in transformers; one of another language knows neither word."""
+    library_models.save_transformers(tmp_path, "clip_gelu")
+    words = {"<pad>": 0, "<unk>": 1, "<start>": 2, "<end>": 3, "hund": 4}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 2), ("<end>", 3)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<end>", eos_token="<end>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    backbone = load_backbone(f"transformers:{tmp_path}")
+    assert backbone.tokenize(["hund", "a dog"]) == [[2, 4, 3], [2, 1, 1, 3]]
 
 
 def test_what_is_written_like_a_special_token_is_plain_text(of_transformers):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -53,9 +55,29 @@ def test_open_clips(tmp_path, monkeypatch, mode, interpolation):
         assert_alike(ours(image), theirs(image))
 
 
-@pytest.mark.parametrize("kind", ["clip_gelu", "siglip"])
-def test_transformers(tmp_path, kind):
+WHOLE = {"size": {"height": 48, "width": 48}}  # as it is resized, nothing is left to cut
+CUT = {"size": {"shortest_edge": 48}, "crop_size": {"height": 32, "width": 48}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "both"),
+    [
+        ("clip_gelu", {}, False),
+        ("siglip", {}, False),
+        ("clip_gelu", WHOLE, False),
+        ("clip_gelu", CUT, False),
+        ("clip_gelu", {"image_mean": [0.1, 0.2, 0.3]}, True),
+    ],
+)
+def test_transformers(tmp_path, kind, changed, both):
+    """``both``: in the file that a processor of texts and images is saved in."""
     library_models.save_transformers(tmp_path, kind)
+    file = tmp_path / "preprocessor_config.json"
+    content = json.loads(file.read_text()) | changed
+    file.write_text(json.dumps(content))
+    if both:
+        file.rename(tmp_path / "processor_config.json")
+        (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": content}))
     theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     ours = load_backbone(f"transformers:{tmp_path}").preprocessing
     for image in photos():
