@@ -266,7 +266,7 @@ def _text(model: Any, text: Any, state: dict[str, Tensor], read: _Reading) -> Te
         embedding=text.transformer.get_input_embeddings() if hugging_face else text.token_embedding,
         context_length=read.tokenizer.context_length,
         pad_id=read.pad_id,
-        sees_padding=not hugging_face,
+        sees_padding=not hugging_face or text.config.pad_token_id != read.pad_id,
         closing=read.closing,
     )
 

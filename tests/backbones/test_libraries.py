@@ -114,32 +114,35 @@ RECTANGLES = {"image_size": [48, 24], "patch_size": [16, 8]}
 # SentencePiece's end is no model's largest id, where "argmax" reads a text
 PLAIN = {"proj_bias": False, "norm_kwargs": {}, "act_kwargs": {}}
 LARGEST = PLAIN | {"no_causal_mask": False, "pool_type": "argmax"}
-CLIPS = {"tokenizer_mode": "clips", "pool_type": "last"}
+CLIPS = {"tokenizer_mode": "clips", "pool_type": "last"}  # has a token behind the padding
+MARKS = ("tokenizer_config.json", {"bos_token": "</s>", "cls_token": "<unk>"})
+UNMASKED = ("text/config.json", {"pad_token_id": 2})  # the tokenizer's is another, so it is seen
 
 
 @pytest.mark.parametrize(
-    ("family", "part", "changed"),
+    ("family", "changed", "edit"),
     [
-        ("vit_gelu", "vision_cfg", RECTANGLES),
-        ("bidirectional", "text_cfg", LARGEST),
-        ("bidirectional", "text_cfg", CLIPS),
+        ("vit_gelu", {"vision_cfg": RECTANGLES}, None),
+        ("bidirectional", {"text_cfg": LARGEST}, None),
+        ("bidirectional", {"text_cfg": CLIPS}, MARKS),
+        ("multilingual", {}, UNMASKED),
     ],
 )
 @torch.no_grad()
-def test_what_is_nearly_of_clips_shape_is_run_by_open_clip(tmp_path, family, part, changed):
-    folder = library_models.save_open_clip(tmp_path, family, **{part: changed})
-    if changed is CLIPS:  # whose texts have a token behind their padding
-        config = folder / "tokenizer_config.json"
-        names = {"bos_token": "</s>", "cls_token": "<unk>"}
-        config.write_text(json.dumps(json.loads(config.read_text()) | names))
+def test_what_is_nearly_of_a_known_shape_is_run_as_open_clip_does(tmp_path, family, changed, edit):
+    folder = library_models.save_open_clip(tmp_path, family, **changed)
+    if edit:
+        file, entries = folder / edit[0], edit[1]
+        file.write_text(json.dumps(json.loads(file.read_text()) | entries))
     model = open_clip.create_model(f"local-dir:{folder}").eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     backbone = load_backbone(f"hf-hub:{folder}")
     batch = pixels(backbone)
     images = backbone.encode_images(batch, position_embedding=True)
     assert_close(images.global_, F.normalize(model.encode_image(batch), dim=-1))
-    texts = backbone.encode_texts(backbone.tokenize(TEXTS))
-    assert_close(texts.global_, F.normalize(model.encode_text(tokenizer(TEXTS)), dim=-1))
+    expected = F.normalize(model.encode_text(tokenizer(TEXTS)), dim=-1)
+    for text, row in zip(TEXTS, expected, strict=True):
+        assert_close(backbone.encode_texts(backbone.tokenize([text])).global_, row[None])
     assert backbone.tokenizer.encoded_part("a dog on a red train") == "a dog on a red train"
 
 
