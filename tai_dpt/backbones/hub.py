@@ -54,7 +54,7 @@ def reading(given: str) -> Iterator[None]:
     """Whatever a library raises on its way through a model's files is one line about ``given``.
 
     The hub, the file system, and the readers of configs, weights and tokenizers raise each their
-    own, down to ZeroDivisionError.
+    own, down to ZeroDivisionError; so does the library's import where it does not fit another.
     """
     try:
         yield
@@ -72,6 +72,8 @@ def _reason(error: Exception) -> str:
         )
     if isinstance(error, SafetensorError):
         return f"the weights are truncated or no safetensors ({error}): fetch them again"
+    if isinstance(error, ModuleNotFoundError):
+        return f"it needs {error.name}, which is not installed: pip install {error.name}"
     if isinstance(error, KeyError):
         return f"its config has, or lacks, {error}"
     if isinstance(error, ArithmeticError):

@@ -45,10 +45,11 @@ def load_open_clip(given: str) -> Towers:
         InputError: open_clip is not installed; it knows no such architecture or tag; the weights
             are missing, or of another architecture; the model has a shape that cannot be used.
     """
-    library = _open_clip()
-    name, weights = _name_and_weights(library, given)
-    with _quiet(), reading(given):
-        return _load(library, given, name, weights)
+    with reading(given):
+        library = _open_clip()
+        name, weights = _name_and_weights(library, given)
+        with _quiet():
+            return _load(library, given, name, weights)
 
 
 def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:

@@ -68,9 +68,10 @@ def load_transformers(given: str) -> Towers:
         InputError: transformers is not installed; there is no such model, or it is neither of
             CLIP's nor of SigLIP's kind; it has no tokenizer, or its weights do not fit.
     """
-    library = _transformers()
-    with _quiet(library), reading(given):
-        return _load(library, given)
+    with reading(given):
+        library = _transformers()
+        with _quiet(library):
+            return _load(library, given)
 
 
 def _load(library: Any, given: str) -> Towers:

@@ -41,6 +41,29 @@ def test_an_extra_that_is_not_installed(monkeypatch, library, name, extra):
     refused(name, rf"needs {library} .*pip install 'tai-dpt\[{extra}\]'")
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("operator torchvision::nms does not exist"), "operator torchvision::nms"),
+        (
+            ModuleNotFoundError(name="timm"),
+            "it needs timm, which is not installed: pip install timm",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["hf-hub:some/model", "transformers:some/model"])
+def test_a_library_that_another_package_stops(monkeypatch, name, error, message):
+    """At its import, or later: much of it is imported where it is used."""
+    kind = "transformers" if name.startswith("transformers") else "open_clip"
+
+    def fails(*_: object) -> None:
+        raise error
+
+    at = "_load" if isinstance(error, ImportError) else "import_module"
+    monkeypatch.setattr(f"tai_dpt.backbones.{kind}_models.{at}", fails)
+    refused(name, rf"cannot load '{name}': {message}")
+
+
 def test_names_that_open_clip_does_not_know(tmp_path):
     refused("open_clip:ViT-B-33/openai", r"unknown architecture.*did you mean 'ViT-B-32'")
     refused("open_clip:ViT-B-32/openia", r"unknown weights of ViT-B-32.*did you mean 'openai'")
