@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tai_dpt.backbones.building import build_clip
 from tai_dpt.backbones.download import NAMES, download
+from tai_dpt.backbones.hub import CONFIG_FILES, hint
 from tai_dpt.backbones.open_clip_models import load_open_clip
 from tai_dpt.backbones.precision import PRECISIONS
 from tai_dpt.backbones.preprocessing import Preprocessing
@@ -247,8 +248,21 @@ def _towers(
         name = SHIPPED if given == backbone_file(SHIPPED) else path.stem
         if not given or (not path.exists() and not _looks_like_path(given)):
             raise InputError(f"{unknown('backbone', given, NAMES)}, {_ELSEWHERE}")
+        _check_door(path)
     model = build_clip(read_state_dict(path, sha256=sha256), source=str(path))
     return towers_of(model, owned=True), name
+
+
+def _check_door(path: Path) -> None:
+    """Raise InputError for a library's folder or weights: those alone do not say how a model is
+    built (activation, heads) or how images are prepared, and open_clip's look like OpenAI's."""
+    if path.is_dir() and (way := hint(path)):
+        raise InputError(f"'{path}' is a folder{way}")
+    if path.name.startswith("open_clip_") and (path.parent / CONFIG_FILES["hf-hub"]).is_file():
+        raise InputError(
+            f"'{path}' does not say how its model is built, as {CONFIG_FILES['hf-hub']} beside it "
+            f"does{hint(path.parent)}"
+        )
 
 
 def _looks_like_path(given: str) -> bool:

@@ -16,6 +16,9 @@ from tai_dpt.io.opening import expanded, special_kind
 
 Loaded = TypeVar("Loaded")
 
+#: what a library's model is asked for by -> the file that says how it is built
+CONFIG_FILES = {"hf-hub": "open_clip_config.json", "transformers": "config.json"}
+
 
 def cached_first(load: Callable[[], Loaded]) -> Loaded:
     """``load()``, first without the network; again with it where that failed.
@@ -47,6 +50,18 @@ def check_place(place: str) -> None:
         kind = special_kind(part)
         if kind and (kind != "a folder" or part.suffix in (".json", ".safetensors")):
             raise InputError(f"{part} is {kind}; a file is needed")
+
+
+def hint(folder: Path, *, asked: str = "") -> str:
+    """How the model in a folder is asked for, to be put behind a message; "" where there is none.
+
+    Args:
+        asked: the library that has been asked already.
+    """
+    for library, config in CONFIG_FILES.items():
+        if library != asked and (folder / config).is_file():
+            return f": ask for {library}:{folder}"
+    return ""
 
 
 @contextmanager

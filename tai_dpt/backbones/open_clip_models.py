@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
-from tai_dpt.backbones.hub import cached_first, check_place, reading
+from tai_dpt.backbones.hub import CONFIG_FILES, cached_first, check_place, hint, reading
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.tokenizers import (
     LONG_TEXT,
@@ -31,7 +31,7 @@ from tai_dpt.backbones.weights import check_values, weights_hash
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.opening import expanded
 
-CONFIG_FILE = "open_clip_config.json"
+CONFIG_FILE = CONFIG_FILES["hf-hub"]
 _EPSILON = 1e-5  # of the layer norms in CLIP's towers
 # of torch.nn.init, what fills a tensor
 _DRAWS = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
@@ -94,7 +94,10 @@ def _name_and_weights(library: Any, given: str) -> tuple[str, str | None]:
         if not folder.is_dir():
             return given, None
         if not (folder / CONFIG_FILE).is_file():
-            raise InputError(f"{folder} has no {CONFIG_FILE}: not a model of open_clip")
+            raise InputError(
+                f"{folder} has no {CONFIG_FILE}, so it is no model of open_clip"
+                f"{hint(folder, asked=kind)}"
+            )
         return f"local-dir:{folder}", None
     name, at, file = rest.partition("@")
     if file:

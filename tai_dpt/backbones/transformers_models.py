@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
 from tai_dpt.backbones.blocks import ACTIVATIONS
-from tai_dpt.backbones.hub import cached_first, check_place, reading
+from tai_dpt.backbones.hub import CONFIG_FILES, cached_first, check_place, hint, reading
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
@@ -28,6 +28,7 @@ from tai_dpt.io.opening import expanded
 from tai_dpt.io.reading import read_json
 
 _KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+CONFIG_FILE = CONFIG_FILES["transformers"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _EPSILON = 1e-5
 # of an image processor: what images are prepared by here
@@ -79,6 +80,11 @@ def _load(library: Any, given: str) -> Towers:
     check_place(place)
     folder = expanded(place)
     place = str(folder) if folder.is_dir() else place
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
+        raise InputError(
+            f"{folder} has no {CONFIG_FILE}, so it is no model of transformers"
+            f"{hint(folder, asked='transformers')}"
+        )
     config = _read(library.AutoConfig, place)
     if config.model_type not in _KINDS:
         raise InputError(

@@ -162,7 +162,7 @@ CASES: list[tuple[str, Break, str]] = [
     ),
     ("hf-hub", code_in(OPEN_WEIGHTS, OPEN_BIN, torch_format=False), CODE),
     ("hf-hub", code_in(OPEN_WEIGHTS, OPEN_BIN, torch_format=True), CODE),
-    ("transformers", gone(CONFIG), "Unrecognized model"),
+    ("transformers", gone(CONFIG), "has no config.json, so it is no model of transformers"),
     ("transformers", write(CONFIG, b""), "not a valid JSON file"),
     ("transformers", entry(CONFIG, "model_type", "bert"), "of kind 'bert', not one of CLIPModel"),
     ("transformers", entry(CONFIG, "model_type", "none"), "model type `none`"),

@@ -80,6 +80,19 @@ def test_what_a_reader_stumbles_over_is_damage():
         raise IndexError("pop from empty list")  # pickle's, of a text
 
 
+def test_a_folder_that_is_asked_for_by_another_librarys_name(tmp_path):
+    ours, theirs = tmp_path / "open_clip", tmp_path / "transformers"
+    library_models.save_open_clip(ours, "vit_gelu")
+    theirs.mkdir()
+    library_models.save_transformers(theirs, "clip_gelu")
+    refused(f"transformers:{ours}", rf"no model of transformers: ask for hf-hub:{ours}")
+    refused(f"hf-hub:{theirs}", rf"no model of open_clip: ask for transformers:{theirs}")
+    refused(str(ours), rf"is a folder: ask for hf-hub:{ours}")
+    refused(str(theirs), rf"is a folder: ask for transformers:{theirs}")
+    # its tensors are those of OpenAI's layout, and it has another activation
+    refused(f"{ours}/open_clip_model.safetensors", rf"not say how .*: ask for hf-hub:{ours}")
+
+
 def test_weights_of_another_architecture(tmp_path):
     folder = library_models.save_open_clip(tmp_path, "vit_gelu")
     weights = folder / "open_clip_model.safetensors"
@@ -131,7 +144,7 @@ def test_a_way_to_prepare_images_that_is_not_supported(tmp_path):
 
 
 def test_folders_that_transformers_cannot_take(tmp_path):
-    refused(f"transformers:{tmp_path}", "cannot load")
+    refused(f"transformers:{tmp_path}", r"has no config\.json, so it is no model of transformers")
     library_models.save_transformers(tmp_path, "clip_gelu")
     (tmp_path / "tokenizer.json").rename(tmp_path / "elsewhere.json")
     refused(f"transformers:{tmp_path}", r"has no tokenizer \(tokenizer\.json.*save it there too")
