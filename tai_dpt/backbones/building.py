@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tai_dpt.backbones.clip_package import clip_class
+from tai_dpt.backbones.weights import VOCABULARY_SIZE
 from tai_dpt.errors import InputError, first_few
 
 _HEAD_WIDTH = 64  # of every attention head in CLIP
@@ -93,11 +94,16 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
             raise _not_clip(
                 source, f"'{key}' has {state[key].ndim} dimensions, expected {_SIDES.get(key, 2)}"
             )
+    tokens = len(state["token_embedding.weight"])
+    if tokens < VOCABULARY_SIZE:
+        raise _not_clip(
+            source, f"it knows {tokens:,} tokens, and OpenAI's tokenizer gives {VOCABULARY_SIZE:,}"
+        )
     text_width = state["ln_final.weight"].shape[0]
     sizes: dict[str, Any] = {
         "embed_dim": state["text_projection"].shape[-1],
         "context_length": state["positional_embedding"].shape[0],
-        "vocab_size": state["token_embedding.weight"].shape[0],
+        "vocab_size": tokens,
         "transformer_width": text_width,
         "transformer_heads": text_width // _HEAD_WIDTH,
         "transformer_layers": _count(r"transformer\.resblocks\.(\d+)\.", state),

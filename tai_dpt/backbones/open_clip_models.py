@@ -57,6 +57,12 @@ def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
     read = _reading(library, name, model)
     preprocessing = _preprocessing(given, model)
     text = getattr(model, "text", model)
+    most = max(map(max, read.tokenizer.ids(["a photo.", LONG_TEXT])))
+    if most >= text.vocab_size:
+        raise InputError(
+            f"'{given}': its tokenizer gives token {most:,}, and the model knows "
+            f"{text.vocab_size:,}: one of them is another model's"
+        )
     state = {key: value.detach() for key, value in model.state_dict().items()}
     check_values(state, given)
     activations = [

@@ -205,6 +205,8 @@ def test_a_state_dict_of_something_else_is_refused(tmp_path, state):
     )
     key = "visual.attnpool.positional_embedding"
     attempt({**state, key: torch.zeros(7, 256)}, "has 7 rows, not 1 [+] a square number")
+    few = {"token_embedding.weight": state["token_embedding.weight"][:100].clone()}
+    attempt(state | few, "it knows 100 tokens, and OpenAI's tokenizer gives 49,408")
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -125,6 +125,19 @@ CASES: list[tuple[str, Break, str]] = [
     ("hf-hub", entry(OPEN, "model_cfg.text_cfg.heads", 7), "divisible by num_heads"),
     ("hf-hub", entry(OPEN, "model_cfg.text_cfg.heads", 0), "must be greater than 0"),
     ("hf-hub", entry(OPEN, "model_cfg.text_cfg.vocab_size", 100), ARCHITECTURE),
+    (
+        "hf-hub",
+        lambda folder: [
+            entry(OPEN, "model_cfg.text_cfg.vocab_size", 100)(folder),
+            weights(
+                OPEN_WEIGHTS,
+                lambda s: s.update(
+                    {"token_embedding.weight": s["token_embedding.weight"][:100].clone()}
+                ),
+            )(folder),
+        ],
+        "its tokenizer gives token 49,407, and the model knows 100: one of them is another",
+    ),
     ("hf-hub", entry(OPEN, "model_cfg.text_cfg.hf_model_name", "no/one"), "couldn't connect"),
     ("hf-hub", entry(OPEN, "model_cfg.text_cfg.hf_tokenizer_name", "no/one"), "tokenizer"),
     ("hf-hub", entry(OPEN, "preprocess_cfg.mean", [0.5, 0.5]), "mean is .*three numbers"),
