@@ -171,6 +171,9 @@ def test_parquet(tmp_path):
     assert read_captions(path, one_per_image=True) == ["a dog", "a cat"]
     with pytest.raises(InputError, match="row 0: column 'size' is 3, not text"):
         read_captions(path, field="size")
+    lists = tmp_path / "lists.parquet"  # as in JSON lines
+    parquet.write_table(arrow.table({"captions": [["a dog", "two dogs"], [], ["a cat"]]}), lists)
+    assert read_captions(lists) == ["a dog", "two dogs", "a cat"]
     with pytest.raises(InputError, match=r"no column 'title'; .*has: image_id, Caption, size"):
         read_captions(path, field="title")
     whole = path.read_bytes()
