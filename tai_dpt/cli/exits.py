@@ -26,6 +26,10 @@ _ENDING = [
 ]
 _MEMORY = "not enough memory: close other programs, or lower what is held at once (a batch size, "
 _MEMORY += "FEATURES.CACHE disk in place of memory, DATALOADER.NUM_WORKERS)"
+_HELPER = "a process that helped was killed, as systems do where memory runs out: close other "
+_HELPER += (
+    "programs, or have fewer processes (--workers, DATALOADER.NUM_WORKERS; taskset for captions)"
+)
 
 
 def exit_code(prog: str, work: Callable[[], int | None]) -> int:
@@ -70,9 +74,9 @@ def exit_code(prog: str, work: Callable[[], int | None]) -> int:
         silence(sys.stdout)
         return code
     except Exception as error:
-        if not _is_memory(error):
+        if not (way := _way_out(error)):
             raise
-        return _say(prog, f"error: {_MEMORY}", _BROKE)
+        return _say(prog, f"error: {way}", _BROKE)
 
 
 def _unread() -> int:
@@ -103,11 +107,18 @@ def _say(prog: str, text: str, code: int) -> int:
     return code
 
 
-def _is_memory(error: Exception) -> bool:
-    """Python's, the CPU allocator's (a bare RuntimeError, in one of two wordings) and CUDA's."""
-    kinds = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    said = ("not enough memory", "DefaultCPUAllocator: can't allocate memory")
-    return kinds or (isinstance(error, RuntimeError) and any(part in str(error) for part in said))
+def _way_out(error: Exception) -> str:
+    """What is said of an error that the machine is to blame for; empty for a fault of ours."""
+    kind = type(error).__name__
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    # Python's, CUDA's, and the CPU allocator's, which is a bare RuntimeError in one of two wordings
+    lacking = "not enough memory" in said or "DefaultCPUAllocator: can't allocate memory" in said
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or lacking:
+        return _MEMORY
+    # Python's pool and torch's loader; by name, for a command may need neither
+    if kind == "BrokenProcessPool" or said.startswith("DataLoader worker (pid"):
+        return _HELPER
+    return ""
 
 
 @contextmanager

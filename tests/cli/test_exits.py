@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,8 @@ def raising(error: BaseException) -> int:
         (MemoryError(), 1, "not enough memory: close other programs, or lower"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 1, "FEATURES.CACHE"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "FEATURES.CACHE"),
+        (BrokenProcessPool("A process in the pool"), 1, "a process that helped was killed, as"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), 1, "--workers"),
         (KeyboardInterrupt(), 130, "prog: interrupted"),
     ],
 )
