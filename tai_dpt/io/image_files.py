@@ -154,10 +154,11 @@ def find_images(
     if not by_tar:
         units = _unpacked(units, left_aside)
     whole = hashlib.sha256("\0".join(units).encode(errors="surrogateescape")).hexdigest()
+    in_all = len(units)  # tars count: what is in others' is not looked up
     units = list(shard.of(units))
     if by_tar:
         units = _unpacked(units, left_aside)
-    if not units and shard.count == 1:
+    if not units and (shard.count == 1 or not in_all):
         raise InputError(f"no images in {first_few(found, 3)}{_aside(left_aside)}")
     return FoundImages(units, left_aside, whole)
 

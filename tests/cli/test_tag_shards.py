@@ -87,6 +87,16 @@ def test_a_tar_is_read_as_the_photos_in_it(desk, tmp_path, monkeypatch):
     assert (image["width"], image["height"]) == (90, 70)
 
 
+def test_a_tar_without_photos_is_told_to_every_part(desk, tmp_path):
+    with tarfile.open(tmp_path / "notes.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.txt"))
+    for part in ("0/1", "1/2"):
+        code, _, err = tag(
+            desk, tmp_path / "notes.tar", "--shard", part, "--out", tmp_path / "tags.csv"
+        )
+        assert code == 2 and "no images in" in err and "left aside: 1 .txt" in err
+
+
 def test_a_list_in_parquet(desk, tmp_path):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     paths = [str(desk / "photos" / f"{i}.png") for i in (3, 1)]
