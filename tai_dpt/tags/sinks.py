@@ -18,7 +18,7 @@ from tai_dpt.io.image_files import Shard
 from tai_dpt.io.images import upright_size
 from tai_dpt.io.json_text import json_text
 from tai_dpt.io.lock import Lock, open_lock, try_lock
-from tai_dpt.io.reading import read_json
+from tai_dpt.io.reading import checked, read_json
 from tai_dpt.io.xmp import sidecar_of, xmp
 from tai_dpt.tags.lines import (
     Tag,
@@ -239,9 +239,10 @@ def _check_maker(maker: Path, made_by: dict[str, Any], out: Path) -> None:
     """Complain if another tagger or other options wrote what is there."""
     if not maker.stat().st_size:  # version 0.1 left no word
         return
-    before = read_json(maker, remedy="add --overwrite to start anew")
+    anew = "add --overwrite to start anew"
+    before = checked(dict[str, Any], read_json(maker, remedy=anew), where=str(maker), remedy=anew)
     for name, value in made_by.items():
-        there = before.get(name) if isinstance(before, dict) else None
+        there = before.get(name)
         if there != value:
             what = {"tagger.json": "with another tagger", "images": "with other images"}.get(
                 name, f"with {name} {there}"

@@ -117,6 +117,9 @@ def test_a_finished_file_takes_new_images_and_is_not_replaced(desk, tmp_path, fo
         try_lock(stream)
         err = run(*arguments, desk / "photos", "--out", out, "--resume")[2]
     assert "another process is writing" in err
+    (tmp_path / f".{out.name}.made-by.json").write_text("null")
+    err = run(*arguments, desk / "photos", "--out", out, "--resume")[2]
+    assert "should be an object, not null; add --overwrite to start anew" in err
     out.write_text("{}")
     assert run(*arguments, desk / "photos", "--out", out, "--resume")[0] == 2
 
