@@ -184,8 +184,6 @@ def _check(key: str, value: Any, valid: Range | tuple[str, ...] | None) -> None:
     if isinstance(value, str):
         if value and not value.strip():
             raise InputError(f"{key} is blank: leave it empty, or write something")
-        if key == "OUTPUT_DIR" and not _is_text(value):  # tensorboard cannot write there
-            raise InputError(f"{key} is {shown_value(value)}, which is no UTF-8: rename it")
         return
     for part in value if isinstance(value, list | tuple) else [value]:
         if valid is not None and part not in valid:
@@ -194,15 +192,6 @@ def _check(key: str, value: Any, valid: Range | tuple[str, ...] | None) -> None:
             raise InputError(f"{key} names {shown_value(part)}; it lists the names of files")
         if isinstance(part, float) and not math.isfinite(part):
             raise InputError(f"{key} is {shown_value(part)}; it must be a finite number")
-
-
-def _is_text(value: str) -> bool:
-    """Whether it is whole characters; the bytes of a Latin-1 name are none."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_own(cfg: CfgNode, key: str) -> bool:

@@ -268,7 +268,7 @@ def spellings(phrase: str, *, apart: bool) -> Iterator[list[str]]:
     """
     for number, spelling in enumerate((words(phrase), *_otherwise(phrase, apart=apart))):
         for way, written in enumerate(written_alike(spelling)):
-            if written and (number or way):  # of "..." its dots are all
+            if number or way:
                 yield written
             if way and len(written) > 1:
                 yield ["".join(written)]

@@ -113,7 +113,7 @@ def _open_new(path: Path) -> TextIO:
                 path.with_name(next(names)),
                 "x",
                 encoding="utf-8",
-                errors="as_it_came",  # names of files may be no text
+                errors="backslashreplace",  # names of files may be no text
                 line_buffering=True,
             )
         except FileExistsError:

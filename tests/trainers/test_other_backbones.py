@@ -312,7 +312,7 @@ def test_a_class_that_is_too_long_for_its_prompt_is_one_line(siglip):
     backbone = load_backbone(siglip)
     for name, room in (("dog", 0), ("dog " * 40, 20)):
         classes = class_tokens([name], backbone.tokenize)
-        with pytest.raises(InputError, match=rf"^class name 'dog.* room for {room}: .*N_CTX$"):
+        with pytest.raises(InputError, match=rf"^class name 'dog.* room for {room}: .*N_CTX"):
             PromptEncoder(text=backbone.text, classes=classes, start_id=None, n_ctx=23 - room)
 
 
