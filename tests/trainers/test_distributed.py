@@ -28,6 +28,8 @@ OPTIONS = (
     *("FEATURES.CACHE", "disk", "FEATURES.PRECISION", "fp32"),
 )
 TAI = ("TRAINER.TAIDPT.N_CTX", 4)
+# three of the six classes a step, the same ones on every process
+DRAWN = (*TAI, "TRAINER.TAIDPT.CLASSES_PER_STEP", 3, "TRAINER.TAIDPT.CSC", True)
 DUAL = ("TRAINER.DUALCOOP.N_CTX", 4, "INPUT.TRANSFORMS", "('normalize',)")
 
 
@@ -96,7 +98,12 @@ def prompts(output: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("start", "processes", "trainer", "options"),
-    [(torchrun, 2, "TaIDPT", TAI), (forks, 3, "TaIDPT", TAI), (forks, 2, "DualCoOp", DUAL)],
+    [
+        (torchrun, 2, "TaIDPT", TAI),
+        (forks, 3, "TaIDPT", TAI),
+        (forks, 2, "TaIDPT", DRAWN),
+        (forks, 2, "DualCoOp", DUAL),
+    ],
 )
 def test_many_processes_equal_one(world, tmp_path, start, processes, trainer, options):
     assert main(command_line(world, tmp_path / "one", trainer, *options)) == 0
