@@ -41,11 +41,17 @@ Report = Callable[[str], None]
 
 
 def settle_precision(cfg: CfgNode, device: torch.device) -> None:
-    """Put what ``PREC auto`` means on ``device`` into ``cfg``: records say what is really run."""
+    """Put what ``PREC auto`` means on ``device`` into ``cfg``: records say what is really run.
+
+    Of several processes the first one's counts: each has a clock of its own.
+    """
     options = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {})
-    if options.get("PREC") == AUTO:
+    asked = options.get("PREC", "")
+    chosen = choose_precision(AUTO, device) if asked == AUTO else asked
+    chosen = distributed.gather(chosen)[0]
+    if chosen != asked:
         cfg.defrost()
-        options.PREC = choose_precision(AUTO, device)
+        options.PREC = chosen
         cfg.freeze()
 
 

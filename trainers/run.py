@@ -206,6 +206,7 @@ def run(
     if load_epoch is not None and not model_dir:
         raise InputError("--load-epoch needs --model-dir, the folder of the run to evaluate")
     distributed.setup(cuda=cfg.USE_CUDA)
+    settle_precision(cfg, choose_device("auto" if cfg.USE_CUDA else "cpu"))  # with the others now
     there = model_dir or cfg.RESUME or ("" if overwrite else cfg.OUTPUT_DIR)
     kept = bool(there) and keep_dense(cfg, there)
     with _log_of_rank(cfg.OUTPUT_DIR, quiet=quiet):

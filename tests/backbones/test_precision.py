@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tai_dpt import distributed
 from tai_dpt.backbones import load_backbone, precision
 from tai_dpt.backbones.precision import choose_precision
 from tai_dpt.prompts.learner import PromptEncoder, PromptLearner, class_tokens
 from tai_dpt.scoring.losses import ranking_loss
 from tai_dpt.scoring.scores import score
+from tai_dpt.trainers.features import settle_precision
 from tai_dpt.trainers.run import build_parser, run, setup_cfg
 
 import worlds
@@ -141,6 +143,18 @@ def test_records_say_what_auto_was(monkeypatch, tmp_path):
     assert trainer.backbone.dtype == torch.bfloat16
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["config"]["TRAINER"]["ZSCLIP"]["PREC"] == "bf16"
+
+
+def test_several_processes_run_in_what_the_first_is_fast_at(monkeypatch, tmp_path):
+    """Each has measured for itself; one that took another would build other features."""
+    world = worlds.write_world(tmp_path / "world")
+    argv = worlds.arguments(world, "ZSCLIP", tmp_path / "run", "TRAINER.ZSCLIP.PREC", "auto")
+    monkeypatch.setattr(precision, "_product", {"fp32": 1.0, "bf16": 0.5}.get)
+    cfg = setup_cfg(build_parser().parse_args(argv))
+    assert cfg.TRAINER.ZSCLIP.PREC == "bf16"
+    monkeypatch.setattr(distributed, "gather", lambda own: ["fp32", own])
+    settle_precision(cfg, torch.device("cpu"))
+    assert cfg.TRAINER.ZSCLIP.PREC == "fp32"
 
 
 def untrained_local_context() -> torch.Tensor:
