@@ -94,9 +94,11 @@ def _reason(error: Exception) -> str:
         return f"its config has, or lacks, {error}"
     if isinstance(error, ArithmeticError):
         return f"a size in its config makes no sense ({error})"
+    if isinstance(error, EOFError | StopIteration):
+        return "the weights are empty or truncated: fetch them again"
     reason = one_line(error)
-    if isinstance(error, IndexError | EOFError | AttributeError | TypeError):
-        return f"its files are damaged, or of another kind ({reason})"
+    if isinstance(error, IndexError | AttributeError | TypeError):
+        return f"its files are damaged, or hold something else than its library expects ({reason})"
     if "state_dict" in reason or isinstance(error, AssertionError):
         return f"the weights are of another architecture ({reason})"
     return reason

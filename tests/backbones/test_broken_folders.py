@@ -99,6 +99,18 @@ def code_in(name: str, other: str, *, torch_format: bool) -> Break:
     return replace
 
 
+def torch_file(content: object) -> Break:
+    """open_clip's weights as ``torch.save`` writes these; None: a file without a byte."""
+
+    def replace(folder: Path) -> None:
+        (folder / OPEN_WEIGHTS).unlink()
+        (folder / OPEN_BIN).touch()
+        if content is not None:
+            torch.save(content, folder / OPEN_BIN)
+
+    return replace
+
+
 def gone(name: str) -> Break:
     return lambda folder: (folder / name).unlink()
 
@@ -173,6 +185,9 @@ CASES: list[tuple[str, Break, str]] = [
         weights(OPEN_WEIGHTS, lambda s: s["logit_scale"].fill_(1000)),
         "'logit_scale' holds values that are no finite numbers",
     ),
+    ("hf-hub", torch_file({}), "the weights are empty or truncated: fetch them again"),
+    ("hf-hub", torch_file(None), "the weights are empty or truncated: fetch them again"),
+    ("hf-hub", torch_file([1]), r"hold something else than its library expects \('list' object"),
     ("hf-hub", code_in(OPEN_WEIGHTS, OPEN_BIN, torch_format=False), CODE),
     ("hf-hub", code_in(OPEN_WEIGHTS, OPEN_BIN, torch_format=True), CODE),
     ("transformers", gone(CONFIG), "has no config.json, so it is no model of transformers"),
