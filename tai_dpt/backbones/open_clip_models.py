@@ -58,10 +58,11 @@ def _load(library: Any, given: str, name: str, weights: str | None) -> Towers:
     preprocessing = _preprocessing(given, model)
     text = getattr(model, "text", model)
     most = max(map(max, read.tokenizer.ids(["a photo.", LONG_TEXT])))
-    if most >= text.vocab_size:
+    known = _token_embedding(text).num_embeddings
+    if most >= known:
         raise InputError(
-            f"'{given}': its tokenizer gives token {most:,}, and the model knows "
-            f"{text.vocab_size:,}: one of them is another model's"
+            f"'{given}': its tokenizer gives token {most:,}, and the model knows {known:,}: one of "
+            "them is another model's"
         )
     state = {key: value.detach() for key, value in model.state_dict().items()}
     check_values(state, given)
@@ -196,7 +197,8 @@ def _reading(library: Any, name: str, model: Any) -> _Reading:
         return _Reading(tokenizer)
     inner = theirs.tokenizer
     pad, end = int(inner.pad_token_id or 0), inner("a").input_ids[-1]
-    closing = (int(inner.cls_token_id),) if theirs.tokenizer_mode == "clips" else ()
+    mode = getattr(theirs, "tokenizer_mode", "")
+    closing = (int(inner.cls_token_id),) if mode == "clips" else ()
     last = len(closing)
     tokenizer = LibraryTokenizer(
         lambda texts, most: theirs(texts, context_length=most + last)[:, :most].tolist(),
@@ -206,7 +208,7 @@ def _reading(library: Any, name: str, model: Any) -> _Reading:
         ends_with_padding=end == pad,
         name=type(inner).__name__,
     )
-    return _Reading(tokenizer, pad, end == max(inner.get_vocab().values()), closing)
+    return _Reading(tokenizer, pad, end == len(inner) - 1, closing)
 
 
 def _preprocessing(given: str, model: Any) -> Preprocessing:
@@ -273,11 +275,17 @@ def _text(model: Any, text: Any, state: dict[str, Tensor], read: _Reading) -> Te
     return LibraryText(
         text,
         encode=model.encode_text if text is model else text,
-        embedding=text.transformer.get_input_embeddings() if hugging_face else text.token_embedding,
+        embedding=_token_embedding(text),
         context_length=read.tokenizer.context_length,
         pad_id=read.pad_id,
         sees_padding=not hugging_face or text.config.pad_token_id != read.pad_id,
         closing=read.closing,
+    )
+
+
+def _token_embedding(text: Any) -> Any:
+    return (
+        text.transformer.get_input_embeddings() if hasattr(text, "config") else text.token_embedding
     )
 
 
