@@ -75,7 +75,7 @@ def test_names_that_open_clip_does_not_know(tmp_path):
 
 
 def test_what_a_reader_stumbles_over_is_damage():
-    said = pytest.raises(InputError, match="cannot load 'x': its files are damaged, or of another")
+    said = pytest.raises(InputError, match="cannot load 'x': its files are damaged, or hold")
     with said, reading("x"):
         raise IndexError("pop from empty list")  # pickle's, of a text
 
