@@ -242,7 +242,11 @@ def test_other_columns_are_left_out_by_name(tmp_path):
         ("x.csv", "image,dog,Puppy\na.jpg,1,1\n", "'dog' and 'Puppy' are both the class 'dog'"),
         ("x.csv", "name,labels\na.jpg,dog\n", "no column for the image"),
         ("x.csv", "image;labels\na.jpg;dog;car\n", "line 2: 3 cells .* part the labels with ','"),
-        ("x.csv", "image,labels\na\0.jpg,dog\n", "line 2: (the image's name is not text|.*contains NUL)"),
+        (
+            "x.csv",
+            "image,labels\na\0.jpg,dog\n",
+            "line 2: (the image's name is not text|.*contains NUL)",
+        ),
         ("x.csv", "i\0m\0a\0g\0e\0,\0", "iconv -f UTF-16LE"),
         ("x.csv", "image\na.jpg\n", "neither class columns nor a column 'labels'"),
         ("x.csv", "image,labels\n", "no images in it"),
