@@ -15,7 +15,7 @@ from tai_dpt.backbones.clip_package import clip_class
 from tai_dpt.backbones.weights import VOCABULARY_SIZE
 from tai_dpt.errors import InputError, first_few
 
-_HEAD_WIDTH = 64  # of every attention head in CLIP
+HEAD_WIDTH = 64  # of every attention head in CLIP
 _RESNET_STRIDE = 32
 _TEXT_KEYS = (
     "token_embedding.weight",
@@ -105,7 +105,7 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
         "context_length": state["positional_embedding"].shape[0],
         "vocab_size": tokens,
         "transformer_width": text_width,
-        "transformer_heads": text_width // _HEAD_WIDTH,
+        "transformer_heads": text_width // HEAD_WIDTH,
         "transformer_layers": _count(r"transformer\.resblocks\.(\d+)\.", state),
     }
     if vit:
@@ -131,9 +131,9 @@ def clip_sizes(state: Mapping[str, Tensor], *, source: str = "state dict") -> di
         }
         attended = width * 32
     for tower in (attended, text_width):
-        if tower < _HEAD_WIDTH or tower % (tower // _HEAD_WIDTH):
+        if tower < HEAD_WIDTH or tower % (tower // HEAD_WIDTH):
             raise _not_clip(
-                source, f"a tower of width {tower} does not divide into heads of {_HEAD_WIDTH}"
+                source, f"a tower of width {tower} does not divide into heads of {HEAD_WIDTH}"
             )
     return sizes
 

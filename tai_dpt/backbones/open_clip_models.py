@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
+from tai_dpt.backbones.building import HEAD_WIDTH
 from tai_dpt.backbones.hub import CONFIG_FILES, cached_first, check_place, hint, reading
 from tai_dpt.backbones.preprocessing import Preprocessing
 from tai_dpt.backbones.tokenizers import (
@@ -27,7 +28,7 @@ from tai_dpt.backbones.tokenizers import (
     Tokenizer,
 )
 from tai_dpt.backbones.towers import ImageTower, TextTower, Towers, image_tower, text_tower
-from tai_dpt.backbones.weights import check_values, weights_hash
+from tai_dpt.backbones.weights import built_as, check_values, weights_hash
 from tai_dpt.errors import InputError, unknown
 from tai_dpt.io.opening import expanded
 
@@ -353,7 +354,18 @@ def _fold_layer_scale(state: dict[str, Tensor], transformer: Any, prefix: str) -
 def _note(model: Any, activations: list[str]) -> str:
     """What the features depend on beside the weights, where it is not as in OpenAI's models."""
     classic = type(model).__name__ == "CLIP" and set(activations) <= {"quick_gelu"}
-    return "" if classic else f"{type(model).__name__} {' '.join(activations)}"
+    if classic and all(HEAD_WIDTH * n == width for n, width in _heads(model)):
+        return ""
+    return f"{type(model).__name__} {' '.join(activations)} {built_as(model)}"
+
+
+def _heads(model: Any) -> Iterator[tuple[int, int]]:
+    """How many an attention has, and its width."""
+    for layer in model.modules():
+        if isinstance(layer, nn.MultiheadAttention):
+            yield layer.num_heads, layer.embed_dim
+        elif type(layer).__name__ == "AttentionPool2d":
+            yield layer.num_heads, layer.k_proj.in_features
 
 
 @contextlib.contextmanager

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from tai_dpt.backbones.adapter import LibraryImage, LibraryText
 from tai_dpt.backbones.blocks import ACTIVATIONS
+from tai_dpt.backbones.building import HEAD_WIDTH
 from tai_dpt.backbones.hub import CONFIG_FILES, cached_first, check_place, hint, reading
 from tai_dpt.backbones.preprocessing import PIXEL_MEAN, PIXEL_STD, Preprocessing
 from tai_dpt.backbones.tokenizers import LibraryTokenizer
 from tai_dpt.backbones.towers import Towers, image_tower, text_tower
-from tai_dpt.backbones.weights import check_values, weights_hash
+from tai_dpt.backbones.weights import built_as, check_values, weights_hash
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.opening import expanded
 from tai_dpt.io.reading import read_json
@@ -223,7 +224,9 @@ def _clip(model: Any, state: dict[str, Tensor]) -> dict[str, Any]:
     openai = _openai_layout(state)
     state.clear()
     kinds = (text.hidden_act, vision.hidden_act)
-    note = "" if set(kinds) == {"quick_gelu"} else f"CLIP {' '.join(kinds[::-1])}"
+    heads = all(p.hidden_size == HEAD_WIDTH * p.num_attention_heads for p in (text, vision))
+    openais = heads and set(kinds) == {"quick_gelu"}
+    note = "" if openais else f"CLIP {' '.join(kinds[::-1])} {built_as(model)}"
     return {
         "weights_hash": weights_hash(openai, note=note),
         "logit_scale": float(openai["logit_scale"].exp()),
@@ -255,7 +258,7 @@ def _siglip(model: Any, state: dict[str, Tensor], tokenizer: Any) -> dict[str, A
     text, vision = model.text_model, model.vision_model
     size = int(model.config.vision_config.image_size)
     return {
-        "weights_hash": weights_hash(state, note="SiglipModel"),
+        "weights_hash": weights_hash(state, note=f"SiglipModel {built_as(model)}"),
         "logit_scale": float(state["logit_scale"].exp()),
         "text": LibraryText(
             text,

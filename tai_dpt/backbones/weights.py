@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tai_dpt.backbones.clip_package import published_files
 from tai_dpt.errors import InputError
@@ -88,6 +89,28 @@ def weights_hash(state: Mapping[str, Tensor], *, note: str = "") -> str:
         digest.update(f"{key} {values.shape}\n".encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+# of a layer: what its outputs depend on beside its weights
+_SETTINGS = ("num_heads", "eps", "pool_type", "global_pool", "approximate")
+_WITHOUT_WEIGHTS = re.compile("gelu|relu|silu|swish|tanh|activation|pool", re.IGNORECASE)
+
+
+def built_as(model: nn.Module) -> str:
+    """SHA-256 over what a library made of a model's config: heads, the ε of norms, activations, how
+    it pools and what it sees. The same weights fit where these are others, and give other features.
+    """
+    found = []
+    for name, layer in model.named_modules():
+        values = [f"{key} {getattr(layer, key)}" for key in _SETTINGS if hasattr(layer, key)]
+        kind = type(layer).__name__
+        if next(layer.parameters(), None) is None and _WITHOUT_WEIGHTS.search(kind):
+            values.append(kind)
+        if getattr(layer, "attn_mask", None) is not None:
+            values.append("causal")
+        if values:
+            found.append(f"{name} {' '.join(values)}\n")
+    return hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _read(path: Path, *, run_code: bool = False) -> Any:

@@ -180,6 +180,41 @@ def test_siglips_places_are_the_value_path_of_its_pool(tmp_path):
     assert (backbone.cell, backbone.image.grid) == (16, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "part", "changed"),
+    [
+        ("clip_gelu", "vision_config", {"num_attention_heads": 2}),
+        ("clip_quick_gelu", "text_config", {"num_attention_heads": 2}),
+        ("siglip", "text_config", {"num_attention_heads": 2}),
+        ("siglip", "vision_config", {"hidden_act": "gelu"}),
+        ("siglip", "vision_config", {"layer_norm_eps": 1e-3}),
+        ("vit_gelu", "vision_cfg", {"head_width": 8}),
+        ("vit_quick_gelu", "text_cfg", {"heads": 4}),
+        ("bidirectional", "text_cfg", {"no_causal_mask": False}),
+    ],
+)
+@torch.no_grad()
+def test_a_model_built_otherwise_of_the_same_weights_is_another(tmp_path, kind, part, changed):
+    """So that no tagger, and no store, is taken for one of its own."""
+    if part.endswith("_cfg"):
+        library_models.save_open_clip(tmp_path, kind)
+        name, file = f"hf-hub:{tmp_path}", tmp_path / "open_clip_config.json"
+    else:
+        library_models.save_transformers(tmp_path, kind)
+        name, file = f"transformers:{tmp_path}", tmp_path / "config.json"
+    before = load_backbone(name)
+    assert load_backbone(name).weights_hash == before.weights_hash
+    config = json.loads(file.read_text())
+    config.get("model_cfg", config)[part].update(changed)
+    file.write_text(json.dumps(config))
+    after = load_backbone(name)
+    assert after.weights_hash != before.weights_hash
+    batch, ids = pixels(before), before.tokenize(TEXTS)
+    images = [b.encode_images(batch, position_embedding=True).global_ for b in (before, after)]
+    texts = [b.encode_texts(ids).global_ for b in (before, after)]
+    assert not (torch.equal(*images) and torch.equal(*texts))  # a change that counts
+
+
 def test_a_text_of_unknown_words_keeps_its_end_where_that_pads_too(tmp_path):
     """As of CLIP's tokenizer in transformers; one of another language knows neither word."""
     library_models.save_transformers(tmp_path, "clip_gelu")
