@@ -287,7 +287,7 @@ class MultiLabelTrainer(ParallelTrainer):
     def kept_features(self) -> list[StorePlan]:
         """The stores that a test reads, where they are kept: an image or a disk that stops it
         stops the run before anything is trained."""
-        if self.cfg.TEST.NO_TEST or self.cfg.FEATURES.CACHE not in ("auto", "disk"):
+        if self.cfg.TEST.NO_TEST or self.cfg.FEATURES.CACHE == "off":
             return []
         loaders = (self.val_loader, self.test_loader)
         return [loader.plan for loader in loaders if isinstance(loader, FeatureLoader)]

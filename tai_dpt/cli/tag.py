@@ -26,10 +26,10 @@ from tai_dpt.errors import InputError
 from tai_dpt.io.atomic import file_sha256
 from tai_dpt.io.console import JSON, as_text, asked_for, bar, say, shown
 from tai_dpt.io.image_files import Shard, find_images
-from tai_dpt.io.output import check_output
+from tai_dpt.io.output import check_output, check_room
 from tai_dpt.io.tar_images import TarImage
 from tai_dpt.tags.lines import FORMATS, Tag, record
-from tai_dpt.tags.sinks import FileSink, Sidecars, part_of
+from tai_dpt.tags.sinks import FileSink, Sidecars, maker_of, part_of
 from tai_dpt.tags.whole_files import WHOLE, check_packages
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def tag(
         out = check_output(
             out, overwrite=True, inputs=[*names, *lists, *files_of(tagger, open_tagger)]
         )
+        check_room(out.parent, name=maker_of(out).name)  # a longer name
     loaded = open_tagger(tagger, view=view, rectify=rectify)
     if threshold is not None and loaded.calibration is None and rectify is not None:
         raise InputError(

@@ -100,6 +100,12 @@ def test_where_nothing_can_be_written(name: str, place: str, desk: Path, note) -
     assert state(desk) == before
 
 
+def test_a_name_too_long_for_what_is_kept_beside_it_is_told_before_work(desk: Path, note) -> None:
+    ended = command(["tag", desk, desk / "a.png", "--out", desk / f"{'x' * 245}.csv"], desk)
+    note(ended)
+    assert ended.code == 2 and "too long" in ended.err and "--out" in ended.err
+
+
 def test_a_tagger_that_cannot_be_written_is_told_before_images_are_looked_for(
     tmp_path: Path, note
 ) -> None:

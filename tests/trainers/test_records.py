@@ -151,11 +151,12 @@ def test_a_run_without_images_to_test_on_is_refused_before_it_trains(
     assert not (tmp_path / "run").exists()
 
 
-def test_test_images_are_read_before_training(tmp_path, capsys) -> None:
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_test_images_are_read_before_training(cache, tmp_path, capsys) -> None:
     world = worlds.write_world(tmp_path, images=6)
     (world / "tiny/test/000003.png").write_bytes(b"no image")
     out = tmp_path / "run"
-    assert start(world, out, "FEATURES.CACHE", "disk", "FEATURES.DIR", tmp_path / "features") == 2
+    assert start(world, out, "FEATURES.CACHE", cache, "FEATURES.DIR", tmp_path / "features") == 2
     assert "000003.png" in capsys.readouterr().err
     assert not (out / "prompt_learner").exists()
 
