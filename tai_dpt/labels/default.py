@@ -44,6 +44,10 @@ _NEAR = word_set("next close closer up adjacent attached due similar")  # "next 
 _BEFORE_COLOUR = word_set("in is are was were very bright dark light pale deep wearing painted")
 _OBJECTS = word_set("a an the this his her its their my your our him them it me us you")
 _SIDES = word_set("left right")
+_SHADES = word_set("bright dark light pale deep")
+_AFTER_NOUN = word_set(  # "an orange left on a table"
+    "left placed put set kept laid outdoors indoors nearby here there together alone apart"
+)
 _BESIDE_SIDE = word_set("next behind beside in on by here there side hand handed")
 
 
@@ -239,20 +243,25 @@ class DefaultMatcher:
         after = tokens[at + 1] if at + 1 < len(tokens) else ""
         then = tokens[at + 2] if at + 2 < len(tokens) else ""
         if key in self._modifiers and tokens[at] == key:
+            a_bright_one = before in _SHADES and at > 1 and tokens[at - 2] in _DETERMINERS
+            if a_bright_one and after in _PREPOSITIONS:
+                return False
             if before in _BEFORE_COLOUR or before in COLOURS:
                 return True
             if after in ("and", "or", ",") and (then in COLOURS):
                 return True
             if before in ("and", "or") and at > 1 and tokens[at - 2] in COLOURS:
                 return True
-            if after.isalpha() and after not in FUNCTION_WORDS and not after.endswith("ing"):
+            a_noun = after in FUNCTION_WORDS or after in _AFTER_NOUN or after.endswith("ing")
+            if after.isalpha() and not a_noun:
                 return True
         if key in self._verbs:
             if before in _BEFORE_VERB:
                 return True
             if before == "to" and tokens[at] == key and (at < 2 or tokens[at - 2] not in _NEAR):
                 return True
-            if after in _SIDES and tokens[at] != key and then not in _BESIDE_SIDE:
+            lying = then in _BESIDE_SIDE or (after == "left" and then in _PREPOSITIONS)
+            if after in _SIDES and tokens[at] != key and not lying:
                 return True
             if after in _OBJECTS and (not before or before in ("and", "then")):
                 return True

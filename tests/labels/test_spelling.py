@@ -110,7 +110,13 @@ def test_what_is_not_a_spelling():
 @pytest.mark.parametrize(
     ("name", "otherwise", "meant"),
     [
-        ("orange", ["an orange shirt", "a man in orange"], ["an orange", "oranges in a bowl"]),
+        (
+            "orange",
+            ["an orange shirt", "a man in orange", "walls painted bright orange"],
+            ["an orange", "oranges in a bowl", "an orange left on a plate", "an orange outdoors"],
+        ),
+        ("orange", ["an orange and blue bag"], ["a bright orange on a table"]),
+        ("clock", ["he clocks in"], ["two clocks left below a mouse", "clocks left to the right"]),
         ("train", ["they train hard", "to train a dog"], ["a train", "next to trains"]),
         ("saw", ["we saw her"], ["a saw", "two saws"]),
         ("can", ["you can see it"], ["a can of soda", "cans"]),
