@@ -57,7 +57,8 @@ def images_in_tar(tar: str, left_aside: Counter[str]) -> list[TarImage]:
     endings = image_endings()
     try:
         with open_file(tar) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            while (member := archive.next()) is not None:
+            # at 0 it holds nothing, where Python 3.10 seeks before the beginning
+            while archive.offset and (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # a million: 1 GB
                 base = os.path.basename(member.name)
                 ending = os.path.splitext(base)[1].lower()
