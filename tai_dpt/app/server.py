@@ -45,6 +45,7 @@ class PageServer(ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 512  # with the usual 5 some of many that ask at once are turned away
 
     def __init__(self, desk: Desk, *, host: str, port: int) -> None:
         """
@@ -129,6 +130,9 @@ class _Request(BaseHTTPRequestHandler):
     def _answer(self, question: str, query: str, content: bytes) -> tuple[int, Mapping[str, Any]]:
         try:
             asked = parse_qs(query, max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            return 400, _error(f"more than {_MOST_FIELDS:,} fields in one question")
+        try:
             return 200, self.server.desk.answer(question, asked, content)
         except InputError as error:
             return 400, _error(told(str(error)))

@@ -115,6 +115,9 @@ class Calibration:
                 f"{own} of {len(self.thresholds)} classes have a threshold of their own; the "
                 f"others, with fewer than {_ENOUGH_LABELS} {samples} that show them or that do "
                 f"not, the common one of {self.threshold:.2f}"
+                if own
+                else f"no class has a threshold of its own: that takes {_ENOUGH_LABELS} {samples} "
+                f"that show it and {_ENOUGH_LABELS} that do not"
             )
         if self.images:
             lines.insert(
@@ -126,7 +129,10 @@ class Calibration:
         few = [str(name) for name, count in pairs if count < 5]
         if few:
             listed = first_few(few, 6)
-            lines.append(f"under 5 {samples}, so mostly learned from the other classes: {listed}")
+            lines.append(
+                f"in fewer than 5 of those {samples}, so that their probabilities are mostly "
+                f"learned from the other classes: {listed}"
+            )
         if self.source == SOURCES[0]:
             lines.append(
                 "captions only stand in for images; 'tai-dpt calibrate' does better with "
@@ -145,9 +151,10 @@ class Calibration:
         return "\n".join(lines)
 
     def _limit(self) -> str:
-        if not self.thresholds:
-            return f"a probability of {self.threshold:.2f}"
-        return f"probabilities of {min(self.thresholds):.2f} to {max(self.thresholds):.2f}"
+        least, most = (f"{limit(self.limits):.2f}" for limit in (np.min, np.max))
+        if least == most:
+            return f"a probability of {least}"
+        return f"probabilities of {least} to {most}"
 
     def aligned(self, image_scores: Array, *, expected: float | None = None) -> Calibration:
         """A captions' calibration, not standardised, carried over to unlabelled images.
@@ -268,7 +275,11 @@ def calibrate(
     positive = (labels > 0) & known
     if not positive.any() or positive[known].all():
         kind = "positive" if not positive.any() else "negative"
-        raise InputError(f"no {kind} label among the samples: there is nothing to calibrate on")
+        way = "show" if kind == "positive" else "do not show"
+        raise InputError(
+            f"no {kind} label among the samples: there is nothing to calibrate on; add some that "
+            f"{way} a class"
+        )
 
     center, spread = scores.mean(), max(scores.std(), 1e-9)
     x = torch.from_numpy((scores - center) / spread)

@@ -8,6 +8,7 @@ import functools
 import http.client
 import json
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -247,6 +248,22 @@ def test_no_other_file_is_served(server, path) -> None:
     assert ask(server, path)[0] == 404
 
 
+def test_a_question_of_too_many_fields_is_one_line(server, capfd) -> None:
+    status, answer = ask(server, "/words?" + "a&" * 20_000, b"a dog")
+    assert status == 400 and answer == {"error": "more than 20,000 fields in one question"}
+    assert capfd.readouterr().err == ""
+
+
+def test_many_at_once_are_all_answered(server, tmp_path) -> None:
+    host, port = server.server_address[:2]
+    server.shutdown()  # nobody opens the door for a while
+    waiting = [socket.create_connection((host, port), timeout=1) for _ in range(200)]
+    for each in waiting:
+        each.close()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    assert ask(server, "/")[0] == 200
+
+
 def test_who_may_ask(server) -> None:
     own = f"127.0.0.1:{server.server_address[1]}"
     for headers, status in (
@@ -318,11 +335,14 @@ def test_in_a_browser(tagger, transformer, tmp_path, name) -> None:
     (tmp_path / "no.png").write_text("<html>")
     with serving(tagger, folder) as server, new_page(tmp_path / "profile") as page:
         page.open(server.url, width=1280)
-        page.choose("#files", *photos, tmp_path / "no.png")
+        page.choose("#files", photos[0])
+        page.wait("document.querySelectorAll('.card .marking:not([hidden])').length === 1")
+        page.choose("#files", photos[1], tmp_path / "no.png")
         page.wait("document.querySelectorAll('.card .marking:not([hidden])').length === 2")
         page.wait("document.querySelector('.broken .said')?.textContent.includes('cannot be read')")
         last = "document.querySelector('.card:not(.broken)')"
-        assert page.run(f"{last}.querySelector('h3').textContent") == photos[1].name
+        names = page.run("[...document.querySelectorAll('.card h3')].map(e => e.textContent)")
+        assert names == [photos[1].name, "no.png", photos[0].name]  # chosen last, in their order
         # at the lowest threshold all classes are labels, at the highest none
         count = f"{last}.querySelector('.labels').querySelectorAll('.where').length"
         for place, classes in ((0.01, 3), (1, 0), (0.01, 3)):
@@ -338,10 +358,14 @@ def test_in_a_browser(tagger, transformer, tmp_path, name) -> None:
         assert "right or wrong?" in page.run(f"{last}.querySelector('.said').textContent")
         page.run(f"{last}.querySelectorAll('.marks')[0].children[1].click()")
         page.run(f"{last}.querySelector('.agree').click()")
+        assert page.run(f"{last}.querySelector('.said').textContent") == ""
         page.run(f"{last}.querySelector('.save').click()")
         page.wait("document.getElementById('status').textContent.startsWith('1 corrected photo')")
         _, labels = read_label_file(folder / "labels.jsonl", tagger.vocabulary)
         assert sorted(labels[0]) == [-1, 1, 1]
+        photos[1].write_bytes(photos[1].read_bytes() + b" ")  # it is no longer what was chosen
+        page.run(f"{last}.querySelector('.save').click()")
+        page.wait(f"{last}.querySelector('.said').textContent.includes('choose the photo again')")
         page.run("caption.value = 'a dog by a car'")
         page.run("document.querySelector('#caption-form button').click()")
         page.wait("document.querySelectorAll('#words .sentence').length === 3")

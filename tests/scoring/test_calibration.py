@@ -55,9 +55,8 @@ def test_separable_samples_and_silent_classes_stay_finite() -> None:
     assert np.isfinite(fitted.slope)
     assert np.isfinite(fitted.offsets).all()
     assert ((fitted.probabilities(scores) >= fitted.threshold) == (labels > 0)).all()
-    assert "under 5 images, so mostly learned from the other classes: boat" in fitted.account(
-        ["dog", "car", "boat"]
-    )
+    account = fitted.account(["dog", "car", "boat"])
+    assert "in fewer than 5 of those images, so that their" in account
 
 
 def test_unknown_labels_are_left_out() -> None:
@@ -181,7 +180,7 @@ def test_it_survives_json() -> None:
 def test_nothing_to_learn_from_is_an_error() -> None:
     with pytest.raises(InputError, match="no positive label"):
         calibrate(np.ones((3, 2)), np.zeros((3, 2)), source=SOURCES[2])
-    with pytest.raises(InputError, match="no negative label"):
+    with pytest.raises(InputError, match=r"no negative label .* do not show a class"):
         calibrate(np.ones((3, 2)), np.ones((3, 2)), source=SOURCES[2])
     with pytest.raises(InputError, match="do not go with"):
         calibrate(np.ones((3, 2)), np.ones((2, 2)), source=SOURCES[2])

@@ -11,10 +11,20 @@ let tagger;
 
 async function ask(question, fields, body) {
   const query = new URLSearchParams(fields);
+  if (body instanceof File) await readable(body);
   const answer = await fetch(`${question}?${query}`, body === undefined ? {} : { method: "POST", body });
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error);
   return content;
+}
+
+// a folder that was dropped, and a file that is no longer as it was chosen, fail like a dead server
+async function readable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error("it is a folder, or was changed or moved since; choose the photo again");
+  }
 }
 
 function make(tag, text, properties = {}) {
@@ -56,7 +66,6 @@ class Card {
     part(".agree").addEventListener("click", () => this.agree());
     part(".save").addEventListener("click", () => this.save());
     part(".remove").addEventListener("click", () => this.remove());
-    find("cards").prepend(this.root);
     cards.add(this);
   }
 
@@ -177,6 +186,7 @@ class Card {
   // what was decided is taken for right; where nothing is, a rank speaks for nothing
   agree() {
     const there = tagger.calibrated;
+    say(this.said, "");
     for (const [name] of this.parted()[0]) if (!this.marks.has(name)) this.marks.set(name, there);
     this.draw();
   }
@@ -255,10 +265,9 @@ known.catch((error) => say(find("status"), whatFailed(error), true));
 
 let turn = known; // one photo after the other
 function take(files) {
-  for (const file of files) {
-    const card = new Card(file);
-    turn = turn.then(() => card.load());
-  }
+  const chosen = [...files].map((file) => new Card(file));
+  find("cards").prepend(...chosen.map((card) => card.root)); // in their order, above earlier ones
+  for (const card of chosen) turn = turn.then(() => card.load());
 }
 
 find("files").addEventListener("change", (event) => {
