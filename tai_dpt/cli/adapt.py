@@ -33,7 +33,9 @@ from tai_dpt.io.image_files import find_images
     help="Whose published constants to take.",
 )
 @click.option("--resume", is_flag=True, help="Go on where it was interrupted.")
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, help="Images that CLIP sees at once."
+)
 @click.option("--workers", type=click.IntRange(0), default=4, help="Threads that read images.")
 @overwrite_option
 @include_backbone_option

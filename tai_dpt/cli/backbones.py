@@ -18,6 +18,11 @@ from tai_dpt.io.console import answer
 def backbones(name: str | None, dense: str | None) -> Any:
     """Which backbones can be asked for and which are on this machine; all about NAME.
 
+    \b
+    Examples:
+      tai-dpt backbones
+      tai-dpt backbones ViT-B/16
+
     NAME is what --backbone takes: a published name, a weight file, a library's model, or
     'emoji_scenes', the tiny one that ships. It is loaded, and fetched where it is not here yet.
     """

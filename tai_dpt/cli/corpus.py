@@ -25,21 +25,26 @@ if TYPE_CHECKING:
 
 
 @command(counts={"examples": (Beside("class_name"), Beside("dropped")), "overwrite": Beside("out")})
-@click.option("--dataset-config-file", "config", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset-config-file",
+    "config",
+    type=click.Path(path_type=Path),
+    help="The corpus of this config.",
+)
 @click.option("--root", type=click.Path(path_type=Path), help="The data folder of the config.")
 @click.option(
     "--captions",
     type=FILE,
     multiple=True,
     metavar="FILE",
-    help="Instead of a config: caption files,",
+    help="Instead of a config, with --classes: caption files.",
 )
 @click.option(
     "--classes",
     "--vocabulary",
     "vocabulary",
     type=CLASSES,
-    help="and voc2007, coco2014, nuswide or a class list's file.",
+    help="With --captions: a class list's file; or voc2007, coco2014, nuswide.",
 )
 @click.option("--class", "class_name", metavar="NAME", help="Show captions of this class.")
 @click.option("--dropped", is_flag=True, help="Show captions that name no class.")

@@ -25,12 +25,29 @@ ROWS = {
 
 
 @command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("output/demo"))
-@click.option("--seed", "seeds", type=click.IntRange(0, 2**32 - 1), multiple=True, default=(1,))
-@click.option("--epochs", type=click.IntRange(1), help="instead of the config's number")
-@click.option("--overwrite", is_flag=True, help="replace runs with other options in --out")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("output/demo"),
+    help="Folder of the runs.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0, 2**32 - 1),
+    multiple=True,
+    default=(1,),
+    help="Again for more.",
+)
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the config's number.")
+@click.option("--overwrite", is_flag=True, help="Replace runs with other options in --out.")
 def demo(out: Path, seeds: tuple[int, ...], epochs: int | None, overwrite: bool) -> dict[str, Any]:
     """Train on the captions of emoji_scenes and test on its images.
+
+    \b
+    Examples:
+      tai-dpt demo
+      tai-dpt demo --seed 1 --seed 2 --seed 3 --out output/three
 
     No image is seen in training. Prints a table of mAP and writes scenes.png: test scenes with
     their labels, the highest predictions and a class's local scores. Several --seed give mean

@@ -44,7 +44,13 @@ _WEIGHT = 0.9  # λ of the public code, for two runs
     help="For learned weights: each run's scores of labelled images that are not those of RUN…, "
     "in the same order (evaluate with TEST.SPLIT val).",
 )
-@click.option("--normalise", "how", type=_NORMALISATIONS, default="minmax")
+@click.option(
+    "--normalise",
+    "how",
+    type=_NORMALISATIONS,
+    default="minmax",
+    help="How runs' scores become comparable.",
+)
 @click.option(
     "--rectify",
     multiple=True,
@@ -70,6 +76,11 @@ def fuse(
     overwrite: bool,
 ) -> dict[str, Any]:
     """Fuse the scores of two or more RUNs and print the mAP.
+
+    \b
+    Examples:
+      tai-dpt fuse output/TaIDPT/seed1 output/DualCoOp/seed1
+      tai-dpt fuse texts images --weight 0.6 --out fused
 
     Each RUN is a run's folder or its scores.npz. Of two, the first learned from captions and the
     second from images as a rule: (1 - λ) FIRST + λ SECOND. The same images and classes in

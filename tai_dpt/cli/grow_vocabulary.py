@@ -62,6 +62,11 @@ def grow_vocabulary(
 ) -> dict[str, Any]:
     """Grow VOCABULARY (a built-in name or a class list) and write it as YAML.
 
+    \b
+    Examples:
+      tai-dpt grow-vocabulary classes.txt --out grown.yaml
+      tai-dpt grow-vocabulary voc2007 --out grown.yaml
+
     Prints the WordNet sense chosen for each class; give another one with a 'sense:' line in the
     class list ('sense: none' grows nothing). Needs NLTK and its WordNet.
     """

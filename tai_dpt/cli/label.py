@@ -37,10 +37,17 @@ from tai_dpt.labels.vocabulary import NAME_STYLES
     "vocabulary",
     required=True,
     type=CLASSES,
-    help="voc2007, coco2014, nuswide, or your class list's file.",
+    help="Your class list's file; or voc2007, coco2014, nuswide.",
 )
-@click.option("--names", type=click.Choice(NAME_STYLES), default="paper")
-@click.option("--preset", type=click.Choice(PRESETS), default="default")
+@click.option(
+    "--names",
+    type=click.Choice(NAME_STYLES),
+    default="paper",
+    help="How a benchmark's classes are called.",
+)
+@click.option(
+    "--preset", type=click.Choice(PRESETS), default="default", help="Which noun filter reads."
+)
 @click.option(
     "--lemmatizer", type=click.Choice(LEMMATIZERS), help="Left out: what the preset needs."
 )
@@ -58,7 +65,12 @@ from tai_dpt.labels.vocabulary import NAME_STYLES
     help=f"Of CAPTIONS: {', '.join(FORMATS)}; auto finds out.",
 )
 @click.option("--field", help="JSON lines: the caption's field; CSV: its column.")
-@click.option("--on-bad-line", type=click.Choice(ON_BAD_LINE), default="error")
+@click.option(
+    "--on-bad-line",
+    type=click.Choice(ON_BAD_LINE),
+    default="error",
+    help="What a line that is no caption does.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Left out: standard output.")
 @overwrite_option
 def label(
@@ -75,6 +87,11 @@ def label(
     overwrite: bool,
 ) -> list[dict[str, Any]] | dict[str, Any]:
     """Label CAPTIONS (a file, or - for standard input).
+
+    \b
+    Examples:
+      tai-dpt label captions.txt --classes classes.yaml | head
+      zcat captions.txt.gz | tai-dpt label - --classes coco2014 --out labels.jsonl
 
     Writes a JSON line per caption, in their order: {"caption": …, "labels": [class names]}.
     Blank lines are no captions. With --json they are one list.

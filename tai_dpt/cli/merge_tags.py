@@ -16,7 +16,6 @@ import click
 from pydantic import Field
 
 from tai_dpt.cli.command import command
-from tai_dpt.cli.options import overwrite_option
 from tai_dpt.errors import InputError, first_few
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.console import answer, shown
@@ -42,7 +41,7 @@ class _MadeBy(OpenRecord):
 
 @command()
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@overwrite_option
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it is there.")
 def merge_tags(out: Path, overwrite: bool) -> dict[str, Any]:
     """Join the parts of OUT that 'tag --out OUT --shard I/N' wrote.
 

@@ -34,15 +34,21 @@ def _numbers(kind: str) -> list[str]:
     }
 )
 @click.argument("places", type=FILE, nargs=-1, metavar="[FOLDER|PATTERN]...")
-@click.option("--table", type=click.Choice(_numbers("table")), help="this table only")
-@click.option("--figure", type=click.Choice(_numbers("figure")), help="this plot's figures only")
-@click.option("--runs", "every_run", is_flag=True, help="every group of runs, in no table's shape")
-@click.option("--out", type=click.Path(path_type=Path), help="draw --figure: .png, .pdf or .svg")
-@click.option("--format", "style", type=click.Choice(FORMATS), default="text")
-@click.option("--ci95", is_flag=True, help="95 % interval of the mean, not standard deviation")
-@click.option("--seeds", type=click.IntRange(1), help="expected number of seeds  [default: most]")
-@click.option("--overwrite", is_flag=True, help="replace what is at --out or --html")
-@click.option("--html", type=click.Path(path_type=Path), help="a page of one run, see tai-dpt page")
+@click.option("--table", type=click.Choice(_numbers("table")), help="This table only.")
+@click.option("--figure", type=click.Choice(_numbers("figure")), help="This plot's figures only.")
+@click.option("--runs", "every_run", is_flag=True, help="Every group of runs, in no table's shape.")
+@click.option("--out", type=click.Path(path_type=Path), help="Draw --figure: .png, .pdf or .svg.")
+@click.option(
+    "--format", "style", type=click.Choice(FORMATS), default="text", help="How tables are written."
+)
+@click.option("--ci95", is_flag=True, help="95 % interval of the mean, not standard deviation.")
+@click.option(
+    "--seeds", type=click.IntRange(1), help="Seeds that a row should have.  [default: most]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is at --out or --html.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="A page of one run, see 'tai-dpt page'."
+)
 def report(
     places: tuple[str, ...],
     table: str | None,
@@ -63,10 +69,11 @@ def report(
     beneath the tables (with --format csv on stderr). Exit code 2 where nothing was found.
 
     \b
-    tai-dpt report output/voc2007 --table 1
-    tai-dpt report 'output/*/TaIDPT' --format latex --ci95
-    tai-dpt report output/coco2014 --figure 6 --out figure6.png
-    tai-dpt report output/demo/TaIDPT/seed1 --html run.html
+    Examples:
+      tai-dpt report output/voc2007 --table 1
+      tai-dpt report 'output/*/TaIDPT' --format latex --ci95
+      tai-dpt report output/coco2014 --figure 6 --out figure6.png
+      tai-dpt report output/demo/TaIDPT/seed1 --html run.html
     """
     if html is not None:
         if len(places) != 1:

@@ -41,7 +41,7 @@ _LABELLED = {"VOC2007": "voc2007", "NUSWIDE": "nuswide", "CocoFormat": "coco2014
 )
 @click.option("--get-data", "may_fetch", is_flag=True, help="Fetch what is missing of the data.")
 @click.option("--method", "methods", multiple=True, help="This row of the table alone.")
-@click.option("--seeds", type=words, default="1 2 3")
+@click.option("--seeds", type=words, default="1 2 3", help="A run of each kind for every one.")
 @click.option("--jobs", type=click.IntRange(1), default=1, help="Runs at once.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="output", help="The folder of all runs."

@@ -27,7 +27,7 @@ from tai_dpt.io.output import check_output_folder
     "--eval-images",
     type=click.Choice(["all", "any_positive"]),
     default="all",
-    help="any_positive: leave out images that show no class.",
+    help="Or leave out images that show no class (any_positive).",
 )
 @click.option(
     "--sharpness",
@@ -45,6 +45,11 @@ def rescore(
     overwrite: bool,
 ) -> dict[str, Any]:
     """Rectify the scores that RUN left, and print its mAP before and after.
+
+    \b
+    Examples:
+      tai-dpt rescore output/TaIDPT/seed1 --rectify centre
+      tai-dpt rescore output/TaIDPT/seed1 --out rectified
 
     RUN is a run's folder or its scores.npz. Whether to rectify is for validation images to say,
     not for the test images that this may print.

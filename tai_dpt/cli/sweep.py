@@ -57,24 +57,24 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @click.argument("name", type=click.Choice(list(PLANS)), metavar="|".join(PLANS))
 @click.argument("dataset", type=BENCHMARK)
 @click.argument("extra", nargs=-1, metavar="[KEY VALUE]...")
-@click.option("--dry-run", is_flag=True, help="list what would run, and how")
-@_option("--data", help="folder the datasets are in; emoji_scenes has its own")
-@_option("--seeds", type=words, default="1 2 3")
-@_option("--jobs", type=click.IntRange(1), default=1, help="runs at once")
-@_option("--out", type=click.Path(path_type=Path), default="output", help="folder of all runs")
-@_option("--text-config", default="rn50", help="of ZSCLIP and TaIDPT")
+@click.option("--dry-run", is_flag=True, help="List what would run, and how.")
+@_option("--data", help="Folder the datasets are in; emoji_scenes has its own.")
+@_option("--seeds", type=words, default="1 2 3", help="A run of each kind for every one.")
+@_option("--jobs", type=click.IntRange(1), default=1, help="Runs at once.")
+@_option("--out", type=click.Path(path_type=Path), default="output", help="Folder of all runs.")
+@_option("--text-config", default="rn50", help="Config of ZSCLIP and TaIDPT.")
 @_option(
     "--image-config",
     default="",
     show_default=False,
-    help="of the others  [default: rn101; figure6: rn50]",
+    help="Config of the others.  [default: rn101; figure6: rn50]",
 )
-@_option("--proportions", type=words, help="table2: known labels, above 0 to 1")
-@_option("--shots", type=words, help="figure6: labelled images of each class")
-@_option("--captions", type=words, help="figure7: number of captions; 0: all")
-@_option("--backbones", type=words, help="beyond: configs of TaIDPT  [default: --text-config]")
-@click.option("--only", multiple=True, metavar="PATTERN", help="runs called so, and their needs")
-@_option("--train", help="the command that starts a run  [default: tai-dpt train]")
+@_option("--proportions", type=words, help="Of table2: known labels, above 0 to 1.")
+@_option("--shots", type=words, help="Of figure6: labelled images of each class.")
+@_option("--captions", type=words, help="Of figure7: number of captions; 0: all.")
+@_option("--backbones", type=words, help="Of beyond: configs of TaIDPT.  [default: --text-config]")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Runs called so, and their needs.")
+@_option("--train", help="The command that starts a run.  [default: tai-dpt train]")
 def sweep(
     name: str,
     dataset: str,
@@ -94,6 +94,11 @@ def sweep(
     train: str | None,
 ) -> Ended:
     """Run a table or a figure on DATASET, a yaml file of configs/datasets.
+
+    \b
+    Examples:
+      tai-dpt sweep table1 voc2007 --data DATA
+      tai-dpt sweep table2 coco2014_paper --data DATA --jobs 2 --dry-run
 
     Finished runs are skipped and unfinished ones resumed, so it can be stopped and started at
     will. Exit codes: 0 all finished, 1 some run failed, 2 wrong input, 130 interrupted.

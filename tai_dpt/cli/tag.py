@@ -73,7 +73,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
     "--top]",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), help="[default: as --out ends, else table]"
+    "--format", "format_", type=click.Choice(FORMATS), help="How tags are written.  [default: as --out ends, else table]"
 )
 @click.option(
     "--out",
@@ -96,7 +96,9 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
 @click.option("--overwrite", is_flag=True, help="Replace the file --out.")
 @view_option("What of an image CLIP sees, this time.  [default: as the tagger has it]")
 @rectify_option
-@click.option("--batch-size", type=click.IntRange(1), default=64)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, help="Images that CLIP sees at once."
+)
 @click.option(
     "--workers",
     type=click.IntRange(0),

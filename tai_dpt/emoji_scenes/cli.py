@@ -55,8 +55,15 @@ def sprites(out: Path, overwrite: bool) -> dict[str, Any]:
 
 
 @emoji_scenes.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the images and captions.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one, other chance."
+)
 @click.option(
     "--scale",
     type=click.FloatRange(0, 100, min_open=True),
@@ -96,7 +103,9 @@ def build(out: Path, seed: int, scale: float, sprites: Path, overwrite: bool) ->
     help="Folder for drawn scenes (1.5 GB) and the checkpoint; the same folder resumes.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the shipped weights' recipe.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one, other chance."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
 @_sprites_option
 @overwrite_option

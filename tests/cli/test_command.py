@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,16 @@ def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
     assert "\\b" not in out  # click's mark of text that is not to be wrapped
     if name in {"train", *PLAIN}:
         assert "--json" in out and "--quiet" in out
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_each_option_is_explained_by_a_sentence_about_options_that_are_there(name):
+    known = {option for each in PLAIN[name].params for option in each.opts}
+    for option in PLAIN[name].params:
+        if isinstance(option, click.Option):
+            sentence = (option.help or "").partition("[default")[0].strip()
+            assert re.fullmatch(r"[^a-z].*\.", sentence), (option.opts, sentence)
+            assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", sentence)) <= known, sentence
 
 
 def test_of_trains_flags_the_last_counts_as_in_coop(capsys):
