@@ -63,7 +63,7 @@ def check_data(
     from tai_dpt.datasets.sources import read_sources
 
     if not root.is_dir():
-        raise InputError(f"--root {root} is no folder")
+        raise InputError(f"--root {root} is no folder; 'tai-dpt get-data' makes it")
     for name in datasets:
         if name not in CHECKS:
             raise unknown("dataset", name, CHECKS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from string import punctuation
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -16,13 +18,13 @@ from tai_dpt.cli.names import SOURCE
 from tai_dpt.errors import InputError, first_few, unknown
 from tai_dpt.io.atomic import atomic_write, file_sha256
 from tai_dpt.io.console import answer, say
-from tai_dpt.io.download import fetch
+from tai_dpt.io.download import alone, fetch
 from tai_dpt.io.opening import expanded
 from tai_dpt.io.output import check_room
 from tai_dpt.io.unpack import is_archive, unpack
 
 if TYPE_CHECKING:
-    from tai_dpt.datasets.sources import SourceFile
+    from tai_dpt.datasets.sources import Origin, SourceFile
 
 ARCHIVES = "archives"  # below the data folder
 _MOST_UNPACKED = 2  # times what the file of sources says, which is about
@@ -83,12 +85,37 @@ def get_data(
 
     if root.exists() and not root.is_dir():
         raise InputError(f"--root {root} is no folder")
-    if mirror is not None and "://" in mirror and not _is_web(mirror):
-        raise InputError(f"--mirror {mirror}: give an address of http or https, or a folder")
+    if mirror is not None:
+        _check_mirror(mirror)
     origins = read_sources(sources)
     for name in datasets:
         if name not in CHECKS:
             raise unknown("dataset", name, CHECKS)
+    with nullcontext() if dry_run else alone(root):  # who waited finds here what the other got
+        wanted = _wanted(datasets, origins, root, test_images_only=test_images_only)
+        _check_space(wanted, root, mirror, keep=keep_archives, show=dry_run)
+        if dry_run:
+            facts = {"root": root, "to_fetch": [file.model_dump() for file in wanted]}
+            return Ended(facts, 0)
+        for file in wanted:
+            _get(file, root, mirror, keep=keep_archives, overwrite=overwrite)
+    root.mkdir(parents=True, exist_ok=True)
+    checked: Ended = ctx.invoke(
+        check_data, root=root, configs=(), test_images_only=test_images_only, datasets=datasets
+    )
+    return checked
+
+
+def _wanted(
+    datasets: Sequence[str],
+    origins: Mapping[str, Origin],
+    root: Path,
+    *,
+    test_images_only: bool,
+) -> list[SourceFile]:
+    """The files that hold what is missing, each once; says what is there already."""
+    from tai_dpt.datasets.inventory import CHECKS
+
     wanted: dict[str, SourceFile] = {}
     there: set[str] = set()
     for name in dict.fromkeys(datasets):
@@ -105,25 +132,27 @@ def get_data(
             say(f"{name}: only on request; {origins[name].told(root)}")
     for name in sorted(there - wanted.keys()):
         say(f"{name}: what it holds is there")
-    _check_space(list(wanted.values()), root, mirror, keep=keep_archives, show=dry_run)
-    if dry_run:
-        facts = {"root": root, "to_fetch": [file.model_dump() for file in wanted.values()]}
-        return Ended(facts, 0)
-    for file in wanted.values():
-        _get(file, root, mirror, keep=keep_archives, overwrite=overwrite)
-    root.mkdir(parents=True, exist_ok=True)
-    checked: Ended = ctx.invoke(
-        check_data, root=root, configs=(), test_images_only=test_images_only, datasets=datasets
-    )
-    return checked
+    return list(wanted.values())
 
 
-def _is_web(address: str) -> bool:
+def _check_mirror(mirror: str) -> None:
+    """Complain of what is neither a folder nor the address of one."""
+    if "://" not in mirror:
+        if not mirror.strip():
+            raise InputError("--mirror is empty: give an address or a folder, or leave it out")
+        return
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(mirror)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+        is_web = False
+    if not is_web:
+        raise InputError(f"--mirror {mirror}: give an address of http or https, or a folder")
+    if "@" in parts.netloc or "?" in mirror or "#" in mirror:
+        raise InputError(
+            "--mirror: the address of a folder has no user's name and nothing after ? or #: the "
+            "files' names are put at its end"
+        )
 
 
 def _places(file: SourceFile, root: Path, mirror: str | None) -> tuple[Path, Path]:
@@ -178,7 +207,8 @@ def _get(file: SourceFile, root: Path, mirror: str | None, *, keep: bool, overwr
             )
     put_by_hand = source.exists() and is_archive(file.name)
     if source == target and not put_by_hand:
-        url = f"{mirror.rstrip('/')}/{quote(file.name)}" if mirror else file.url
+        place = quote(mirror.rstrip("/"), safe=punctuation) if mirror else ""
+        url = f"{place}/{quote(file.name)}" if mirror else file.url
         say(f"{file.name}: from {url}")
         remedy = "" if mirror else ", or name a mirror that has it (--mirror URL)"
         fetch(url, target, size=file.bytes, sha256=file.sha256, remedy=remedy)

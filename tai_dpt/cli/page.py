@@ -15,7 +15,9 @@ from tai_dpt.io.output import check_output
 
 @command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The page.  [default: report.html in RUN]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The page.  [default: report.html in RUN]"
+)
 @click.option("--root", type=click.Path(path_type=Path), help="Where the data are now.")
 @click.option("--per-class", type=click.IntRange(0), default=2, help="Images of each kind.")
 @overwrite_option

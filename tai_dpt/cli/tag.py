@@ -73,7 +73,10 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> Shard | N
     "--top]",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), help="How tags are written.  [default: as --out ends, else table]"
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="How tags are written.  [default: as --out ends, else table]",
 )
 @click.option(
     "--out",

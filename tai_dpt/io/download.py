@@ -68,7 +68,7 @@ def fetch(
     was_there = target.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    with _alone(target):
+    with alone(target):
         if target.is_file() and (file_sha256(target) == sha256 if sha256 else not was_there):
             return  # another process has fetched it by now
         try:
@@ -180,13 +180,21 @@ def _receive(url: str, part: Path, size: int | None, *, dated: bool) -> None:
 def _opened(request: Request, part: Path) -> HTTPResponse:
     try:
         response: HTTPResponse = urlopen(request, timeout=_TIMEOUT)
-        return response
     except HTTPError as error:
         if error.code == 416:  # no such range: what is held is longer than the file
-            part.unlink()
+            part.unlink(missing_ok=True)
         raise _BrokenOff(error, final=error.code not in (*_PASSING, 416)) from error
     except (OSError, HTTPException) as error:
         raise _BrokenOff(getattr(error, "reason", None) or error) from error
+    except ValueError as error:  # an address that is none, here or where it was moved to
+        raise _BrokenOff(error, final=True) from error
+    kind = response.headers.get_content_type()
+    packed = response.headers.get("Content-Encoding", "identity")
+    if kind == "text/html" or packed != "identity":
+        response.close()
+        what = "a web page, as networks do that want a log-in" if kind == "text/html" else packed
+        raise _BrokenOff(f"it sent {what}, not the file as it is", final=True)
+    return response
 
 
 def _read(source: HTTPResponse) -> bytes:
@@ -212,7 +220,7 @@ def _extent(source: HTTPResponse) -> tuple[int, int | None]:
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
+def alone(target: Path) -> Iterator[None]:
     """Of several processes on this machine one fetches ``target``; the others wait for it."""
     mark = hashlib.sha256(f"{os.getuid()} {target.absolute()}".encode()).hexdigest()[:16]
     place = Path(tempfile.gettempdir()) / f"tai-dpt-fetch-{mark}"

@@ -31,6 +31,7 @@ _WAYS_OUT = {
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "change its permissions, or choose another place",
     errno.EROFS: "choose a place that can be written",
+    errno.EEXIST: "it is a file where a folder is to be: move it away, or choose another place",
     errno.ENOTDIR: "a part of the path is a file: choose another",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "a link that leads to itself: choose another path",
@@ -115,8 +116,8 @@ def check_room(
         raise InputError(f"{os_error(error, at=folder / name)} ({option})") from None
     if free < needs:
         raise InputError(
-            f"{place} has {free / 1e6:,.0f} MB free and {needs / 1e6:,.0f} MB will be written: "
-            f"free some room, or choose another {option}"
+            f"{place.absolute()} has {free / 1e6:,.0f} MB free and {needs / 1e6:,.0f} MB will be "
+            f"written: free some room, or choose another {option}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,22 @@ def test_what_is_complete_is_not_fetched_again(publisher, sources, tmp_path, mon
     assert "VOCtrainval_06-Nov-2007.tar: what it holds is there" in done.stderr
 
 
+def test_who_waited_for_another_fetches_nothing_again(sources, tmp_path, monkeypatch):
+    waited = []
+
+    @contextmanager
+    def alone(root):
+        waited.append(root)
+        monkeypatch.setitem(inventory.CHECKS, "voc2007", lambda _: [Part("test images", "", 1, 1)])
+        yield
+
+    monkeypatch.setattr("tai_dpt.cli.get_data.alone", alone)
+    arguments = ("voc2007", "--root", tmp_path, "--sources", sources, "--test-images-only")
+    done = get(*arguments)
+    assert done.exit_code == 0 and waited == [tmp_path], done.output
+    assert "VOCtest_06-Nov-2007.tar: what it holds is there" in done.stderr
+
+
 def test_test_images_only(publisher, sources, tmp_path):
     done = get(
         "voc2007", "coco2014", "--root", tmp_path, "--sources", sources, "--test-images-only"
@@ -162,10 +179,10 @@ def test_mirrors(publisher, sources, archives, tmp_path, kind):
     here.mkdir(parents=True)
     for name in ("val2014.zip", "annotations_trainval2014.zip"):
         (here / name).write_bytes(archives[name])
-    at = {"folder": ("--mirror", folder), "server": ("--mirror", f"{publisher.base}/mirrored/")}
+    at = {"folder": ("--mirror", folder), "server": ("--mirror", f"{publisher.base}/é mirror/")}
     get("coco2014", "--test-images-only", "--root", data, "--sources", sources, *at.get(kind, ()))
     assert found("coco2014", data)["val2014 images"] == 5
-    assert [path.startswith("/mirrored/") for path, _ in publisher.asked] == (
+    assert [path.startswith("/%C3%A9%20mirror/") for path, _ in publisher.asked] == (
         [True, True] if kind == "server" else []
     )
     assert (here / "val2014.zip").exists()  # it was not fetched, so it is not deleted
@@ -207,6 +224,10 @@ def test_advice_may_have_braces(tmp_path):
         (("--mirror", "ftp://mirror"), "give an address of http or https, or a folder"),
         (("--mirror", "http://[::1"), "give an address of http or https, or a folder"),
         (("--mirror", "http://"), "give an address of http or https, or a folder"),
+        (("--mirror", "http://host:x"), "give an address of http or https, or a folder"),
+        (("--mirror", " "), "--mirror is empty"),
+        (("--mirror", "http://me:secret@host"), "has no user's name and nothing after ? or #"),
+        (("--mirror", "http://host/a?token=1"), "has no user's name and nothing after ? or #"),
         (("--mirror", "no-such-folder"), "has no file VOCtrainval_06-Nov-2007.tar"),
         (("--root", __file__), "is no folder"),
     ],

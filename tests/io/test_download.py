@@ -83,6 +83,7 @@ def test_a_file_that_moved_is_followed(publisher, target):
         ("/a.zip", "infinite loop"),
         ("file:///etc/passwd", "is not allowed"),
         ("https://127.0.0.1:9/a.zip", "refused"),
+        ("http://[::1", "Invalid IPv6"),
     ],
 )
 def test_a_file_that_moved_to_nowhere_is_said_at_once(publisher, target, to, said):
@@ -150,6 +151,26 @@ def test_an_overloaded_server_is_asked_again_and_a_missing_file_not(publisher, t
     with pytest.raises(InputError, match=r"cannot download 'b.zip' \(HTTP Error 404"):
         fetch(publisher.url("b.zip"), target.with_name("b.zip"), remedy=", or pray")
     assert len(publisher.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"Content-Type": "text/html; charset=utf-8"}, "it sent a web page, as networks do that"),
+        ({"Content-Encoding": "gzip"}, "it sent gzip, not the file as it is"),
+    ],
+)
+def test_what_is_sent_in_place_of_the_file_is_told(publisher, target, header, said):
+    publisher.headers = header
+    with pytest.raises(InputError, match=said):
+        fetch(publisher.url("a.zip"), target)
+    assert not left(target) and len(publisher.asked) == 1
+
+
+def test_no_range_where_none_was_asked_for(publisher, target):
+    publisher.faults = [416]
+    fetch(publisher.url("a.zip"), target, sha256=SHA256)
+    assert target.read_bytes() == DATA
 
 
 def test_a_full_disk(publisher, target, monkeypatch):

@@ -34,6 +34,8 @@ class Publisher:
     ending: str = "close"
     #: path -> where it is now
     moved: dict[str, str] = field(default_factory=dict)
+    #: headers that every answer has
+    headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)  # path, Range
 
     def url(self, name: str) -> str:
@@ -64,6 +66,8 @@ class Publisher:
         if self.tells_size:
             request.send_header("Content-Length", str(len(content) - start + self.too_many))
         request.send_header("Last-Modified", self.date)
+        for header in self.headers.items():
+            request.send_header(*header)
         request.end_headers()
         if not self.cuts:
             request.wfile.write(content[start:])
