@@ -54,7 +54,7 @@ def merge_tags(out: Path, overwrite: bool) -> dict[str, Any]:
     depends on the batch), and 'tag --resume' goes on with it.
     """
     parts = _parts(out)
-    out = check_output(out, overwrite=overwrite, inputs=parts)
+    out = check_output(out, overwrite=overwrite, inputs=parts, option="OUT")
     with ExitStack() as stack:
         made_by = _made_by(parts)
         for path in parts:
