@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tai_dpt.io.console import shown
-from tai_dpt.reports.drawing import plain_text
+from tai_dpt.reports.drawing import fitted, plain_text
 
 COLORMAP = "inferno"
 _LONGEST_SIDE = 640  # of an image in an explanation, in pixels
@@ -129,6 +129,8 @@ _ROW = 0.3  # of a caption's table
 _CHARACTER = 0.092  # width of a character in it
 _GAP = 0.06  # between its cells
 _NAMES = 1.5  # room for the class names
+_WORDS = _WIDTH - _NAMES - 0.1  # room for a line of words
+_COLUMNS = 6  # panels of an image beside each other, at most
 _WHOLE = "whole caption"
 _SOFT = "#555555"
 
@@ -138,9 +140,9 @@ def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanati
     """All explanations on one sheet: a row an image, a table a caption."""
     heights: list[float] = []
     for image in images:
-        panels = len(image.classes) + 1
+        lines, columns = _grid(image)
         w, h = image.image.size
-        heights.append(min(max(_WIDTH / panels * h / w, 0.8), 4.2) + 0.95)
+        heights.append((min(max(_WIDTH / columns * h / w, 0.8), 4.2) + 0.4) * lines + 0.55)
     heights += [_caption_height(caption) for caption in captions]
     figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -151,20 +153,28 @@ def draw(images: Sequence[ImageExplanation], captions: Sequence[CaptionExplanati
     return figure
 
 
+def _grid(explanation: ImageExplanation) -> tuple[int, int]:
+    """Lines and columns of panels: the image and a class each."""
+    panels = len(explanation.classes) + 1
+    columns = min(panels, _COLUMNS)
+    return -(-panels // columns), columns
+
+
 def _draw_image(row: Any, explanation: ImageExplanation) -> None:
-    row.suptitle(shown(explanation.name), fontsize=10, x=0.01, ha="left")
-    panels = row.subplots(1, len(explanation.classes) + 1, squeeze=False)[0]
+    lines, columns = _grid(explanation)
+    name = fitted(shown(explanation.name), _WIDTH - 0.2, size=10)
+    row.suptitle(name, fontsize=10, x=0.01, ha="left")
+    panels = row.subplots(lines, columns, squeeze=False).flatten()
     for axis in panels:
         axis.set_axis_off()
     panels[0].imshow(explanation.shown_image())
     panels[0].set_title("the image\n", fontsize=9)
-    for index, axis in enumerate(panels[1:]):
+    for index, axis in enumerate(panels[1 : len(explanation.classes) + 1]):
         axis.imshow(explanation.overlaid(index))
-        axis.set_title(
-            f"{explanation.classes[index]}\n{explanation.probability(index)}", fontsize=9
-        )
+        name = fitted(explanation.classes[index], _WIDTH / columns - 0.15, size=9)
+        axis.set_title(f"{name}\n{explanation.probability(index)}", fontsize=9)
     low, high = explanation.limits
-    axis = row.add_axes((0.36, 0.03, 0.28, 0.04))
+    axis = row.add_axes((0.36, 0.03 / lines, 0.28, 0.04 / lines))
     row.supxlabel(" ", fontsize=12)  # room for the scale
     _draw_scale(axis, heat_ramp(), low, high, f"{explanation.unit} of a class at a place")
 
@@ -200,7 +210,7 @@ def _lines(explanation: CaptionExplanation) -> list[list[tuple[str, float, float
     lines: list[list[tuple[str, float, float]]] = [[]]
     x = _NAMES
     for word in (*explanation.words, _WHOLE):
-        width = max(len(word) + 1, 5) * _CHARACTER
+        width = min(max(len(word) + 1, 5) * _CHARACTER, _WORDS)
         if x + width > _WIDTH and lines[-1]:
             lines.append([])
             x = _NAMES
@@ -228,13 +238,14 @@ def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
     for line in _lines(explanation):
         for place, name in enumerate(("", *explanation.classes)):
             middle = y + place * _ROW
-            axis.text(0.08, middle, _cut(name), fontsize=10, va="center", weight="bold")
+            name = fitted(name, _NAMES - 0.12, size=10, weight="bold")
+            axis.text(0.08, middle, name, fontsize=10, va="center", weight="bold")
         for offset, (word, x, width) in enumerate(line):
             whole = word == _WHOLE and column + offset == len(explanation.words)
             axis.text(
                 x + width / 2,
                 y,
-                word,
+                fitted(word, _WORDS, size=10),
                 fontsize=9 if whole else 10,
                 ha="center",
                 va="center",
@@ -255,11 +266,6 @@ def _draw_caption(row: Any, explanation: CaptionExplanation) -> None:
     low, high = explanation.limits
     legend = row.add_axes((0.36, 0.18 / height, 0.28, 0.12 / height))
     _draw_scale(legend, _shade_ramp(), low, high, f"{explanation.unit} of a class at a word")
-
-
-def _cut(name: str) -> str:
-    most = int((_NAMES - 0.1) / _CHARACTER)
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def shade(value: float, low: float, high: float) -> tuple[str, str]:

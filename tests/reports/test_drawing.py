@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -39,6 +40,37 @@ def test_dollar_signs_are_no_tex(tmp_path: Path) -> None:
     draw_figure([table], tmp_path / "figure.svg", ci95=False)
     assert all(path.stat().st_size for path in tmp_path.iterdir())
     assert dict(matplotlib.rcParams) == before
+
+
+def test_long_names_and_many_classes_do_not_overlap() -> None:
+    names = ("W" * 150, "a tall brown horse in a wide green field", "dog", *"abcdefghijk")
+    heat = np.zeros((len(names), 2, 2))
+    image = ImageExplanation(
+        *("a.jpg", Image.new("RGB", (40, 30)), names, heat, np.full(len(names), 0.5), "similarity")
+    )
+    words = ("o" * 200, "dog")
+    caption = CaptionExplanation(words, names[:2], np.ones((2, 2)), np.ones(2), "text")
+    figure = draw([image], [caption])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    above, below = figure.subfigs
+    renderer = canvas.get_renderer()
+    titles = [axis.title for axis in above.axes if axis.title.get_text()]
+    boxes = [title.get_window_extent(renderer) for title in titles]
+    assert len(boxes) == 1 + len(names) and boxes[2].width > 30  # as much as there is room for
+    assert not [1 for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    (table,) = (axis for axis in below.axes if len(axis.texts) > 8)
+    right = [text.get_window_extent(renderer).x1 for text in table.texts]
+    assert max(right) <= figure.bbox.x1
+
+
+def test_characters_that_no_font_has_are_one_warning(tmp_path: Path) -> None:
+    figure = matplotlib.figure.Figure()
+    figure.suptitle("\U0003fffd \U0003fffc")  # nobody's
+    with pytest.warns(UserWarning) as told:
+        save_figure(figure, tmp_path / "a.png", dpi=50)
+    (only,) = (str(warning.message) for warning in told)
+    assert only.startswith("no font here has \U0003fffd, \U0003fffc, drawn as boxes: install one")
 
 
 def test_other_kinds_of_pictures_are_refused(tmp_path: Path) -> None:
