@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from tai_dpt.io.atomic import written_together
-from tai_dpt.reports.drawing import plain_text, save_figure
+from tai_dpt.reports.drawing import fitted, plain_text, save_figure
 from tai_dpt.scoring.cooccurrence import co_occurrence
 
 _BLUE, _RED = "#0b5fa5", "#d1495b"
 _MOST_CLASSES = 100  # more of them cannot be read in one picture
+_ROOM = 1.4  # inches for a class's name
 
 #: what ``draw_corpus`` writes
 FILES = ("captions_per_class.png", "classes_per_caption.png", "co_occurrence.png")
@@ -28,7 +29,7 @@ def draw_corpus(folder: Path, labels: Any, names: Sequence[str]) -> list[Path]:
     """Write the three pictures of a corpus's labels (N, C) and return where they are."""
     pairs = co_occurrence(labels)
     order = np.argsort(-pairs.diagonal(), kind="stable")[:_MOST_CLASSES]
-    chosen = [names[index] for index in order]
+    chosen = [fitted(names[index], _ROOM, size=7) for index in order]
     figures = {
         FILES[0]: _per_class(pairs.diagonal()[order], chosen, len(names)),
         FILES[1]: _per_caption(labels.sum(1, dtype=np.int64)),

@@ -64,6 +64,11 @@ def test_long_names_and_many_classes_do_not_overlap() -> None:
     assert max(right) <= figure.bbox.x1
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_corpus_of_long_names_leaves_room_for_its_bars(tmp_path: Path) -> None:
+    draw_corpus(tmp_path, np.eye(2, dtype=np.uint8), ["W" * 100, "dog"])
+
+
 def test_characters_that_no_font_has_are_one_warning(tmp_path: Path) -> None:
     figure = matplotlib.figure.Figure()
     figure.suptitle("\U0003fffd \U0003fffc")  # nobody's
