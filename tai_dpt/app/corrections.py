@@ -39,8 +39,7 @@ class Corrections:
         self.folder = folder
         self.file = folder / LABELS_FILE
         self.vocabulary = vocabulary
-        if self.file.exists():
-            read_label_file(self.file, vocabulary)
+        self._check()
 
     def __len__(self) -> int:
         return len(self._lines()) if self.file.exists() else 0
@@ -62,7 +61,7 @@ class Corrections:
         Returns: what the image is called in the label file.
 
         Raises:
-            InputError: the label file was changed meanwhile, and cannot be read.
+            InputError: the label file was changed meanwhile, and cannot be read; it stays so.
         """
         image = f"{_IMAGES}/{_file_name(name, content)}"
         record: dict[str, object] = {"image": image, "labels": list(present)}
@@ -70,6 +69,7 @@ class Corrections:
             record["absent"] = list(absent)
         self.folder.mkdir(parents=True, exist_ok=True)
         with wait_for_lock(self.folder / f".{LABELS_FILE}.lock"):
+            self._check()  # it may have been changed meanwhile
             others = [line for line in self._lines() if self._image(line) != image]
             path = self.folder / image
             if not path.exists():
@@ -82,6 +82,11 @@ class Corrections:
                 text.writelines(f"{line}\n" for line in others)
                 text.write(json.dumps(record, ensure_ascii=False) + "\n")
         return image
+
+    def _check(self) -> None:
+        """An emptied file is a new beginning."""
+        if self.file.exists() and (not self.file.is_file() or self._lines()):
+            read_label_file(self.file, self.vocabulary)
 
     def _lines(self) -> list[str]:
         if not self.file.exists() or not self.file.stat().st_size:

@@ -194,6 +194,21 @@ def test_a_label_file_of_other_classes_is_not_touched(tagger, tmp_path) -> None:
     assert (tmp_path / "labels.jsonl").read_text() == text
 
 
+@pytest.mark.parametrize("line", ["{broken", "[1]", '{"image": "a.jpg", "labels": ["zebra"]}'])
+def test_a_label_file_that_was_spoilt_meanwhile_stays_as_it_is(server, tmp_path, line) -> None:
+    content = photo(tmp_path / "a.png").read_bytes()
+    ask(server, "/corrections", content, name="a.png", present="dog")
+    path = tmp_path / "corrections/labels.jsonl"
+    spoilt = path.read_text() + line + "\n"
+    path.write_text(spoilt)
+    status, answer = ask(server, "/corrections", content, name="a.png", present="car")
+    assert status == 400 and "labels.jsonl, line 2: " in answer["error"]
+    assert path.read_text() == spoilt
+    path.write_text("\n")  # emptied: from the beginning
+    assert len(Corrections(path.parent, server.desk.tagger.vocabulary)) == 0
+    assert ask(server, "/corrections", content, name="a.png", present="car")[0] == 200
+
+
 def test_a_full_disk_is_said_and_leaves_the_labels_as_they_were(
     server, tmp_path, monkeypatch
 ) -> None:
