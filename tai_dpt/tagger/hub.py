@@ -33,10 +33,10 @@ def push(
     """
     hub = _hub()
     api = hub.HfApi(token=token, library_name="tai-dpt", library_version=tai_dpt.__version__)
-    with _one_line_errors(repo, f"upload to {repo}"):
+    with _one_line_errors(repo, f"upload to {repo}", token):
         api.create_repo(repo, private=private, exist_ok=True)
         with suppress(hub.errors.RemoteEntryNotFoundError):
-            shutil.copyfile(api.hf_hub_download(repo, CARD_FILE), folder / CARD_FILE)
+            _copy_card(Path(api.hf_hub_download(repo, CARD_FILE)), folder, repo)
             write_card(folder, read_json(folder / ABOUT_FILE))
         commit = api.upload_folder(
             repo_id=repo,
@@ -53,16 +53,27 @@ def pull(repo: str, *, revision: str | None, token: str | None) -> Path:
     Without a network the cache's newest is taken.
     """
     hub = _hub()
-    with _one_line_errors(repo, f"fetch {repo}, which is no folder here"):
+    with _one_line_errors(repo, f"fetch {repo}, which is no folder here", token):
         folder = hub.snapshot_download(
             repo,
             revision=revision,
             token=token,
             allow_patterns=_FILES,
+            ignore_patterns=["*/*"],  # below folders there is nothing of a tagger
             library_name="tai-dpt",
             library_version=tai_dpt.__version__,
         )
     return Path(folder)
+
+
+def _copy_card(card: Path, folder: Path, repo: str) -> None:
+    try:
+        card.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{CARD_FILE} of {repo} is not UTF-8, which the hub asks for: write it anew there"
+        ) from None
+    shutil.copyfile(card, folder / CARD_FILE)
 
 
 def _hub() -> Any:
@@ -75,9 +86,11 @@ def _hub() -> Any:
 
 
 @contextmanager
-def _one_line_errors(repo: str, what: str) -> Iterator[None]:
+def _one_line_errors(repo: str, what: str, token: str | None) -> Iterator[None]:
     if not _NAME.fullmatch(repo):
-        raise InputError(f"'{repo}' is neither a folder nor a hub's 'user/name'")
+        raise InputError(f"{repo!r} is neither a folder nor a hub's 'user/name'")
+    if isinstance(token, str) and not re.fullmatch(r"[!-~]+", token):  # a message would show it
+        raise InputError("the token is empty, or has blanks or a line's end in it: strip() those")
     try:
         yield
     except Exception as error:  # of HTTP, of the cache, of the name: the library has many

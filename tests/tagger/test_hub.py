@@ -216,13 +216,14 @@ def test_nothing_that_could_run_is_fetched(models, tagger):
     tagger.push_to_hub("me/dogs", token=TOKEN)
     files = models["me/dogs"]
     files["backbone.pt"] = files.pop("backbone.safetensors")
+    files["checkpoints/step100.safetensors"] = b""
     about = json.loads(files["tagger.json"])
     about["backbone"]["file"] = "backbone.pt"
     about["files"]["backbone.pt"] = about["files"].pop("backbone.safetensors")
     files["tagger.json"] = json.dumps(about).encode()
     with pytest.raises(InputError, match=r"is not whole: backbone.pt is missing"):
         Tagger.from_pretrained("me/dogs")
-    assert not [path for path in Hub.asked if path.endswith(".pt")]
+    assert not [path for path in Hub.asked if path.endswith(".pt") or "checkpoints" in path]
 
 
 @pytest.mark.parametrize(
@@ -247,13 +248,20 @@ def test_what_people_wrote_in_a_card_on_the_hub_stays(models, tagger, head):
 def test_errors_are_one_line(models, tagger, tmp_path, monkeypatch):
     for name, message in (
         ("me/cats", "me/cats, which is no folder here: .*404.*is the name right, do you have"),
-        ("no folder", "'no folder' is neither a folder nor a hub's 'user/name'"),
+        ("no\nfolder", r"'no\\nfolder' is neither a folder nor a hub's 'user/name'"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             Tagger.from_pretrained(name)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"cannot upload to me/dogs: .*401"):
         tagger.push_to_hub("me/dogs", token="hf_other")
+    for token in (f"{TOKEN}\n", ""):
+        with pytest.raises(InputError, match="the token is empty, or has blanks") as caught:
+            tagger.push_to_hub("me/dogs", token=token)
+        assert TOKEN not in str(caught.value)
+    models["me/latin"] = {"README.md": b"caf\xe9"}
+    with pytest.raises(InputError, match=r"README.md of me/latin is not UTF-8"):
+        tagger.push_to_hub("me/latin", token=TOKEN)
     tagger.push_to_hub("me/dogs", token=TOKEN)
     with pytest.raises(InputError, match=r"cannot fetch me/dogs.*: .*(404|v9)") as caught:
         Tagger.from_pretrained("me/dogs", revision="v9")
