@@ -114,6 +114,10 @@ def reproduce(
     remarks = []
     if extra:
         remarks.append(f"run with {' '.join(extra)}: not the recipe that the figures are of")
+    if len(recipe.seeds) == 1 and any(
+        run.trainer != "ZSCLIP" for plan in plans.values() for run in plan
+    ):
+        remarks.append("run with one seed, not the usual three: how far seeds lie apart is unknown")
     return _held_to(
         *(targets, what, benchmark, folders), seeds=len(recipe.seeds), code=code, remarks=remarks
     )

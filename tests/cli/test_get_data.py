@@ -18,6 +18,7 @@ from tai_dpt.datasets.inventory import CHECKS, Part
 from tai_dpt.datasets.sources import read_sources
 from tai_dpt.errors import InputError
 from tai_dpt.io import download
+from tai_dpt.io.output import os_error
 
 import layouts
 from publisher import publish
@@ -186,6 +187,13 @@ def test_mirrors(publisher, sources, archives, tmp_path, kind):
         [True, True] if kind == "server" else []
     )
     assert (here / "val2014.zip").exists()  # it was not fetched, so it is not deleted
+
+
+def test_a_file_where_a_folder_is_to_be(publisher, sources, tmp_path):
+    (tmp_path / "archives").write_text("mine")
+    done = get("voc2007", "--root", tmp_path, "--sources", sources)
+    assert isinstance(done.exception, OSError) and not publisher.asked
+    assert "move it away, or choose another place" in os_error(done.exception)
 
 
 def test_a_damaged_file_of_a_mirror_is_named(sources, archives, tmp_path):

@@ -85,6 +85,8 @@ def test_a_cell_off_is_1_and_said(data, tmp_path):
     assert [cell["within"] for cell in told["cells"]] == [False, True, False, True]
     assert told["remarks"] == []
     other = reproduce(*arguments, "--method", "TaI-DPT", "OPTIM.MAX_EPOCH", 10)
+    one = json.loads(reproduce(*arguments, "--seeds", 1, "--json").stdout)
+    assert "run with one seed, not the usual three" in one["remarks"][0]
     assert other.exit_code == 0 and "with OPTIM.MAX_EPOCH 10: not the recipe" in other.stdout
 
 
