@@ -37,7 +37,7 @@ ROWS = {
     type=click.IntRange(0, 2**32 - 1),
     multiple=True,
     default=(1,),
-    help="Again for more.",
+    help="Of a run; give it again for more runs.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the config's number.")
 @click.option("--overwrite", is_flag=True, help="Replace runs with other options in --out.")

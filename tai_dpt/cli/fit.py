@@ -68,9 +68,7 @@ from tai_dpt.io.shipped import SHIPPED
     default="none",
     help="What is done to the scores of each image, by each other.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=1, help="Another one, another tagger."
-)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, help="Of all that is random.")
 @click.option("--overwrite", is_flag=True, help="Replace a tagger that is there.")
 @include_backbone_option
 @view_option("What of an image CLIP sees.  [default: as the recipe has it]")

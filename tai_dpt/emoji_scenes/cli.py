@@ -61,9 +61,7 @@ def sprites(out: Path, overwrite: bool) -> dict[str, Any]:
     required=True,
     help="Folder of the images and captions.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one, other chance."
-)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of all that is random.")
 @click.option(
     "--scale",
     type=click.FloatRange(0, 100, min_open=True),
@@ -103,9 +101,7 @@ def build(out: Path, seed: int, scale: float, sprites: Path, overwrite: bool) ->
     help="Folder for drawn scenes (1.5 GB) and the checkpoint; the same folder resumes.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the shipped weights' recipe.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Another one, other chance."
-)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Of all that is random.")
 @click.option("--threads", type=click.IntRange(min=1), help="PyTorch's threads.")
 @_sprites_option
 @overwrite_option
