@@ -18,7 +18,7 @@ LEMMATIZERS = ("builtin", "nltk")
 _NO_LEMMATIZER = "none"  # of a vocabulary in another language than English
 
 # raise it whenever labels of the same captions and vocabulary may change: caches are keyed by it
-VERSION = 7
+VERSION = 8
 
 
 class NounFilter:
