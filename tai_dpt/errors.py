@@ -65,6 +65,12 @@ def first_few(values: Iterable[object], most: int = 5, *, separator: str = ", ")
     return separator.join([*listed[:most], *(["…"] if len(listed) > most else [])])
 
 
+#: signals that end a command; Windows has no SIGHUP
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
 class Stopped(BaseException):
     """A signal asked this process to end.
 

@@ -109,7 +109,7 @@ def test_the_worked_example_learns(here):
     """Runs after the commands; alone, it has nothing to look at."""
     folder = here / "output/mydata/TaIDPT/rn50/seed1"
     if not folder.is_dir():
-        pytest.skip("the page's commands did not run in this session")
+        pytest.skip("the page's commands did not run before")
     table = ScoreTable.load(folder / "scores.npz")
     assert len(table.ids) == 60
     results = json.loads((folder / "results.json").read_text())

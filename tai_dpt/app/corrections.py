@@ -84,7 +84,7 @@ class Corrections:
         return image
 
     def _check(self) -> None:
-        """An emptied file is a new beginning."""
+        """Raise InputError where the label file cannot be read; one that is empty may be."""
         if self.file.exists() and (not self.file.is_file() or self._lines()):
             read_label_file(self.file, self.vocabulary)
 

@@ -16,20 +16,15 @@ from typing import Any
 
 import click
 
-from tai_dpt.errors import InputError, Stopped
+from tai_dpt.errors import ENDING_SIGNALS, InputError, Stopped
 from tai_dpt.io.console import lenient_streams, open_closed_streams, silence, told
 from tai_dpt.io.output import os_error
 
 _BROKE, _WRONG_INPUT = 1, 2
-_ENDING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 _MEMORY = "not enough memory: close other programs, or lower what is held at once (a batch size, "
 _MEMORY += "FEATURES.CACHE disk in place of memory, DATALOADER.NUM_WORKERS)"
 _HELPER = "a process that helped was killed, as systems do where memory runs out: close other "
-_HELPER += (
-    "programs, or have fewer processes (--workers, DATALOADER.NUM_WORKERS; taskset for captions)"
-)
+_HELPER += "programs, or have fewer (--workers, DATALOADER.NUM_WORKERS; taskset for captions)"
 
 
 def exit_code(prog: str, work: Callable[[], int | None]) -> int:
@@ -132,7 +127,7 @@ def _signals(stopped: list[Stopped]) -> Iterator[None]:
         stopped: gets what is raised.
     """
     plain = (signal.SIG_DFL, signal.default_int_handler)
-    numbers = [number for number in _ENDING if signal.getsignal(number) in plain]
+    numbers = [number for number in ENDING_SIGNALS if signal.getsignal(number) in plain]
     if threading.current_thread() is not threading.main_thread() or not numbers:
         yield
         return

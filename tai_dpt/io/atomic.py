@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from tai_dpt.errors import ENDING_SIGNALS
 from tai_dpt.io.opening import open_file
 
 _LONGEST_NAME = 200  # bytes of the temporary name; systems allow 255
@@ -68,14 +69,12 @@ def written_together(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let signals wait until the block, a few renames, is done."""
+    """Let signals that end a command wait until the block, a few renames, is done."""
     waiting: list[int] = []
     before: dict[int, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in filter(
-                None, (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))
-            ):
+            for number in ENDING_SIGNALS:
                 if callable(handler := signal.getsignal(number)):
                     before[number] = handler
                     signal.signal(number, lambda number, _: waiting.append(number))

@@ -243,8 +243,8 @@ class DefaultMatcher:
         after = tokens[at + 1] if at + 1 < len(tokens) else ""
         then = tokens[at + 2] if at + 2 < len(tokens) else ""
         if key in self._modifiers and tokens[at] == key:
-            a_bright_one = before in _SHADES and at > 1 and tokens[at - 2] in _DETERMINERS
-            if a_bright_one and after in _PREPOSITIONS:
+            shaded = before in _SHADES and at > 1 and tokens[at - 2] in _DETERMINERS
+            if shaded and after in _PREPOSITIONS:  # "a bright orange on a table"
                 return False
             if before in _BEFORE_COLOUR or before in COLOURS:
                 return True
@@ -252,16 +252,17 @@ class DefaultMatcher:
                 return True
             if before in ("and", "or") and at > 1 and tokens[at - 2] in COLOURS:
                 return True
-            a_noun = after in FUNCTION_WORDS or after in _AFTER_NOUN or after.endswith("ing")
-            if after.isalpha() and not a_noun:
+            ends = after in FUNCTION_WORDS or after in _AFTER_NOUN or after.endswith("ing")
+            if after.isalpha() and not ends:  # else the noun's phrase ends here: it is the noun
                 return True
         if key in self._verbs:
             if before in _BEFORE_VERB:
                 return True
             if before == "to" and tokens[at] == key and (at < 2 or tokens[at - 2] not in _NEAR):
                 return True
-            lying = then in _BESIDE_SIDE or (after == "left" and then in _PREPOSITIONS)
-            if after in _SIDES and tokens[at] != key and not lying:
+            # "two clocks left below a mouse": things that are left there
+            placed = then in _BESIDE_SIDE or (after == "left" and then in _PREPOSITIONS)
+            if after in _SIDES and tokens[at] != key and not placed:
                 return True
             if after in _OBJECTS and (not before or before in ("and", "then")):
                 return True

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from tai_dpt.errors import InputError, whole_number
+from tai_dpt.errors import ENDING_SIGNALS, InputError, whole_number
 from tai_dpt.io.atomic import atomic_write
 from tai_dpt.io.cores import usable_cores
 from tai_dpt.io.lock import Lock, try_lock
@@ -32,9 +32,6 @@ _WAIT_SECONDS = 2.0  # where all that is left runs elsewhere
 _GRACE_SECONDS = 15.0  # from SIGTERM to SIGKILL
 
 _POSIX = os.name == "posix"
-_ENDING = tuple(  # signals that end a sweep; Windows has no SIGHUP
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
 
 NEW, UNFINISHED, FINISHED, STALE, OTHER = "run", "resume", "skip", "run again", "conflict"
 
@@ -288,7 +285,7 @@ class _Sweep:
         return f"[{len(self.done) + len(self.outcome.failed):{width}}/{self.total}]"
 
     def _end_running(self) -> None:
-        for number in _ENDING:
+        for number in ENDING_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         for process in self.running.values():
             _end(process.popen)
@@ -328,7 +325,7 @@ def _signals() -> Iterator[None]:
     def interrupt(number: int, _: Any) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
+    before = {number: signal.signal(number, interrupt) for number in ENDING_SIGNALS}
     try:
         yield
     finally:

@@ -101,7 +101,7 @@ def test_the_sweep_driver_is_imported_without_posix_signals() -> None:
     code = (
         "import os, signal\nfor name in ('SIGHUP', 'SIGKILL'): delattr(signal, name)\n"
         "for name in ('killpg', 'fchmod', 'sched_getaffinity'): delattr(os, name)\n"
-        "import tai_dpt.sweeps.driver as driver\nprint(len(driver._ENDING))"
+        "import tai_dpt.sweeps.driver as driver\nprint(len(driver.ENDING_SIGNALS))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "2\n", done.stderr
